@@ -1,0 +1,164 @@
+"""Checkpoints on disk: a folder of ``config.json`` and ``model.safetensors``, read strictly and
+written atomically.
+
+    config.json             what it is (``model.config.CheckpointConfig``)
+    model.safetensors       the learned parameters, and nothing else
+    backbone.safetensors    the frozen CLIP, where the backbone's source is "checkpoint"
+    README.md metrics.json  model card and measured figures
+
+A bundled checkpoint lies in ``model/checkpoints/<name>``.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from model.backbone import WEIGHTS, load_backbone
+from model.config import CheckpointConfig
+from model.errors import CheckpointError
+from model.network import Network
+from model.registry import METHODS
+
+BUNDLED = Path(__file__).parent / "checkpoints"
+CONFIG, PARAMETERS = "config.json", "model.safetensors"
+
+
+def bundled_names() -> list[str]:
+    """Names of the checkpoints that ship with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder of a bundled name or a path.
+
+    Raises:
+        CheckpointError: neither exists; the message lists the bundled names.
+    """
+    bundled = BUNDLED / str(name_or_path)
+    for folder in (Path(name_or_path), bundled):
+        if (folder / CONFIG).is_file():
+            return folder
+    names = ", ".join(bundled_names()) or "none"
+    raise CheckpointError(
+        f"no checkpoint {str(name_or_path)!r}: give a folder with a {CONFIG}, "
+        f"or a bundled name ({names})"
+    )
+
+
+def read_config(folder: Path) -> CheckpointConfig:
+    """Reads and validates ``config.json``.
+
+    Raises:
+        CheckpointError: unreadable, or not a configuration that this version knows.
+    """
+    try:
+        return CheckpointConfig.model_validate_json((folder / CONFIG).read_text())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG} is not a valid checkpoint configuration: {error}"
+        ) from error
+
+
+def load_network(folder: Path) -> tuple[CheckpointConfig, Network]:
+    """The network of a checkpoint, on the CPU in float32, learned parameters loaded.
+
+    Raises:
+        CheckpointError: unknown method; a missing, extra or misshapen tensor (named); damaged
+            files.
+    """
+    config = read_config(folder)
+    if config.method not in METHODS:
+        raise CheckpointError(
+            f"{folder.name}: unknown method {config.method!r}; known: {', '.join(METHODS)}"
+        )
+    network = METHODS[config.method].network(load_backbone(config.backbone, folder), config.options)
+    try:
+        weights = load_file(folder / PARAMETERS)
+    except Exception as error:
+        raise CheckpointError(f"{folder / PARAMETERS} is missing or damaged: {error}") from error
+    load_learned(network, weights)
+    return config, network.eval()
+
+
+def load_learned(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Copies learned parameters into the network; strict.
+
+    Raises:
+        CheckpointError: names the first missing, unknown or misshapen tensor.
+    """
+    own = network.learned()
+    for name in sorted(own.keys() ^ weights.keys()):
+        fault = "is missing" if name in own else "belongs to another network"
+        raise CheckpointError(f"the tensor {name} {fault}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            if parameter.shape != weights[name].shape:
+                shapes = f"{list(weights[name].shape)}, wanted {list(parameter.shape)}"
+                raise CheckpointError(f"the tensor {name} is {shapes}")
+            parameter.copy_(weights[name])
+
+
+def save_checkpoint(
+    folder: Path,
+    config: CheckpointConfig,
+    network: Network,
+    *,
+    card: str,
+    metrics: Mapping[str, object],
+    backbone: nn.Module | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Writes a checkpoint; the configuration last, so that a folder with one is complete.
+
+    Args:
+        folder: made if need be; files of the same names are replaced.
+        config: what ``config.json`` says.
+        network: its ``learned()`` parameters are stored in ``dtype``.
+        card: the text of ``README.md``.
+        metrics: the content of ``metrics.json``.
+        backbone: stored too where given (source "checkpoint").
+        dtype: 16 bit on disk by default.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if backbone is not None:
+        write_weights(folder / WEIGHTS, backbone.state_dict(), dtype)
+    write_weights(folder / PARAMETERS, network.learned(), dtype)
+    write_atomically(folder / "README.md", card.encode())
+    write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    write_atomically(
+        folder / CONFIG, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
+    )
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Stores tensors as safetensors, floating point ones in ``dtype``."""
+    stored = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for name, value in tensors.items()
+    }
+    write_atomically(path, save(stored))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a temporary file beside ``path``, syncs it, and renames it: readers see the old file
+    or the new one.
+    """
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise

@@ -1,0 +1,267 @@
+"""CLIP-AGIQA (Fu et al., "Vision-Language Consistency Guided Multi-modal Prompt Learning for Blind
+AI Generated Image Quality Assessment", IEEE SPL 2024), with a head for consistency with the user's
+prompt.
+
+Two tasks share one frozen CLIP, each with prompts of its own:
+
+- quality, the main task:        "[V]x8 good photo."     against  "[V]x8 bad photo."
+- alignment, the auxiliary task: "[V]x8 aligned photo."  against  "[V]x8 misaligned photo."
+
+``ClipAgiqa`` is the network that trains. At inference everything learned is constant, so ``fold``
+turns it into ``FoldedClipAgiqa``: one tensor of visual prompts per pass and two text features per
+task.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import ClipAgiqaOptions
+from model.consistency import ConsistencyHead, pool_views
+from model.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.network import Network, Views
+from model.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
+from model.scores import Score
+from model.towers import TextTower, VisionTower
+
+QUALITY_WORDS = ("good photo.", "bad photo.")
+ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Normalised text features: [2, d] each, the positive word first; ``alignment`` is None without
+    that task.
+    """
+
+    quality: Tensor
+    alignment: Tensor | None
+
+
+class ClipAgiqa(Network):
+    """The trainable network: prompts and heads around a frozen CLIP.
+
+    The backbone is no part of ``state_dict``: ``learned_state`` gives what a checkpoint keeps.
+    """
+
+    def __init__(self, clip: nn.Module, options: ClipAgiqaOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.vision = VisionTower(cast(nn.Module, clip.visual), options.prompt_position)
+        self.text = TextTower(clip)
+        self.tokenizer = Tokenizer()
+        self.logit_scale = cast(Tensor, clip.logit_scale)
+        for parameter in clip.parameters():
+            parameter.requires_grad_(False)
+
+        self.quality = self._task_prompts()
+        self.alignment = self._task_prompts() if options.auxiliary_task else None
+        width, layers = self.vision.width, self.visual_layers
+        conditioned = layers if options.auxiliary_task else 0
+        self.condition = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(conditioned))
+        self.consistency = self._consistency_head() if options.auxiliary_task else None
+        # Weight of the whole image beside the mean of its windows, per task; used where the crop
+        # policy has that view.
+        self.global_logit = nn.Parameter(torch.zeros(2))
+
+    @property
+    def visual_layers(self) -> int:
+        """Number of layers that carry visual prompts: all of them, or none in that ablation."""
+        return self.vision.depth if self.options.visual_prompts else 0
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The declared parameters: all that is not the backbone's."""
+        frozen = {
+            id(p) for p in (*self.vision.parameters(), *self.text.parameters(), self.logit_scale)
+        }
+        return {name: p for name, p in self.named_parameters() if id(p) not in frozen}
+
+    def visual_prompts(self) -> Tensor:
+        """[passes, layers, P, w]: the main task's prompts, conditioned on the auxiliary task's, and
+        the latter.
+
+        Layer l of the main task is Linear_l(concat(P_l_main, P_l_aux)); the auxiliary task runs
+        unconditioned.
+        """
+        main: Tensor = self.quality.visual
+        if self.alignment is None:
+            return main[None]
+        auxiliary = self.alignment.visual
+        pairs = torch.cat([main, auxiliary], dim=-1)  # [layers, P, 2w]
+        if len(pairs):
+            main = torch.stack(
+                [linear(pair) for linear, pair in zip(self.condition, pairs, strict=True)]
+            )
+        return torch.stack([main, auxiliary])
+
+    def text_features(self) -> TextFeatures:
+        """Both tasks' class features."""
+        quality = self._class_features(self.quality, QUALITY_WORDS)
+        alignment = (
+            self._class_features(self.alignment, ALIGNMENT_WORDS)
+            if self.alignment is not None
+            else None
+        )
+        return TextFeatures(quality, alignment)
+
+    def image_features(self, pixels: Tensor, passes: Tensor, prompts: Tensor) -> Tensor:
+        """Normalised features [B, d] of normalised ``pixels`` [B, 3, h, w], row i under the prompts
+        of ``passes[i]``.
+        """
+        tokens = self.vision.patchify(pixels)
+        return F.normalize(self.vision.encode(tokens, prompts[passes]), dim=-1)
+
+    def probability(self, z: Tensor, classes: Tensor) -> Tensor:
+        """softmax(s * cos(z, t))[positive] for features [..., d] and classes [2, d]."""
+        return positive_probability(z, classes, self.logit_scale.exp())
+
+    def user_features(self, prompts: Sequence[str]) -> Tensor:
+        """Normalised features [n, d] of users' prompts behind the learnable context."""
+        assert self.consistency is not None
+        return embed_user_prompts(self.text, self.consistency.context, self.tokenizer, prompts)
+
+    def fold(self) -> "FoldedClipAgiqa":
+        """The network at inference: prompts and text features computed once."""
+        with torch.no_grad():
+            return FoldedClipAgiqa(
+                self, self.visual_prompts().detach().clone(), self.text_features()
+            )
+
+    def _task_prompts(self) -> TaskPrompts:
+        o = self.options
+        text_layers = self.text.depth - 1 if o.deep_text_prompts else 0
+        visual = (self.visual_layers, o.visual_length, self.vision.width)
+        return TaskPrompts((o.context_length, self.text.width), text_layers, visual, o.init_std)
+
+    def _consistency_head(self) -> ConsistencyHead:
+        ids = torch.tensor(
+            [self.tokenizer(self.options.consistency_context)], device=self.logit_scale.device
+        )
+        context = self.text.embed(ids)[0]
+        return ConsistencyHead(self.vision.embed_dim, context, float(self.logit_scale.exp()))
+
+    def _class_features(self, task: TaskPrompts, words: Sequence[str]) -> Tensor:
+        ids = [self.tokenizer(word) for word in words]
+        deep = task.text if len(task.text) else None
+        return F.normalize(
+            encode_with_context(self.text, ids, task.context, self.tokenizer, deep), dim=-1
+        )
+
+
+class FoldedClipAgiqa(nn.Module):
+    """CLIP-AGIQA at inference: what the scorer runs. A row is one crop in one pass."""
+
+    def __init__(self, network: ClipAgiqa, prompts: Tensor, texts: TextFeatures) -> None:
+        super().__init__()
+        self.vision, self.text, self.tokenizer = network.vision, network.text, network.tokenizer
+        self.prompts = prompts  # [passes, layers, P, w]
+        self.context = None if network.consistency is None else network.consistency.context.detach()
+        self.readout = Readout(network, texts)
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Puts the towers on the device in ``dtype``; the readout stays on the CPU in float32."""
+        self.vision.to(device, dtype)
+        self.text.to(device, dtype)
+        self.prompts = self.prompts.to(device, dtype)
+        self.context = None if self.context is None else self.context.to(device, dtype)
+
+    def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
+        """Normalised features float32 [m, d] of m rows over n crops [n, 3, h, w]; patches are
+        embedded once per crop.
+        """
+        tokens = self.vision.patchify(pixels)[row_crop]
+        return F.normalize(self.vision.encode(tokens, self.prompts[row_pass]).float(), dim=-1)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Normalised float32 features [n, d] of users' prompts."""
+        assert self.context is not None
+        return embed_user_prompts(self.text, self.context, self.tokenizer, prompts).float()
+
+    def read(
+        self,
+        passes: Mapping[int, Views],
+        heads: Sequence[str],
+        t_user: Tensor | None,
+        *,
+        whole: bool,
+    ) -> Score:
+        """The image's Score from its views per pass."""
+        return self.readout.score(passes, heads, t_user, whole=whole)
+
+
+class Readout:
+    """From one image's features to its scores: a few dot products, on the CPU in float32."""
+
+    def __init__(self, network: ClipAgiqa, texts: TextFeatures) -> None:
+        aligned = texts.quality if texts.alignment is None else texts.alignment
+        self.classes = (texts.quality.float().cpu(), aligned.float().cpu())  # by pass, each [2, d]
+        self.scale = network.logit_scale.detach().exp().float().cpu()
+        self.global_weight = torch.sigmoid(network.global_logit.detach()).float().cpu()
+        self.consistency = copy.deepcopy(network.consistency)
+        if self.consistency is not None:
+            self.consistency.cpu().float()
+
+    def score(
+        self,
+        passes: Mapping[int, Views],
+        heads: Sequence[str],
+        t_user: Tensor | None,
+        *,
+        whole: bool,
+    ) -> Score:
+        """The heads' values; ``whole``: the global view counts for quality and alignment."""
+        quality = alignment = consistency = each = None
+        if "quality" in heads:
+            quality, each = self._probability(QUALITY_PASS, passes, whole)
+        if "alignment" in heads:
+            alignment, _ = self._probability(ALIGNMENT_PASS, passes, whole)
+        if "consistency" in heads and self.consistency is not None and t_user is not None:
+            z = pool_views(passes[ALIGNMENT_PASS].all)
+            classes = self.classes[ALIGNMENT_PASS]
+            consistency = float(self.consistency(z[None], t_user[None], classes)[0])
+        windows = next(iter(passes.values())).windows
+        return Score(len(windows), quality, alignment, consistency, crop_quality=each)
+
+    def _probability(
+        self, task: int, passes: Mapping[int, Views], whole: bool
+    ) -> tuple[float, tuple[float, ...]]:
+        """The mean over windows, mixed with the global view, and each window's own probability."""
+        views, classes = passes[task], self.classes[task]
+        each = positive_probability(views.windows, classes, self.scale)
+        mean = each.mean()
+        if whole and views.whole is not None:
+            seen_whole = positive_probability(views.whole, classes, self.scale)
+            mean = mix_views(mean, seen_whole, self.global_weight[task])
+        return float(mean), tuple(each.tolist())
+
+
+def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:
+    """(1 - weight) * mean over windows + weight * global view."""
+    return (1 - weight) * windows + weight * whole
+
+
+def positive_probability(z: Tensor, classes: Tensor, scale: Tensor) -> Tensor:
+    """softmax(s * cos(z, t_positive / t_negative))[positive] of normalised features; [..., d] ->
+    [...].
+    """
+    return (scale * (z @ classes.T)).softmax(-1)[..., 0]
+
+
+def embed_user_prompts(
+    tower: TextTower, context: Tensor, tokenizer: Tokenizer, prompts: Sequence[str]
+) -> Tensor:
+    """t_u of section 2: [start, context, BPE(u), end], normalised; a long prompt's parts are
+    averaged.
+    """
+    limit = tower.context_length - len(context) - 2
+    commas = frozenset(tokenizer(","))
+    parts = [split_prompt(tokenizer(prompt), limit, commas) for prompt in prompts]
+    flat = [part for several in parts for part in several]
+    features = F.normalize(encode_with_context(tower, flat, context, tokenizer, deep=None), dim=-1)
+    owners = features.split([len(several) for several in parts])
+    return torch.stack([F.normalize(own.mean(0), dim=-1) for own in owners])

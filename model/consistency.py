@@ -1,0 +1,52 @@
+"""Consistency with the user's prompt: a diagonal bilinear head that starts as a calibrated
+CLIPScore.
+
+    A(x, u) = sigmoid( alpha * sum_d (1 + delta_d) z_d t_ud + beta . t_u + gamma . z
+                       + kappa * (cos(z, t_aligned) - cos(z, t_misaligned)) + b )
+
+z is the normalised mean over the image's views, t_u the normalised text feature of "a photo that
+depicts u" with a learnable context. At the start alpha is CLIP's logit scale and delta = beta =
+gamma = kappa = 0; with kappa = alpha and everything else 0 it is CLIP-AGIQA's own alignment.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Where the logit of a fresh head crosses zero: CLIP's cosines of matching pairs lie around it
+# (Hessel et al., 2021, report CLIPScore = 2.5 * cos of about 0.6 to 0.8 on good captions). Training
+# moves it.
+CLIPSCORE_MIDPOINT = 0.25
+
+
+class ConsistencyHead(nn.Module):
+    """The head's parameters: ``context`` [c, w_text] before the user's prompt, and the bilinear
+    form over d.
+    """
+
+    def __init__(self, dim: int, context: Tensor, logit_scale: float) -> None:
+        super().__init__()
+        self.context = nn.Parameter(context.detach().clone())
+        self.alpha = nn.Parameter(torch.tensor(float(logit_scale)))
+        self.delta = nn.Parameter(torch.zeros(dim))
+        self.beta = nn.Parameter(torch.zeros(dim))
+        self.gamma = nn.Parameter(torch.zeros(dim))
+        self.kappa = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.tensor(-CLIPSCORE_MIDPOINT * logit_scale))
+
+    def forward(self, z: Tensor, t_user: Tensor, t_classes: Tensor) -> Tensor:
+        """A(x, u) in (0, 1) for n pairs.
+
+        Args:
+            z: [n, d] normalised image features.
+            t_user: [n, d] normalised features of the users' prompts.
+            t_classes: [2, d] normalised features of "aligned" and "misaligned".
+        """
+        matched = self.alpha * (z * (1 + self.delta) * t_user).sum(-1)
+        blind = self.kappa * (z @ (t_classes[0] - t_classes[1]))
+        return torch.sigmoid(matched + t_user @ self.beta + z @ self.gamma + blind + self.bias)
+
+
+def pool_views(z: Tensor) -> Tensor:
+    """Normalised mean [..., d] of the normalised features [..., views, d]."""
+    return F.normalize(z.mean(-2), dim=-1)

@@ -1,0 +1,218 @@
+"""The two CLIP towers, run with learnable prompts among their tokens.
+
+The weights stay in open_clip's modules under open_clip's names; only the forward pass is ours,
+since prompts enter between layers. Any open_clip ViT with a class token and a causal text tower
+works; ``check_supported`` refuses the others by name. No width or depth is written here: all are
+read off the modules.
+"""
+
+from typing import Any, Literal
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.errors import BackboneError
+
+PromptPosition = Literal["pre_ln", "post_ln"]
+
+
+def check_supported(clip: nn.Module) -> None:
+    """Refuses a CLIP whose towers can't take prompts.
+
+    Raises:
+        BackboneError: names the part that is not as needed.
+    """
+    visual: Any = clip.visual
+    text = text_part(clip)
+    demands = [
+        (
+            isinstance(visual, VisionTransformer),
+            f"a ViT image tower (found {type(visual).__name__})",
+        ),
+        (
+            getattr(visual, "attn_pool", None) is None,
+            "class-token pooling (found attentional pooling)",
+        ),
+        (
+            getattr(visual, "pool_type", None) == "tok",
+            f"class-token pooling (found {_pooling(visual)!r})",
+        ),
+        (getattr(text, "attn_mask", None) is not None, "a causal text tower (found none)"),
+        (
+            getattr(text, "cls_emb", None) is None,
+            "pooling at the end-of-text token (found an added class token)",
+        ),
+        (
+            _text_pooling(clip, text) == "argmax",
+            f"pooling at the end-of-text token (found {_text_pooling(clip, text)!r})",
+        ),
+    ]
+    for holds, wanted in demands:
+        if not holds:
+            raise BackboneError(f"this backbone can't be prompted: it needs {wanted}")
+    for block in (*visual.transformer.resblocks, *text.transformer.resblocks):
+        if type(block) is not ResidualAttentionBlock or not isinstance(
+            block.attn, nn.MultiheadAttention
+        ):
+            raise BackboneError(
+                f"this backbone can't be prompted: it has {type(block).__name__} layers"
+            )
+
+
+def text_part(clip: nn.Module) -> Any:
+    """The module that holds the text tower: ``clip.text`` where there is one, else the flat
+    ``CLIP`` itself.
+    """
+    return getattr(clip, "text", clip)
+
+
+def _pooling(visual: nn.Module) -> str:
+    return str(getattr(visual, "pool_type", "none"))
+
+
+def _text_pooling(clip: nn.Module, text: nn.Module) -> str:
+    return str(getattr(clip, "text_pool_type", None) or getattr(text, "pool_type", "argmax"))
+
+
+class VisionTower(nn.Module):
+    """A ViT with prompts after its class token and patches.
+
+    The prompts of the first prompted layer are appended, before ``ln_pre`` ("pre_ln", CLIP-AGIQA)
+    or after it ("post_ln", MP-IQE); those of each later prompted layer replace the last P tokens.
+    With fewer prompted layers than layers, the last prompts are simply carried on (shallow
+    prompting).
+    """
+
+    def __init__(self, visual: VisionTransformer, position: PromptPosition = "pre_ln") -> None:
+        super().__init__()
+        self.visual = visual
+        self.position = position
+
+    @property
+    def width(self) -> int:
+        """Width w of the tokens."""
+        return int(self.visual.class_embedding.shape[0])
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer layers."""
+        return len(self.visual.transformer.resblocks)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width d of the features that both towers share."""
+        return int(self.visual.proj.shape[1])
+
+    def patchify(self, pixels: Tensor) -> Tensor:
+        """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
+        ``ln_pre``.
+        """
+        visual = self.visual
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [B, patches, w]
+        cls = visual.class_embedding.expand(len(patches), 1, -1)
+        return torch.cat([cls, patches], dim=1) + visual.positional_embedding
+
+    def encode(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Class features [B, d], not normalised, of ``patchify``'s tokens under prompts [B or 1,
+        layers, P, w].
+
+        Only the class token is read, so the last layer computes nothing else; that is exact.
+        """
+        x = self._enter(tokens, prompts)
+        blocks = self.visual.transformer.resblocks
+        for layer, block in enumerate(blocks):
+            if layer and prompts is not None and layer < prompts.shape[1]:
+                x = torch.cat([x[:, : -prompts.shape[2]], _of_layer(prompts, layer, x)], dim=1)
+            x = run_block(block, x, queries=1 if layer == len(blocks) - 1 else None)
+        return self.visual.ln_post(x[:, 0]) @ self.visual.proj
+
+    def _enter(self, tokens: Tensor, prompts: Tensor | None) -> Tensor:
+        if prompts is None or not prompts.shape[1]:
+            return self.visual.ln_pre(tokens)
+        first = _of_layer(prompts, 0, tokens)
+        if self.position == "pre_ln":
+            return self.visual.ln_pre(torch.cat([tokens, first], dim=1))
+        return torch.cat([self.visual.ln_pre(tokens), first], dim=1)
+
+
+class TextTower(nn.Module):
+    """CLIP's causal text tower, run only as long as the longest prompt needs (exact: no token sees
+    a later one).
+    """
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.text = text_part(clip)
+
+    @property
+    def width(self) -> int:
+        """Width of the token embeddings."""
+        return int(self.text.positional_embedding.shape[1])
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer layers."""
+        return len(self.text.transformer.resblocks)
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that a text may have, start and end included."""
+        return int(self.text.positional_embedding.shape[0])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [n, L] -> embeddings [n, L, w] without positions."""
+        return self.text.token_embedding(ids)
+
+    def encode(self, embeddings: Tensor, ends: Tensor, deep: Tensor | None = None) -> Tensor:
+        """Text features [n, d], not normalised.
+
+        Args:
+            embeddings: [n, L, w] token embeddings, contexts already in place.
+            ends: [n] position of each end-of-text token.
+            deep: [layers - 1, P, w] prompts that replace positions 1..P before layers 2, 3, ...
+        """
+        text = self.text
+        x = embeddings + text.positional_embedding[: embeddings.shape[1]]
+        for layer, block in enumerate(text.transformer.resblocks):
+            if layer and deep is not None and layer <= len(deep):
+                prompts = deep[layer - 1].to(x.dtype).expand(len(x), -1, -1)
+                x = torch.cat([x[:, :1], prompts, x[:, 1 + prompts.shape[1] :]], dim=1)
+            x = run_block(block, x, causal=True)
+        pooled = text.ln_final(x[torch.arange(len(x), device=x.device), ends])
+        projection = text.text_projection
+        if projection is None:
+            return pooled
+        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+
+
+def run_block(block: Any, x: Tensor, *, queries: int | None = None, causal: bool = False) -> Tensor:
+    """One pre-norm transformer layer on [B, n, w]; with ``queries``, only the first so many tokens
+    come out.
+    """
+    normed = block.ln_1(x)
+    x = x[:, :queries] + block.ls_1(_attention(block.attn, normed, queries, causal))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def _attention(attn: nn.MultiheadAttention, x: Tensor, queries: int | None, causal: bool) -> Tensor:
+    """Multi-head self-attention with the weights of ``attn``; keys and values of all tokens,
+    queries of the first.
+    """
+    width, heads = attn.embed_dim, attn.num_heads
+    weight, bias = attn.in_proj_weight, attn.in_proj_bias
+    if queries is None:
+        q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
+    else:
+        q = F.linear(x[:, :queries], weight[:width], bias[:width])
+        k, v = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+    q, k, v = (
+        t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v)
+    )  # [B, heads, n, w / heads]
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return attn.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def _of_layer(prompts: Tensor, layer: int, x: Tensor) -> Tensor:
+    return prompts[:, layer].to(x.dtype).expand(len(x), -1, -1)
