@@ -1,0 +1,1 @@
+"""Data sets in, checkpoints and reports out. Knows no HTTP."""

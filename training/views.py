@@ -1,0 +1,112 @@
+"""Training views: decoded images kept in memory, random windows and the whole image, in batches.
+
+Preprocessing is the service's own (``model.images``, ``model.crops``): windows at the size that the
+crop policy gives, never resized otherwise, and the whole image squashed to one crop.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from model import images
+from model.config import CropPolicy, Normalisation
+from model.crops import place_windows, squash
+from training.agiqa3k import Sample
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image: uint8 [h, w, 3] as the windows see it, and its squashed view [3, size,
+    size].
+    """
+
+    pixels: np.ndarray
+    whole: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised windows and global views [n, 3, size, size], and what is known of each."""
+
+    windows: Tensor
+    wholes: Tensor
+    mos: Tensor
+    mos_align: Tensor
+    samples: list[Sample]
+
+
+def load_pictures(samples: Sequence[Sample], policy: CropPolicy) -> list[Picture]:
+    """Decodes every image once, in threads."""
+
+    def load(sample: Sample) -> Picture:
+        image = images.decode(sample.path.read_bytes())
+        grid = place_windows(policy, *image.size)
+        if image.size != (grid.width, grid.height):
+            resized = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
+            return Picture(np.asarray(resized), squash(image, policy.size))
+        return Picture(np.asarray(image), squash(image, policy.size))
+
+    with ThreadPoolExecutor() as pool:
+        return list(tqdm(pool.map(load, samples), total=len(samples), desc="decode", unit="image"))
+
+
+class Batches:
+    """Shuffled training batches of one random window and the global view per image; an epoch is
+    fixed by its seed.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        pictures: Sequence[Picture],
+        policy: CropPolicy,
+        normalisation: Normalisation,
+        *,
+        size: int,
+        seed: int,
+    ) -> None:
+        self.samples, self.pictures = list(samples), list(pictures)
+        self.crop, self.size, self.seed = policy.size, size, seed
+        self._mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(normalisation.std).view(1, 3, 1, 1) * 255
+
+    def __len__(self) -> int:
+        """Batches per epoch; the last, smaller one is left out."""
+        return len(self.samples) // self.size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch ``number``, the same at every call."""
+        rng = np.random.default_rng((self.seed, number))
+        order = rng.permutation(len(self.samples))
+        for start in range(0, len(self) * self.size, self.size):
+            yield self._batch(order[start : start + self.size], rng)
+
+    def _batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
+        windows = [_flip(self._window(self.pictures[i].pixels, rng), rng) for i in chosen]
+        wholes = [_flip(self.pictures[i].whole, rng) for i in chosen]
+        samples = [self.samples[i] for i in chosen]
+        mos, align = ([getattr(s, field) for s in samples] for field in ("mos", "mos_align"))
+        return Batch(
+            self._normal(windows),
+            self._normal(wholes),
+            torch.tensor(mos),
+            torch.tensor(align),
+            samples,
+        )
+
+    def _window(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        y, x = (int(rng.integers(0, side - self.crop + 1)) for side in pixels.shape[:2])
+        return pixels[y : y + self.crop, x : x + self.crop].transpose(2, 0, 1)
+
+    def _normal(self, views: list[np.ndarray]) -> Tensor:
+        return (torch.from_numpy(np.stack(views)).float() - self._mean) / self._std
+
+
+def _flip(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return view[..., ::-1] if rng.random() < 0.5 else view
