@@ -1,0 +1,111 @@
+"""Crops on their way to the worker: one shared-memory segment, handed out in slots.
+
+The segment is a file in /dev/shm that is unlinked as soon as it is open; both processes map the
+same descriptor, so nothing is left behind however they end.
+"""
+
+import bisect
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+_SHM = Path("/dev/shm")
+_ALIGN = 64
+
+
+class ArenaError(Exception):
+    """The machine can't hold the segment; the message names the remedy."""
+
+
+class Arena:
+    """``size`` bytes of shared memory, allocated first-fit; used on the event loop only."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.fd = _reserve(size)
+        self._map = mmap.mmap(self.fd, size)
+        self._free = [(0, size)]  # (offset, length), by offset, never adjacent
+
+    def allocate(self, size: int) -> int | None:
+        """Offset of a free slot of ``size`` bytes, or None if no stretch is long enough."""
+        size = _aligned(size)
+        for i, (offset, length) in enumerate(self._free):
+            if length >= size:
+                self._free[i : i + 1] = [(offset + size, length - size)] if length > size else []
+                return offset
+        return None
+
+    def release(self, offset: int, size: int) -> None:
+        """Gives a slot back and joins it with free neighbours."""
+        size = _aligned(size)
+        i = bisect.bisect(self._free, (offset, 0))
+        if i < len(self._free) and offset + size == self._free[i][0]:
+            size += self._free.pop(i)[1]
+        if i and sum(self._free[i - 1]) == offset:
+            i -= 1
+            offset, before = self._free.pop(i)
+            size += before
+        self._free.insert(i, (offset, size))
+
+    def view(self, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The slot as uint8 array to write crops into."""
+        return view(self._map, offset, shape)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that are not handed out."""
+        return sum(length for _, length in self._free)
+
+    def close(self) -> None:
+        """Closes the descriptor; the memory goes when the last mapping does."""
+        os.close(self.fd)
+
+
+@contextmanager
+def attach(fd: int, size: int) -> Iterator[mmap.mmap]:
+    """The worker's side: the segment behind an inherited descriptor."""
+    segment = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+    try:
+        yield segment
+    finally:
+        os.close(fd)
+
+
+def view(segment: mmap.mmap, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Part of a segment as uint8 array."""
+    return np.frombuffer(segment, np.uint8, int(np.prod(shape)), offset).reshape(shape)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
+
+
+def _reserve(size: int) -> int:
+    """A descriptor of ``size`` bytes that are really there: writing can't fail later with a bus
+    error.
+
+    Raises:
+        ArenaError: not enough shared memory.
+    """
+    folder = _SHM if _SHM.is_dir() else Path(tempfile.gettempdir())
+    fd, name = tempfile.mkstemp(prefix="agiqa-", dir=folder)
+    os.unlink(name)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
+    except OSError as error:
+        os.close(fd)
+        mib = size / 2**20
+        raise ArenaError(
+            f"{folder} can't hold {mib:.0f} MiB of shared memory for crops ({error.strerror}): "
+            f"enlarge it (Docker: --shm-size or shm_size, at least {mib + 16:.0f}m), "
+            "or lower AGIQA_MAX_CROP_MIB"
+        ) from error
+    return fd

@@ -1,0 +1,114 @@
+"""The composition root: settings in, application out. Nothing happens at import."""
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.formparsers import MultiPartParser
+
+from app import problems, routes
+from app.logs import configure
+from app.metrics import Metrics
+from app.middleware import Gate, RequestContext
+from app.service import Service
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_ABOUT = """Scores the quality of images, generated ones above all. All scores lie in [0, 1],
+high = better. Errors are `application/problem+json` with a stable `code`; every answer
+carries `X-Request-ID`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application; its worker starts with the lifespan.
+
+    Raises:
+        ArenaError: the machine can't hold the shared memory.
+    """
+    metrics = Metrics()
+    service = Service(settings, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="agiqa",
+        version=importlib.metadata.version("agiqa"),
+        description=_ABOUT,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    # Uploads stay in memory (their size is limited) instead of going through a temporary file above
+    # 1 MiB.
+    MultiPartParser.spool_max_size = settings.max_image_bytes
+    problems.install(app)
+    app.include_router(routes.scoring(service))
+    app.include_router(routes.operations(service))
+    several = int(settings.max_body_mib * 2**20)
+    app.add_middleware(
+        Gate,
+        door=service.door,
+        keys=settings.api_keys,
+        single=settings.max_image_bytes,
+        several=several,
+    )
+    app.add_middleware(RequestContext, metrics=metrics)
+    return app
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling the service of a shutdown as soon as the signal comes."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stops taking requests at once; those that were admitted are finished."""
+        self._service.begin_drain()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings) -> int:
+    """Runs the service until a signal; returns the exit status, 1 if it could not start."""
+    configure(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    service: Service = app.state.service
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
+    )
+    server = Server(config, service)
+    failed: list[BaseException] = []
+
+    def give_up(error: BaseException) -> None:
+        failed.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    service.failed_to_start = give_up  # type: ignore[method-assign]
+    address = f"http://{settings.host}:{settings.port}"
+    logger.info(
+        "loading %s; the service will be at %s, its documentation at %s/docs",
+        ", ".join(settings.models),
+        address,
+        address,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 1 if failed or not server.started else 0

@@ -1,0 +1,168 @@
+"""Prometheus metrics, prefix ``agiqa_``: one registry, owned by the API process, every series there
+from the start.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.batcher import Outcome
+from app.scheduler import Batch, Fault, Scheduler
+
+ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
+_CODES = ("200", "400", "401", "404", "405", "413", "415", "422", "429", "499", "500", "503", "504")
+_REASONS = [
+    "invalid_image",
+    "too_large",
+    "unsupported",
+    "bad_field",
+    "unauthorized",
+    "overloaded",
+    "deadline",
+    "client_gone",
+    "oom",
+    "inference",
+    "draining",
+    "worker_down",
+]
+_STAGES = ("read", "decode", "queue", "inference", "reduce")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_TENTHS = tuple(i / 20 for i in range(1, 21))
+
+
+class Metrics:
+    """Every series of the service; implements ``app.batcher.Observer``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "requests", "Requests by endpoint and HTTP status.", "endpoint", "code"
+        )
+        self.failures = self._counter(
+            "request_failures", "Requests without a score, by reason.", "reason"
+        )
+        self.in_flight = self._gauge("requests_in_flight", "Requests being served now.")
+        self.duration = self._histogram(
+            "request_duration_seconds", "Whole requests.", _SECONDS, "endpoint"
+        )
+        self.stages = self._histogram(
+            "stage_duration_seconds", "Parts of a request.", _SECONDS, "stage"
+        )
+        self.request_crops = self._histogram("request_crops", "Rows that an image costs.", _COUNTS)
+        self.megapixels = self._histogram(
+            "image_megapixels", "Size of the images.", (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 100)
+        )
+        self.batch_crops = self._histogram("batch_crops", "Rows of a batch.", _COUNTS)
+        self.batch_requests = self._histogram("batch_requests", "Images of a batch.", _COUNTS)
+        self.crops_processed = self._counter("crops_processed", "Rows computed.")
+        self.padding_crops = self._counter(
+            "padding_crops", "Rows computed only to fill a fixed batch size."
+        )
+        self.batches = self._counter("batches", "Batches by what made them start.", "trigger")
+        self.batch_seconds = self._histogram(
+            "batch_inference_seconds", "Time of the network for a batch.", _SECONDS
+        )
+        self.worker_up = self._gauge("worker_up", "Whether the worker is up.", "device")
+        self.worker_restarts = self._counter("worker_restarts", "Restarts of the worker.", "reason")
+        self.oom = self._counter("oom", "Batches that the device's memory could not hold.")
+        self.gpu_memory = self._gauge(
+            "gpu_memory_bytes", "Memory that the worker holds on its GPU."
+        )
+        self.loop_lag = self._gauge(
+            "event_loop_lag_seconds", "How late the event loop ran its latest tick."
+        )
+        self.prompt_cache = self._counter(
+            "prompt_cache_requests", "Prompts by cache result.", "result"
+        )
+        self.ready = self._gauge("ready", "Whether the service takes requests.")
+        self.model_info = self._gauge(
+            "model_info", "Loaded models.", "name", "method", "revision", "device", "dtype"
+        )
+        self.score = self._histogram(
+            "score", "Scores given, by model and head.", _TENTHS, "model", "head"
+        )
+        self._create_series()
+
+    def watch_queue(self, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        """Adds the gauges of the queue, read at each scrape."""
+        self.registry.register(_QueueCollector(scheduler, clock))
+
+    def text(self) -> bytes:
+        """The exposition that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def batch_sent(self, batch: Batch) -> None:
+        """Counts a batch that goes to the device, and how long its images waited."""
+        self.batches.labels(batch.trigger).inc()
+        self.batch_crops.observe(batch.rows)
+        self.batch_requests.observe(len(batch.slices))
+        for piece in batch.slices:
+            if piece.start == 0:
+                self.stages.labels("queue").observe(max(0.0, batch.sent - piece.job.arrived))
+
+    def batch_done(self, batch: Batch, outcome: Outcome) -> None:
+        """Counts what was computed."""
+        self.crops_processed.inc(batch.rows)
+        self.batch_seconds.observe(outcome.seconds)
+        self.stages.labels("inference").observe(outcome.seconds)
+        self.stages.labels("reduce").observe(getattr(outcome, "reduce_seconds", 0.0))
+        self.prompt_cache.labels("hit").inc(getattr(outcome, "cached_prompts", 0))
+        self.prompt_cache.labels("miss").inc(getattr(outcome, "new_prompts", 0))
+        self.gpu_memory.set(getattr(outcome, "gpu_bytes", 0))
+
+    def batch_failed(self, batch: Batch, fault: Fault) -> None:
+        """Counts batches that memory could not hold; the images' failures are counted where they
+        are answered.
+        """
+        del batch
+        if fault is Fault.OUT_OF_MEMORY:
+            self.oom.inc()
+
+    def _create_series(self) -> None:
+        for endpoint in (*ENDPOINTS, "other"):
+            self.duration.labels(endpoint)
+            for code in _CODES:
+                self.requests.labels(endpoint, code)
+        for metric, values in (
+            (self.failures, _REASONS),
+            (self.stages, _STAGES),
+            (self.batches, ("idle", "full", "drain")),
+            (self.worker_restarts, ("died",)),
+            (self.prompt_cache, ("hit", "miss")),
+        ):
+            for value in values:
+                metric.labels(value)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace="agiqa", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="agiqa", registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(
+            name, text, labels, namespace="agiqa", registry=self.registry, buckets=tuple(buckets)
+        )
+
+
+class _QueueCollector(Collector):
+    """Gauges read off the queue when they are asked for, so that they are never stale."""
+
+    def __init__(self, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        self._scheduler, self._clock = scheduler, clock
+
+    def collect(self) -> Iterable[Metric]:
+        """The three gauges."""
+        jobs: list[Any] = self._scheduler.queued
+        oldest = max((self._clock() - job.arrived for job in jobs), default=0.0)
+        yield GaugeMetricFamily("agiqa_queue_requests", "Images that wait.", len(jobs))
+        yield GaugeMetricFamily(
+            "agiqa_queue_crops", "Rows that wait.", sum(job.left for job in jobs)
+        )
+        yield GaugeMetricFamily(
+            "agiqa_queue_oldest_age_seconds", "Age of the image that waits longest.", oldest
+        )

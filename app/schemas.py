@@ -1,0 +1,91 @@
+"""What the service answers, as pydantic models: the OpenAPI page is made from them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelName(BaseModel):
+    """Which model gave the scores."""
+
+    name: str
+    revision: str
+
+
+class CropScore(BaseModel):
+    """Quality of one window; ``box`` is [x, y, width, height] in pixels of the upright original."""
+
+    box: tuple[int, int, int, int]
+    score: Unit
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    quality: Unit = Field(description="Quality, high = better.")
+    mos: float = Field(
+        description="Quality on the scale of the opinion scores that the model learned from."
+    )
+    mos_range: tuple[float, float]
+    crops: int = Field(description="Windows that cover the image.")
+    scaled: bool = Field(
+        description="Whether the windows saw the image at another than its native size."
+    )
+    model: ModelName
+    crop_scores: list[CropScore] | None = Field(default=None, description="With ?detail=true.")
+
+
+class ScoreAnswer(_Answer):
+    """Answer of POST /score; scene and distortion are null for models that don't tell them."""
+
+    scene: dict[str, float] | None = None
+    distortion: dict[str, float] | None = None
+
+
+class AgiScoreAnswer(_Answer):
+    """Answer of POST /score-agi; consistency is null without a prompt."""
+
+    alignment: Unit | None = None
+    consistency: Unit | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem; ``code`` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = None
+
+
+class BatchAnswer(BaseModel):
+    """One item per upload, in order: the single answer, or a problem, plus ``filename``."""
+
+    results: list[dict[str, Any]]
+
+
+class ModelDescription(BaseModel):
+    """One loaded model, as GET /models describes it."""
+
+    name: str
+    revision: str
+    method: str
+    backbone: str
+    trained_on: list[str]
+    metrics: dict[str, float]
+    score_range: tuple[float, float]
+    crop_policy: dict[str, Any]
+    heads: list[str]
+    default_for: list[str]
+    device: str
+    dtype: str
+
+
+class ModelsAnswer(BaseModel):
+    """Answer of GET /models."""
+
+    models: list[ModelDescription]

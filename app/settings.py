@@ -1,0 +1,136 @@
+"""Settings of the service: flags > environment ``AGIQA_*`` > file > defaults. Frozen, read once, at
+the root.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "AGIQA_"
+
+
+class SettingsError(Exception):
+    """Unusable settings; the message lists all of them."""
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default; lists in the environment are separated by commas."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    models: Annotated[tuple[str, ...], NoDecode] = ("tiny-clip-agiqa",)
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of the network on a CPU; None: torch's choice."
+    )
+    decode_threads: int = Field(default=min(8, os.cpu_count() or 1), ge=1)
+
+    deadline_seconds: float = Field(default=10.0, gt=0)
+    drain_seconds: float = Field(default=30.0, ge=0)
+    max_image_mib: float = Field(default=32.0, gt=0)
+    max_megapixels: float = Field(default=100.0, gt=0)
+    max_batch_images: int = Field(default=64, ge=1)
+    max_body_mib: float = Field(default=256.0, gt=0)
+    max_prompt_chars: int = Field(default=4096, ge=1)
+
+    max_rows: int = Field(default=4096, ge=1)
+    max_crop_mib: float = Field(default=256.0, gt=0)
+    max_batch_seconds: float = Field(default=0.25, gt=0)
+    max_batch_rows: int = Field(default=128, ge=1)
+
+    api_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    @field_validator("models", "api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("models")
+    @classmethod
+    def _has_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one model")
+        return value
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Largest upload of one image."""
+        return int(self.max_image_mib * 2**20)
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest image, as its header says."""
+        return int(self.max_megapixels * 1e6)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Shared memory for crops, in whole pages."""
+        return max(1, int(self.max_crop_mib * 2**20) // 4096) * 4096
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Reads and validates all sources.
+
+    Args:
+        flags: settings given on the command line.
+        file: a TOML file.
+        environment: instead of ``os.environ``, to look for unknown ``AGIQA_*`` keys.
+
+    Raises:
+        SettingsError: unknown keys and unfitting values, all at once.
+    """
+    names = os.environ if environment is None else environment
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
+    faults = [
+        f"{n}: unknown setting"
+        for n in names
+        if n.upper().startswith(PREFIX) and n.upper() not in known
+    ]
+    if file is not None and not file.is_file():
+        raise SettingsError(f"no settings file {file}")
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
+
+    try:
+        settings = Sourced(
+            **{key: value for key, value in (flags or {}).items() if value is not None}
+        )
+    except ValidationError as error:
+        faults += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    if faults:
+        raise SettingsError("the settings can't be used:\n  " + "\n  ".join(faults))
+    return Settings.model_construct(**settings.model_dump())

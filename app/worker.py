@@ -1,0 +1,202 @@
+"""The process on the device: the one place of the service that imports torch.
+
+Started by ``app.device`` as ``python -m app.worker``, with two inherited descriptors: a pipe and
+the shared memory. It computes batches in the order in which they come, one at a time, and ends when
+the pipe closes.
+"""
+
+import argparse
+import logging
+import mmap
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from app import arena
+from app.logs import configure
+from app.messages import (
+    BatchFailed,
+    Done,
+    LoadedModel,
+    Piece,
+    PieceFailed,
+    Ready,
+    Run,
+    StartFailed,
+    WorkerSettings,
+)
+from model.crops import Layout
+from model.errors import ModelError
+from model.scorer import Scorer
+from model.scores import Score
+
+logger = logging.getLogger(__name__)
+
+# Sizes of the warm-up batches: they measure the rate, and let the libraries choose their kernels.
+_WARM_UP = (1, 10, 10, 32)
+
+
+def main() -> None:
+    """Runs the worker until its pipe closes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pipe", type=int, required=True)
+    parser.add_argument("--arena", type=int, required=True)
+    arguments = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole group; the service tells us when to end
+    pipe: Connection[Any, Any] = Connection(arguments.pipe)
+    settings: WorkerSettings = pipe.recv()
+    configure(settings.log_level, settings.log_format)
+    with arena.attach(arguments.arena, settings.arena_bytes) as segment:
+        try:
+            worker = Worker(settings, segment)
+            pipe.send(worker.ready())
+        except (ModelError, ValueError, RuntimeError, OSError) as error:
+            logger.exception("the worker can't start")
+            pipe.send(StartFailed(str(error)))
+            return
+        serve(worker, pipe)
+
+
+def serve(worker: "Worker", pipe: "Connection[Any, Any]") -> None:
+    """Answers every batch until the other side closes."""
+    while True:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if not isinstance(message, Run):
+            return
+        try:
+            pipe.send(worker.answer(message))
+        except BrokenPipeError:
+            return
+
+
+class Worker:
+    """The loaded scorers and the shared memory."""
+
+    def __init__(self, settings: WorkerSettings, segment: mmap.mmap) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self._segment = segment
+        self._scorers: dict[str, Scorer] = {}
+        for name in settings.models:
+            scorer = Scorer.load(name, device=settings.device, dtype=settings.dtype)
+            self._scorers[scorer.config.name] = scorer
+
+    def ready(self) -> Ready:
+        """Warms up and tells what is loaded."""
+        models = tuple(
+            LoadedModel(
+                s.config, s.planner.policy, str(s.device), str(s.dtype).removeprefix("torch.")
+            )
+            for s in self._scorers.values()
+        )
+        timings = tuple(t for s in self._scorers.values() for t in warm_up(s))
+        return Ready(models, timings)
+
+    def answer(self, run: Run) -> Done | BatchFailed:
+        """Computes a batch; a failure is an answer too."""
+        try:
+            return self.compute(run)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            return BatchFailed(run.number, "oom", str(error))
+        except MemoryError as error:
+            return BatchFailed(run.number, "oom", str(error))
+        except Exception as error:
+            logger.exception("batch failed")
+            return BatchFailed(run.number, "inference", f"{type(error).__name__}: {error}")
+
+    def compute(self, run: Run) -> Done:
+        """One call of the network for all pieces, then each piece's result."""
+        scorer = self._scorers[run.model]
+        start = time.perf_counter()
+        rows = scorer.forward(*self._gather(scorer, run.pieces))
+        computed = time.perf_counter()
+        prompts = [
+            p.prompt for p in run.pieces if p.completes and p.prompt and "consistency" in p.heads
+        ]
+        cached = sum(map(scorer.knows, prompts))
+        _embed_all(scorer, prompts)
+        parts = np.split(rows, np.cumsum([p.stop - p.start for p in run.pieces])[:-1])
+        results = tuple(_result(scorer, p, part) for p, part in zip(run.pieces, parts, strict=True))
+        reduced = time.perf_counter()
+        gpu = torch.cuda.memory_allocated(scorer.device) if scorer.device.type == "cuda" else 0
+        return Done(
+            run.number,
+            results,
+            computed - start,
+            reduced - computed,
+            cached,
+            len(prompts) - cached,
+            gpu,
+        )
+
+    def _gather(
+        self, scorer: Scorer, pieces: Sequence[Piece]
+    ) -> tuple[np.ndarray, list[int], list[int]]:
+        """The crops that the pieces' rows need, joined, and which (crop, pass) each row is."""
+        size = scorer.planner.policy.size
+        crops: list[np.ndarray] = []
+        row_crop: list[int] = []
+        row_pass: list[int] = []
+        base = 0
+        for piece in pieces:
+            stored = arena.view(self._segment, piece.offset, (piece.crops, 3, size, size))
+            layout: Layout = scorer.planner.rows_of(piece.windows, piece.heads)
+            mine = layout.row_crop[piece.start : piece.stop]
+            needed = sorted(set(mine))
+            place: Mapping[int, int] = {crop: base + i for i, crop in enumerate(needed)}
+            crops.append(stored if len(needed) == len(stored) else stored[needed])
+            row_crop += [place[crop] for crop in mine]
+            row_pass += layout.row_pass[piece.start : piece.stop]
+            base += len(needed)
+        return np.concatenate(crops), row_crop, row_pass
+
+
+def _embed_all(scorer: Scorer, prompts: Sequence[str]) -> None:
+    """Fills the prompt cache in one text pass; a prompt that fails does so again, alone, in its own
+    reduce.
+    """
+    try:
+        if prompts:
+            scorer.embed(prompts)
+    except Exception:
+        logger.exception("prompts failed together")
+
+
+def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | PieceFailed:
+    if not piece.completes:
+        return rows
+    try:
+        prompt = piece.prompt if "consistency" in piece.heads else None
+        return scorer.reduce(np.concatenate([*piece.before, rows]), prompt, piece.heads)
+    except Exception as error:
+        logger.exception("reduce failed")
+        return PieceFailed(f"{type(error).__name__}: {error}")
+
+
+def warm_up(scorer: Scorer) -> list[tuple[int, float]]:
+    """Runs a few batches of noise; returns (rows, seconds), the very first one left out."""
+    size = scorer.planner.policy.size
+    timings = []
+    for rows in _WARM_UP:
+        crops = np.random.default_rng(0).integers(0, 256, (rows, 3, size, size), np.uint8)
+        start = time.perf_counter()
+        scorer.forward(crops, range(rows), [0] * rows)
+        timings.append((rows, time.perf_counter() - start))
+    if "consistency" in scorer.config.heads:
+        scorer.embed(["warm up"])
+    return timings[1:]
+
+
+if __name__ == "__main__":
+    main()
