@@ -253,3 +253,7 @@ def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architectur
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
+
+
+if __name__ == "__main__":
+    main()

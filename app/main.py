@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator
 from types import FrameType
@@ -99,7 +98,7 @@ def serve(settings: Settings) -> int:
 
     def give_up(error: BaseException) -> None:
         failed.append(error)
-        os.kill(os.getpid(), signal.SIGTERM)
+        server.should_exit = True
 
     service.failed_to_start = give_up  # type: ignore[method-assign]
     address = f"http://{settings.host}:{settings.port}"
@@ -109,6 +108,8 @@ def serve(settings: Settings) -> int:
         address,
         address,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signal again after an orderly end; an orderly end is status 0.
+        signal.signal(number, lambda *_: None)
+    server.run()
     return 1 if failed or not server.started else 0

@@ -107,7 +107,7 @@ class Gate:
             scope["failure"] = refusal.reason
             await answer(refusal)(scope, receive, send)
             return
-        await self.app(scope, _limited(receive, limit), send)
+        await self.app(scope, _limited(scope, receive, limit), send)
 
     def _check_key(self, headers: Headers) -> None:
         if not self._keys:
@@ -118,8 +118,11 @@ class Gate:
             raise Unauthorized
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    """Counts the body's bytes as they come, for clients that don't say its length beforehand."""
+def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """Counts the body's bytes as they come, for clients that don't say its length beforehand.
+
+    The refusal is left in the scope too: the form parser turns every error into one of its own.
+    """
     seen = 0
 
     async def counted() -> Message:
@@ -127,7 +130,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise _too_large(limit)
+            scope["refusal"] = _too_large(limit)
+            raise scope["refusal"]
         return message
 
     return counted

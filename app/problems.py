@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.errors import BadField, Internal, ServiceError, TooLarge, Unauthorized, Unavailable
+from app.errors import BadField, Internal, ServiceError, Unauthorized, Unavailable
 from app.logs import request_id
 
 logger = logging.getLogger(__name__)
@@ -61,10 +61,10 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if refusal := request.scope.get("refusal"):
+            return await on_service_error(request, refusal)
         if error.status_code in _BY_STATUS:
             return _plain(error.status_code, dict(error.headers or {}))
-        if error.status_code == TooLarge.status:
-            return await on_service_error(request, TooLarge(str(error.detail)))
         return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
 
     async def on_anything(request: Request, error: Exception) -> JSONResponse:
