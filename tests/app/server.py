@@ -1,0 +1,95 @@
+"""The real service in a process of its own, for the tests that speak HTTP with it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_SECONDS = 120.0
+
+
+@dataclass
+class Running:
+    """A started service, and a client for it."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    client: httpx.Client
+    log: Path
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Processes whose parent is the service."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one series; 0 if it is not there."""
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in self.client.get("/metrics").text.splitlines():
+            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if match and wanted <= set((match[1] or "").split(",")):
+                return float(match[2])
+        return 0.0
+
+    def wait_until(self, what: Any, seconds: float = 30.0) -> None:
+        """Waits until ``what()`` is true."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def wait_until_ready(self) -> None:
+        """Waits for /readyz."""
+        self.wait_until(lambda: self.client.get("/readyz").status_code == 200, START_SECONDS)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    folder: Path, environment: Mapping[str, str] | None = None, *, wait: bool = True
+) -> Iterator[Running]:
+    """Starts ``agiqa serve`` on a free port and ends it afterwards."""
+    port, log = free_port(), folder / "service.log"
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
+    variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1", **(environment or {})}
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, timeout=60) as client:
+        running = Running(url, process, client, log)
+        try:
+            running.wait_until(
+                lambda: _listens(client) or process.poll() is not None, START_SECONDS
+            )
+            if wait:
+                running.wait_until_ready()
+            yield running
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _listens(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,192 @@
+"""Load, cancellation, a dying worker and shutdown, with real processes and real signals."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.pictures import encoded, picture
+from tests.app.server import Running, serving
+
+pytestmark = pytest.mark.integration
+
+
+def post(service: Running, name: str = "a.jpg", **headers: str) -> httpx.Response:
+    data = encoded(picture(512, 512), "JPEG")
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        return client.post("/score", files={"image": (name, data)}, headers=headers)
+
+
+@pytest.fixture
+def pool() -> "concurrent.futures.ThreadPoolExecutor":
+    return concurrent.futures.ThreadPoolExecutor(64)
+
+
+def held(service: Running) -> int:
+    """Stops the worker, as a device that takes for ever would; returns its pid."""
+    (pid,) = service.worker_pids
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_64_parallel_uploads_share_batches(
+    service: Running, pool: concurrent.futures.ThreadPoolExecutor
+) -> None:
+    batches = service.metric("agiqa_batch_crops_count")
+    images = service.metric("agiqa_batch_requests_sum")
+    data = encoded(picture(224, 224), "JPEG")
+
+    def small() -> httpx.Response:
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            return client.post("/score", files={"image": data})
+
+    answers = [f.result() for f in [pool.submit(small) for _ in range(64)]]
+    codes = {answer.status_code for answer in answers}
+    assert codes <= {200, 429, 504}
+    good = [answer.json()["quality"] for answer in answers if answer.status_code == 200]
+    assert good
+    assert max(good) - min(good) < 1e-4
+    batches = service.metric("agiqa_batch_crops_count") - batches
+    images = service.metric("agiqa_batch_requests_sum") - images
+    assert images >= 1.5 * batches
+    for answer in answers:
+        if answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_client_that_goes_away_is_dropped_before_compute(service: Running) -> None:
+    pid = held(service)
+    try:
+        gone = service.metric("agiqa_request_failures_total", reason="client_gone")
+        crops = service.metric("agiqa_crops_processed_total")
+        body = encoded(picture(512, 512), "JPEG")
+        head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        form = head + body + b"\r\n--x--\r\n"
+        host, port = service.url.removeprefix("http://").split(":")
+        for _ in range(3):  # one or two reach the stopped worker, the last waits in the queue
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(
+                    b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; "
+                    b"boundary=x\r\nContent-Length: %d\r\n\r\n" % len(form) + form
+                )
+                time.sleep(0.5)
+        service.wait_until(
+            lambda: service.metric("agiqa_request_failures_total", reason="client_gone") == gone + 3
+        )
+        assert service.metric("agiqa_queue_crops") == 0
+        assert service.metric("agiqa_requests_in_flight") <= 1  # the scrape itself
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert post(service).status_code == 200
+    assert service.metric("agiqa_crops_processed_total") - crops <= 3 * 10
+
+
+def test_the_deadline_fires_while_the_batch_still_runs(service: Running) -> None:
+    pid = held(service)
+    try:
+        answer = post(service, **{"X-Request-Timeout": "0.7"})
+        assert answer.status_code == 504
+        assert service.client.get("/livez").status_code == 200
+        assert service.client.get("/readyz").status_code == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert post(service).status_code == 200
+
+
+def test_requests_that_cannot_be_in_time_are_refused_with_retry_after(
+    service: Running, pool: concurrent.futures.ThreadPoolExecutor
+) -> None:
+    pid = held(service)
+    try:
+        waiting = [pool.submit(post, service, **{"X-Request-Timeout": "6"}) for _ in range(10)]
+        service.wait_until(lambda: service.metric("agiqa_requests_in_flight") >= 10)
+        time.sleep(0.5)
+        refused = post(service, **{"X-Request-Timeout": "0.05"})
+        assert refused.status_code in {429, 504}
+        full = [pool.submit(post, service) for _ in range(60)]
+        codes = [f.result().status_code for f in full]
+        assert 429 in codes
+        assert service.client.get("/readyz").status_code == 200  # a full queue is not unhealthy
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert {f.result().status_code for f in waiting} <= {200, 429, 504}
+
+
+def test_a_killed_worker_is_replaced_and_its_requests_are_retried(
+    service: Running, pool: concurrent.futures.ThreadPoolExecutor
+) -> None:
+    restarts = service.metric("agiqa_worker_restarts_total", reason="died")
+    pid = held(service)
+    waiting = pool.submit(post, service, **{"X-Request-Timeout": "10"})
+    service.wait_until(lambda: service.metric("agiqa_requests_in_flight") >= 2)
+    time.sleep(0.3)
+    os.kill(pid, signal.SIGKILL)
+    service.wait_until(lambda: service.client.get("/readyz").status_code == 503)
+    down = service.client.get("/readyz").json()
+    assert down["code"] == "worker_down"
+    assert service.client.get("/livez").status_code == 200
+    assert post(service).json()["code"] == "worker_down"
+    assert waiting.result().status_code in {200, 504}  # 504 where torch takes over 10 s to import
+    service.wait_until_ready()
+    assert service.metric("agiqa_worker_restarts_total", reason="died") == restarts + 1
+    assert service.worker_pids != [pid]
+    assert post(service).status_code == 200
+
+
+def test_the_api_process_maps_no_torch_and_the_worker_does(service: Running) -> None:
+    def libraries(pid: int) -> str:
+        return Path(f"/proc/{pid}/maps").read_text()
+
+    assert "libtorch" not in libraries(service.process.pid)
+    assert any("libtorch" in libraries(pid) for pid in service.worker_pids)
+
+
+def test_logs_are_json_lines_with_the_request_id(service: Running) -> None:
+    post(service, **{"X-Request-ID": "look-for-me"})
+    service.wait_until(lambda: "look-for-me" in service.log.read_text())
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (line,) = [line for line in lines if line.get("request_id") == "look-for-me"]
+    assert line["path"] == "/score"
+    assert line["status"] == 200
+
+
+def test_loading_is_told_and_sigterm_drains_what_was_admitted(tmp_path: Path) -> None:
+    with serving(tmp_path, wait=False) as service:
+        assert service.client.get("/readyz").json()["code"] == "loading"
+        assert post(service).json()["code"] == "loading"
+        assert service.client.get("/livez").status_code == 200
+        service.wait_until_ready()
+        pid = held(service)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(post, service)
+            service.wait_until(lambda: service.metric("agiqa_requests_in_flight") >= 2)
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            os.kill(pid, signal.SIGCONT)
+            assert waiting.result().status_code == 200
+        assert service.process.wait(30) == 0
+
+
+def test_api_keys_guard_the_scores_but_not_the_probes(tmp_path: Path) -> None:
+    with serving(tmp_path, {"AGIQA_API_KEYS": "first,second"}) as service:
+        refused = post(service)
+        assert refused.status_code == 401
+        assert refused.json()["code"] == "unauthorized"
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert post(service, Authorization="Bearer wrong").status_code == 401
+        assert post(service, Authorization="Bearer second").status_code == 200
+        assert service.client.get("/models").status_code == 401
+        assert service.client.get("/readyz").status_code == 200
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_service_with_its_reason(tmp_path: Path) -> None:
+    with serving(tmp_path, {"AGIQA_MODELS": "no-such-model"}, wait=False) as service:
+        assert service.process.wait(60) == 1
+        assert "no checkpoint 'no-such-model'" in service.log.read_text()

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, load_settings
+
+
+def test_flags_win_over_environment_over_file_over_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "agiqa.toml"
+    file.write_text('host = "file"\nport = 1\ndeadline_seconds = 3.5\n')
+    monkeypatch.setenv("AGIQA_PORT", "2")
+    monkeypatch.setenv("AGIQA_HOST", "environment")
+    settings = load_settings({"host": "flag", "port": None}, file)
+    assert (settings.host, settings.port, settings.deadline_seconds) == ("flag", 2, 3.5)
+    assert settings.max_rows == Settings.model_fields["max_rows"].default
+
+
+def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGIQA_MODELS", "one, two")
+    monkeypatch.setenv("AGIQA_API_KEYS", "secret")
+    settings = load_settings()
+    assert settings.models == ("one", "two")
+    assert settings.api_keys == ("secret",)
+
+
+def test_unknown_keys_are_errors_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "agiqa.toml"
+    file.write_text("prot = 1\n")
+    monkeypatch.setenv("AGIQA_HOTS", "x")
+    with pytest.raises(SettingsError, match=r"(?s)AGIQA_HOTS.*prot"):
+        load_settings({}, file)
+
+
+def test_every_unfitting_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGIQA_PORT", "many")
+    monkeypatch.setenv("AGIQA_DTYPE", "float8")
+    with pytest.raises(SettingsError, match=r"(?s)port.*dtype|dtype.*port"):
+        load_settings()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere"):
+        load_settings({}, tmp_path / "nowhere.toml")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1  # type: ignore[misc]
