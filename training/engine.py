@@ -211,7 +211,9 @@ def _follow(
 def _refuse_nan(total: Tensor, batch: Batch) -> None:
     if not torch.isfinite(total):
         names: Iterable[str] = (sample.path.name for sample in batch.samples)
-        raise TrainingError(f"the loss became {float(total)}; the batch held {', '.join(names)}")
+        raise TrainingError(
+            f"the loss became {float(total.detach())}; the batch held {', '.join(names)}"
+        )
 
 
 def _shown(figures: Mapping[str, float]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from model import images
 from model.config import CheckpointConfig
 from model.scorer import Scorer
+from model.scores import Score
 from training import agiqa3k, floor
 from training.agiqa3k import Sample
 from training.errors import DataError
@@ -55,9 +57,7 @@ def evaluate(
 ) -> Report:
     """Scores every image of ``part`` with its prompt and compares with the opinion scores."""
     samples = parts[part]
-    scored = [
-        scorer.score(s.path, s.prompt) for s in tqdm(samples, desc=f"score {part}", unit="image")
-    ]
+    scored, permuted = _scores(scorer, samples, seed)
     targets = {"quality": "mos", "alignment": "mos_align", "consistency": "mos_align"}
     figures: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
@@ -74,8 +74,10 @@ def evaluate(
             figures[f"floor_{head}_srcc"] = srcc(
                 guess, [getattr(s, targets[head]) for s in samples]
             )
-    if "consistency" in scorer.config.heads:
-        figures["consistency_srcc_permuted_prompts"] = _permuted(scorer, samples, seed)
+    if permuted is not None:
+        figures["consistency_srcc_permuted_prompts"] = srcc(
+            permuted, [s.mos_align for s in samples]
+        )
     rows = [_row(sample, score) for sample, score in zip(samples, scored, strict=True)]
     return Report(
         part, len(samples), len({s.group for s in samples}), figures, intervals, inside, rows
@@ -93,20 +95,24 @@ def evaluate_folder(scorer: Scorer, folder: Path, part: str) -> Report:
     return evaluate(scorer, parts, part)
 
 
-def _permuted(scorer: Scorer, samples: Sequence[Sample], seed: int) -> float:
-    """SRCC of consistency when every image gets another image's prompt: it must fall if the prompt
-    counts.
+def _scores(
+    scorer: Scorer, samples: Sequence[Sample], seed: int
+) -> tuple[list[Score], list[float] | None]:
+    """Every image's Score with its own prompt, and its consistency with another image's prompt,
+    which must tell less if the prompt counts (None where the method has no consistency).
     """
-    rng = np.random.default_rng(seed)
-    prompts = [s.prompt for s in samples]
-    order = rng.permutation(len(prompts))
-    wrong = [
-        scorer.score(s.path, prompts[i], ["consistency"])
-        for s, i in zip(samples, order, strict=True)
-    ]
-    return srcc([score.consistency or 0.0 for score in wrong], [s.mos_align for s in samples])
+    order = np.random.default_rng(seed).permutation(len(samples))
+    heads = scorer.planner.heads(None, prompted=True)
+    scored, permuted = [], []
+    for sample, other in zip(tqdm(samples, desc="score", unit="image"), order, strict=True):
+        image = images.read(sample.path)
+        layout = scorer.planner.layout(*image.size, heads)
+        rows = scorer.forward(scorer.crops(image, heads), layout.row_crop, layout.row_pass)
+        scored.append(scorer.reduce(rows, sample.prompt, heads))
+        permuted.append(scorer.reduce(rows, samples[other].prompt, heads).consistency or 0.0)
+    return scored, permuted if "consistency" in heads else None
 
 
-def _row(sample: Sample, score: Any) -> dict[str, Any]:
+def _row(sample: Sample, score: Score) -> dict[str, Any]:
     heads = {head: getattr(score, head) for head in ("quality", "alignment", "consistency")}
     return {"image": sample.path.name, "mos": sample.mos, "mos_align": sample.mos_align, **heads}
