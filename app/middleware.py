@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Admission
-from app.errors import ServiceError, TooLarge, Unauthorized
+from app.errors import Internal, ServiceError, TooLarge, Unauthorized
 from app.logs import request_id
 from app.metrics import ENDPOINTS, Metrics
 from app.problems import answer
@@ -41,18 +41,23 @@ class RequestContext:
         wanted = Headers(scope=scope).get("x-request-id", "")
         current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
         token = request_id.set(current)
-        scope["started"], status = time.monotonic(), 500
+        scope["started"], status, started = time.monotonic(), 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 MutableHeaders(scope=message)["X-Request-ID"] = current
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("unforeseen error")
+            scope["failure"] = Internal.reason
+            if not started:
+                await answer(Internal())(scope, receive, send_with_id)
         finally:
             self.metrics.in_flight.dec()
             self._record(scope, status)

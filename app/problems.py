@@ -1,6 +1,5 @@
 """The one map from errors to HTTP answers: RFC 9457 ``application/problem+json``."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.errors import BadField, Internal, ServiceError, Unauthorized, Unavailable
+from app.errors import BadField, ServiceError, Unauthorized, Unavailable
 from app.logs import request_id
-
-logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _BY_STATUS = {
@@ -67,14 +64,9 @@ def install(app: FastAPI) -> None:
             return _plain(error.status_code, dict(error.headers or {}))
         return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
 
-    async def on_anything(request: Request, error: Exception) -> JSONResponse:
-        logger.error("unforeseen error", exc_info=error)
-        return await on_service_error(request, Internal())
-
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_anything)
 
 
 def _plain(status: int, headers: dict[str, str]) -> JSONResponse:
