@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -46,13 +47,20 @@ class ConvStem(nn.Sequential):
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """A CLIP of our own architecture with random weights."""
-    clip = open_clip.CLIP(
-        embed_dim=architecture.embed_dim,
-        vision_cfg=cast(Any, dict(architecture.vision_cfg)),
-        text_cfg=cast(Any, dict(architecture.text_cfg)),
-        quick_gelu=architecture.quick_gelu,
-    )
+    """A CLIP of our own architecture with random weights.
+
+    Raises:
+        BackboneError: open_clip knows no such setting, or the towers can't take prompts.
+    """
+    try:
+        clip = open_clip.CLIP(
+            embed_dim=architecture.embed_dim,
+            vision_cfg=cast(Any, dict(architecture.vision_cfg)),
+            text_cfg=cast(Any, dict(architecture.text_cfg)),
+            quick_gelu=architecture.quick_gelu,
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:
         clip.visual.conv1 = ConvStem(architecture.stem, clip.visual.class_embedding.shape[0])
     check_supported(clip)
@@ -95,6 +103,23 @@ def _from_open_clip(config: BackboneConfig) -> nn.Module:
         ) from error
 
 
+def random_open_clip(name: str) -> nn.Module:
+    """An open_clip architecture with random weights, to be filled.
+
+    open_clip warns on the root logger that the weights are random; here that would only mislead.
+    """
+
+    def about_other_things(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(about_other_things)
+    try:
+        return open_clip.create_model(name, pretrained=None)
+    finally:
+        root.removeFilter(about_other_things)
+
+
 def _check_name(name: str) -> None:
     if name not in open_clip.list_models():
         raise BackboneError(
@@ -106,7 +131,7 @@ def _empty(config: BackboneConfig) -> nn.Module:
     if config.architecture:
         return build(config.architecture)
     _check_name(config.name or "")
-    return open_clip.create_model(config.name or "", pretrained=None)
+    return random_open_clip(config.name or "")
 
 
 def _weights_path(config: BackboneConfig, folder: Path | None) -> Path:
@@ -152,7 +177,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise BackboneError(
             f"{path.name} holds no weights that can be read safely: {error}"
         ) from error
-    weights = weights.get("state_dict", weights)
+    if isinstance(weights, Mapping):
+        weights = weights.get("state_dict", weights)
+    if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
+        raise BackboneError(f"{path.name} holds no state dict, names with tensors")
     tensors = {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
     return {
         k: v.float() if v.is_floating_point() else v

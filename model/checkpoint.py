@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -60,7 +59,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     """
     try:
         return CheckpointConfig.model_validate_json((folder / CONFIG).read_text())
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
         raise CheckpointError(
             f"{folder / CONFIG} is not a valid checkpoint configuration: {error}"
         ) from error
@@ -78,7 +77,15 @@ def load_network(folder: Path) -> tuple[CheckpointConfig, Network]:
         raise CheckpointError(
             f"{folder.name}: unknown method {config.method!r}; known: {', '.join(METHODS)}"
         )
-    network = METHODS[config.method].network(load_backbone(config.backbone, folder), config.options)
+    clip = load_backbone(config.backbone, folder)
+    try:
+        network = METHODS[config.method].network(clip, config.options)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{folder.name}: the options do not fit the method: {error}"
+        ) from error
+    if lacking := set(config.heads) - set(network.heads):
+        raise CheckpointError(f"{folder.name}: with these options there is no {', '.join(lacking)}")
     try:
         weights = load_file(folder / PARAMETERS)
     except Exception as error:

@@ -15,13 +15,13 @@ task.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ClipAgiqaOptions
+from model.config import ClipAgiqaOptions, Head
 from model.consistency import ConsistencyHead, pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
 from model.network import Network, Views
@@ -46,12 +46,15 @@ class TextFeatures:
 class ClipAgiqa(Network):
     """The trainable network: prompts and heads around a frozen CLIP.
 
-    The backbone is no part of ``state_dict``: ``learned_state`` gives what a checkpoint keeps.
+    Its towers hold the backbone; ``learned`` gives what trains and what a checkpoint keeps.
     """
 
     def __init__(self, clip: nn.Module, options: ClipAgiqaOptions) -> None:
         super().__init__()
         self.options = options
+        heads: tuple[Head, ...] = ("quality", "alignment", "consistency")
+        self.heads = heads if options.auxiliary_task else heads[:1]
+        self.input_size = int(cast(Any, clip.visual).image_size[0])
         self.vision = VisionTower(cast(nn.Module, clip.visual), options.prompt_position)
         self.text = TextTower(clip)
         self.tokenizer = Tokenizer()
@@ -73,6 +76,13 @@ class ClipAgiqa(Network):
     def visual_layers(self) -> int:
         """Number of layers that carry visual prompts: all of them, or none in that ablation."""
         return self.vision.depth if self.options.visual_prompts else 0
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for what learns; the frozen towers' batch norms keep their statistics."""
+        super().train(mode)
+        self.vision.eval()
+        self.text.eval()
+        return self
 
     def learned(self) -> dict[str, nn.Parameter]:
         """The declared parameters: all that is not the backbone's."""

@@ -37,13 +37,14 @@ class Grid:
         """The windows as [x, y, width, height] in pixels of the original ``width`` x ``height``
         image.
         """
-        fx, fy = width / self.width, height / self.height
-        edges = [
-            (x * fx, y * fy, (x + self.size) * fx, (y + self.size) * fy) for x, y in self.windows
-        ]
-        return [
-            (round(x), round(y), round(r) - round(x), round(b) - round(y)) for x, y, r, b in edges
-        ]
+        columns = [self._span(x, width / self.width, width) for x in self.xs]
+        rows = [self._span(y, height / self.height, height) for y in self.ys]
+        return [(x, y, w, h) for y, h in rows for x, w in columns]
+
+    def _span(self, start: int, scale: float, side: int) -> tuple[int, int]:
+        """Where a window begins in the original and how long it is there; at least one pixel."""
+        first = min(round(start * scale), side - 1)
+        return first, max(round((start + self.size) * scale), first + 1) - first
 
 
 @dataclass(frozen=True, slots=True)

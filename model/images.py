@@ -60,18 +60,26 @@ def read_header(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MA
         )
     with _open(data) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            megapixels = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
-            raise ImageTooLarge(
-                f"The image has {megapixels}; scale it down to at most {max_pixels / 1e6:g}."
-            )
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise BadAspect(
-                f"The image is {width} x {height}; crop it to at most {MAX_ASPECT} : 1."
-            )
-        if _orientation(image) in _TRANSPOSED:
+        check_size(width, height, max_pixels)
+        if _is_turned(image):
             width, height = height, width
         return Header(width, height, image.format or "")
+
+
+def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuses sizes that can't be scored.
+
+    Raises:
+        ImageTooLarge: over ``max_pixels``.
+        BadAspect: one side over 50 times the other.
+    """
+    if width * height > max_pixels:
+        megapixels = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
+        raise ImageTooLarge(
+            f"The image has {megapixels}; scale it down to at most {max_pixels / 1e6:g}."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadAspect(f"The image is {width} x {height}; crop it to at most {MAX_ASPECT} : 1.")
 
 
 def decode(data: bytes) -> Image.Image:
@@ -86,11 +94,16 @@ def decode(data: bytes) -> Image.Image:
 
 
 def read(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image:
-    """An upright sRGB image from a path, bytes, a Pillow image, or a uint8 array [h, w, 3]."""
-    if isinstance(source, Image.Image):
-        return to_srgb(source)
+    """An upright sRGB image from a path, bytes, a Pillow image, or a uint8 array [h, w, 3].
+
+    Raises:
+        ImageError: as ``read_header`` and ``decode``, whatever the image comes as.
+    """
     if isinstance(source, np.ndarray):
-        return to_srgb(Image.fromarray(source))
+        source = Image.fromarray(source)
+    if isinstance(source, Image.Image):
+        check_size(*source.size)
+        return to_srgb(source)
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     read_header(data, max_bytes=2**40)
     return decode(data)
@@ -128,23 +141,13 @@ def _decoding() -> Iterator[None]:
         SyntaxError,
         ValueError,
         EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
+        LookupError,
     ) as error:
         raise UnreadableImage(
             "The image is broken or cut off; send the whole file again."
         ) from error
-    except (
-        MemoryError,
-        OverflowError,
-        ArithmeticError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
-        raise UnreadableImage(
-            "The image can't be decoded; save it again as PNG or JPEG."
-        ) from error
+    except (TypeError, RuntimeError, MemoryError, ArithmeticError, AttributeError) as error:
+        raise UnreadableImage("The image can't be decoded; save it as PNG or JPEG.") from error
 
 
 def _has_avif() -> bool:
@@ -159,16 +162,14 @@ def _looks_like_an_image(data: bytes) -> bool:
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
 
 
-def _orientation(image: Image.Image) -> int:
+def _is_turned(image: Image.Image) -> bool:
+    """Whether width and height change places when the image is put upright."""
+    if image.format == "TIFF":  # Pillow has swapped them already
+        return False
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-    ):  # broken EXIF does not make the image unreadable
-        return 1
+        return int(image.getexif().get(_ORIENTATION, 1)) in _TRANSPOSED
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return False  # broken EXIF does not make the image unreadable
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from model.config import Head
 from model.scores import Score
 
 
@@ -49,7 +50,13 @@ class Folded(Protocol):
 
 
 class Network(nn.Module):
-    """A method's network: a frozen backbone and declared learnable parameters."""
+    """A method's network: a frozen backbone and declared learnable parameters.
+
+    ``heads`` names what it can score; ``input_size`` is the side of the crops that it takes.
+    """
+
+    heads: tuple[Head, ...]
+    input_size: int
 
     def learned(self) -> dict[str, nn.Parameter]:
         """The declared parameters: what trains, and what a checkpoint keeps."""

@@ -96,7 +96,9 @@ def convert(auxiliary: Mapping[str, Tensor], main: Mapping[str, Tensor]) -> dict
     for task, tensors in (("alignment", dict(auxiliary)), ("quality", rest)):
         converted[f"{task}.context"] = _take(tensors, "ctx", task)
         for ours, theirs in (("text", "prompts_text"), ("visual", "prompts_vis")):
-            converted[f"{task}.{ours}"] = torch.stack(_take_list(tensors, theirs, task))
+            converted[f"{task}.{ours}"] = _stack(
+                _take_list(tensors, theirs, task), f"{task}: {theirs}"
+            )
         if task == "alignment":
             _refuse_left_over(tensors, task)
     for part in ("weight", "bias"):
@@ -124,10 +126,19 @@ def _take(tensors: dict[str, Tensor], name: str, task: str) -> Tensor:
 
 
 def _take_list(tensors: dict[str, Tensor], name: str, task: str, suffix: str = "") -> list[Tensor]:
-    found: list[Tensor] = []
-    while f"{name}.{len(found)}{suffix}" in tensors:
-        found.append(tensors.pop(f"{name}.{len(found)}{suffix}"))
-    return found or [_take(tensors, f"{name}.0{suffix}", task)]
+    """Takes name.0suffix, name.1suffix ... up to the highest number that is there."""
+    pattern = re.compile(rf"{re.escape(name)}\.(\d+){re.escape(suffix)}")
+    numbers = [int(match[1]) for key in tensors if (match := pattern.fullmatch(key))]
+    count = max(numbers, default=0) + 1
+    return [_take(tensors, f"{name}.{i}{suffix}", task) for i in range(count)]
+
+
+def _stack(layers: list[Tensor], what: str) -> Tensor:
+    for i, layer in enumerate(layers):
+        if layer.shape != layers[0].shape:
+            shapes = f"{list(layer.shape)}, {what}.0 is {list(layers[0].shape)}"
+            raise CheckpointError(f"{what}.{i} is {shapes}")
+    return torch.stack(layers)
 
 
 def _refuse_left_over(tensors: Mapping[str, Tensor], task: str) -> None:

@@ -34,7 +34,10 @@ _CACHED_PROMPTS = 4096
 
 
 class Scorer:
-    """A folded network on a device, with its crop policy and its cache of prompts."""
+    """A folded network on a device, with its crop policy and its cache of prompts.
+
+    It takes the network over: the towers are moved to the device and converted in place.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,9 @@ class Scorer:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
+        if self.planner.policy.size != network.input_size:
+            sizes = f"{self.planner.policy.size}, the backbone takes {network.input_size}"
+            raise ValueError(f"{config.name}: the crop policy's size is {sizes}")
         self._net = network.eval().fold()
         self._net.place(self.device, self.dtype)
         mean, std = config.normalisation.mean, config.normalisation.std

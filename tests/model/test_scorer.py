@@ -1,0 +1,424 @@
+"""The scorer's five verbs, and ``score``, which runs them one after another."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import model
+from model.config import CropPolicy, Head
+from model.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.errors import BadAspect, CheckpointError, ImageError
+from model.network import Network
+from model.scorer import Scorer, choose_device, choose_dtype
+from model.scores import Score
+from tests.model import tiny
+
+ALL: tuple[Head, ...] = ("quality", "alignment", "consistency")
+# Largest difference of a row computed among others and alone: rounding of the dtype's sums, for
+# features of norm 1 (bfloat16 keeps 8 bits).
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+every_dtype = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def scorers(tiny_checkpoint: Path) -> dict[str, Scorer]:
+    return {d: model.load(str(tiny_checkpoint), device="cpu", dtype=d) for d in TOLERANCE}
+
+
+@every_dtype
+def test_a_row_is_the_same_alone_and_among_rows_of_other_images(
+    dtype: str, scorers: dict[str, Scorer]
+) -> None:
+    scorer = scorers[dtype]
+    pictures = [tiny.picture(224, 224, 1), tiny.picture(400, 300, 2), tiny.picture(90, 260, 3)]
+    crops = np.concatenate([scorer.crops(p, ALL) for p in pictures])
+    order = np.random.RandomState(0).permutation(2 * len(crops))
+    row_crop, row_pass = (order // 2).tolist(), (order % 2).tolist()
+    together = scorer.forward(crops, row_crop, row_pass)
+    alone = np.concatenate(
+        [
+            scorer.forward(crops[c : c + 1], [0], [p])
+            for c, p in zip(row_crop, row_pass, strict=True)
+        ]
+    )
+    assert together.dtype == np.float32
+    assert np.abs(together - alone).max() <= TOLERANCE[dtype]
+    apart = np.abs(alone[row_pass.index(0)] - alone[row_pass.index(1)]).max()
+    assert apart > 2 * TOLERANCE[dtype]  # so that equality means something
+
+
+@every_dtype
+def test_scores_from_a_shared_batch_are_the_scores_of_each_image_alone(
+    dtype: str, scorers: dict[str, Scorer]
+) -> None:
+    scorer = scorers[dtype]
+    pictures = [tiny.picture(300, 300, seed) for seed in range(3)]
+    prompts = ["a cat", "a dog, at night", "x"]
+    layouts = [scorer.planner.layout(*p.size, ALL) for p in pictures]
+    crops = np.concatenate([scorer.crops(p, ALL) for p in pictures])
+    row_crop: list[int] = []
+    row_pass: list[int] = []
+    for layout, start in zip(layouts, range(0, len(crops), layouts[0].crops), strict=True):
+        row_crop += [start + crop for crop in layout.row_crop]
+        row_pass += layout.row_pass
+    rows = scorer.forward(crops, row_crop, row_pass)
+    parts = np.split(rows, np.cumsum([len(x.row_crop) for x in layouts])[:-1])
+    for part, picture, prompt in zip(parts, pictures, prompts, strict=True):
+        batched, single = scorer.reduce(part, prompt, ALL), scorer.score(picture, prompt)
+        for head in ALL:
+            wanted = pytest.approx(getattr(single, head), abs=2 * TOLERANCE[dtype])
+            assert getattr(batched, head) == wanted
+
+
+def test_bfloat16_scores_lie_near_float32_scores(scorers: dict[str, Scorer]) -> None:
+    picture = tiny.picture(500, 400)
+    exact, rounded = (scorers[d].score(picture, "a cat") for d in ("float32", "bfloat16"))
+    for head in ALL:
+        assert getattr(rounded, head) == pytest.approx(getattr(exact, head), abs=0.03)
+
+
+def test_rows_are_normalised_features(scorer: Scorer) -> None:
+    rows = scorer.forward(scorer.crops(tiny.picture(224, 224), ("quality",)), [0, 0], [0, 1])
+    assert rows.shape == (2, 16)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_pixels_are_normalised_as_the_checkpoint_says() -> None:
+    network = tiny.random_network()
+    scorer = Scorer(tiny.config_of(), network, device="cpu", dtype="float32")
+    crops = scorer.crops(tiny.picture(224, 224), ("quality",))
+    mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pixels = (crops[0].transpose(1, 2, 0) / 255 - mean) / std
+    pixels = torch.tensor(pixels.transpose(2, 0, 1)[None]).float()
+    with torch.no_grad():
+        z = network.image_features(pixels, torch.tensor([0]), network.visual_prompts())
+    assert scorer.forward(crops, [0], [0]) == pytest.approx(z.numpy(), abs=1e-5)
+
+
+def test_an_image_scores_alike_from_every_kind_of_source(scorer: Scorer, tmp_path: Path) -> None:
+    image = tiny.picture(300, 250)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    path = tmp_path / "image.png"
+    path.write_bytes(out.getvalue())
+    wanted = scorer.score(image)
+    for source in (np.asarray(image), out.getvalue(), path, str(path)):
+        assert scorer.score(source) == wanted
+
+
+def test_a_list_is_scored_in_its_order(scorer: Scorer) -> None:
+    pictures = [tiny.picture(224, 224, seed) for seed in range(3)]
+    scores = scorer.score(list(pictures), ["a cat", None, ""])
+    assert scores == [
+        scorer.score(pictures[0], "a cat"),
+        scorer.score(pictures[1]),
+        scorer.score(pictures[2]),
+    ]
+    assert len({score.quality for score in scores}) == 3
+    assert [score.consistency is None for score in scores] == [False, True, True]
+
+
+def test_one_prompt_serves_a_whole_list(scorer: Scorer) -> None:
+    pictures = [tiny.picture(224, 224, seed) for seed in range(2)]
+    wanted = [scorer.score(p, "a cat") for p in pictures]
+    assert scorer.score(list(pictures), "a cat") == wanted
+
+
+def test_an_empty_list_has_no_scores(scorer: Scorer) -> None:
+    assert scorer.score([]) == []
+
+
+def test_a_list_with_too_few_prompts_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match="2 images, but 1 prompts"):
+        scorer.score([tiny.picture(9, 9), tiny.picture(9, 9)], ["a cat"])
+
+
+def test_one_image_with_several_prompts_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match="one image takes one prompt"):
+        scorer.score(tiny.picture(9, 9), ["a cat", "a dog"])  # type: ignore[call-overload]
+
+
+def test_what_is_no_image_is_an_image_error(scorer: Scorer) -> None:
+    with pytest.raises(ImageError):
+        scorer.score(b"no image")
+
+
+HEADS: dict[str, tuple[Head, ...]] = {
+    "quality": ("quality",),
+    "alignment": ("alignment",),
+    "consistency": ("consistency",),
+    "two": ("consistency", "quality"),
+    "all": ALL,
+}
+
+
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
+@pytest.mark.parametrize("global_view", [False, True], ids=["windows-only", "global-view"])
+def test_heads_are_the_same_asked_for_alone_and_together(
+    global_view: bool, heads: tuple[Head, ...], tiny_checkpoint: Path
+) -> None:
+    scorer = model.load(
+        str(tiny_checkpoint),
+        device="cpu",
+        dtype="float32",
+        crop_policy=CropPolicy(global_view=global_view),
+    )
+    picture = tiny.picture(400, 300)
+    every, some = scorer.score(picture, "a cat"), scorer.score(picture, "a cat", heads)
+    for head in ALL:
+        value = getattr(some, head)
+        assert (value is not None) is (head in heads)
+        if value is not None:
+            assert value == pytest.approx(getattr(every, head), abs=1e-6)
+    assert some.crops == every.crops == 6
+    assert (some.crop_quality is not None) is ("quality" in heads)
+
+
+def test_without_a_prompt_there_is_no_consistency(scorer: Scorer) -> None:
+    score = scorer.score(tiny.picture(224, 224))
+    assert score.consistency is None
+    assert None not in (score.quality, score.alignment)
+
+
+def test_consistency_without_a_prompt_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match="consistency needs the prompt"):
+        scorer.score(tiny.picture(224, 224), heads=["consistency"])
+
+
+def test_an_unknown_head_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(ValueError, match="no head 'beauty'"):
+        scorer.score(tiny.picture(224, 224), heads=["beauty"])  # type: ignore[list-item]
+
+
+def test_another_prompt_changes_the_consistency_and_nothing_else(scorer: Scorer) -> None:
+    picture = tiny.picture(300, 300)
+    cat, dog = (scorer.score(picture, prompt) for prompt in ("a cat", "a dog in the rain"))
+    assert cat.consistency != pytest.approx(dog.consistency, abs=1e-4)
+    assert (cat.quality, cat.alignment) == (dog.quality, dog.alignment)
+
+
+def test_every_score_lies_between_0_and_1(scorer: Scorer) -> None:
+    score = scorer.score(tiny.picture(600, 400), "a cat")
+    assert score.crop_quality is not None
+    values = [score.quality, score.alignment, score.consistency, *score.crop_quality]
+    assert all(value is not None and 0 < value < 1 for value in values)
+
+
+def test_without_a_global_view_quality_is_the_mean_over_windows(scorer: Scorer) -> None:
+    score = scorer.score(tiny.picture(600, 400))
+    assert score.crop_quality is not None
+    assert len(score.crop_quality) == score.crops == 12
+    assert score.quality == pytest.approx(np.mean(score.crop_quality), abs=1e-6)
+    assert len(set(score.crop_quality)) > 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "crops"),
+    [
+        (None, 9),
+        ("grid", 9),
+        ("official", 25),
+        (CropPolicy(stride=72), 25),
+        (CropPolicy(max_windows=4, max_side=400), 4),
+    ],
+    ids=["own", "grid", "official", "finer", "few"],
+)
+def test_the_crop_policy_can_be_replaced(
+    policy: CropPolicy | str | None, crops: int, tiny_checkpoint: Path
+) -> None:
+    scorer = model.load(str(tiny_checkpoint), device="cpu", dtype="float32", crop_policy=policy)
+    assert scorer.plan(512, 512, ("quality",)) == crops
+    assert scorer.score(tiny.picture(512, 512), heads=["quality"]).crops == crops
+
+
+def test_grid_by_name_is_the_checkpoints_own_grid(tiny_checkpoint: Path) -> None:
+    by_name = model.load(str(tiny_checkpoint), device="cpu", crop_policy="grid")
+    assert by_name.plan(2048, 2048, ("quality",)) == 49  # with its max_side of 1024
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"crop_policy": "spiral"}, {"dtype": "float16"}],
+    ids=["crop-policy", "dtype"],
+)
+def test_an_unknown_option_is_refused(option: dict[str, str], tiny_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="choose"):
+        model.load(str(tiny_checkpoint), **option)  # type: ignore[arg-type]
+
+
+def test_an_unknown_checkpoint_is_refused_with_the_names_that_exist() -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'nowhere'.*bundled name"):
+        model.load("nowhere")
+
+
+def test_dtype_auto_is_one_that_the_device_has() -> None:
+    cpu = choose_device("cpu")
+    assert choose_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
+    assert choose_dtype("bfloat16", cpu) is torch.bfloat16
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rows_for(scorer: Scorer, width: int, height: int, heads: tuple[Head, ...]) -> np.ndarray:
+    layout = scorer.planner.layout(width, height, heads)
+    crops = scorer.crops(tiny.picture(width, height), heads)
+    return scorer.forward(crops, layout.row_crop, layout.row_pass)
+
+
+@pytest.mark.parametrize(
+    ("heads", "prompt", "wrong"),
+    [
+        (("quality",), None, 0),
+        (("quality", "alignment"), None, 3),
+        (("quality", "alignment"), None, 0),
+        (ALL, "a cat", 1),
+        (ALL, "a cat", 6),
+        (("consistency",), "a cat", 1),
+    ],
+    ids=["none", "odd", "none-of-two", "only-the-whole", "even", "no-window"],
+)
+def test_a_wrong_number_of_rows_is_refused(
+    heads: tuple[Head, ...], prompt: str | None, wrong: int, scorer: Scorer
+) -> None:
+    with pytest.raises(ValueError, match=f"{wrong} rows fit no image with the heads"):
+        scorer.reduce(np.zeros((wrong, 16), np.float32), prompt, heads)
+
+
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
+def test_the_verbs_apart_give_what_score_gives(heads: tuple[Head, ...], scorer: Scorer) -> None:
+    rows = rows_for(scorer, 400, 300, heads)
+    assert len(rows) == scorer.plan(400, 300, heads)
+    prompt = "a cat"
+    picture = tiny.picture(400, 300)
+    assert scorer.reduce(rows, prompt, heads) == scorer.score(picture, prompt, heads)
+
+
+def test_reduce_reads_each_pass_from_its_own_rows(scorer: Scorer) -> None:
+    heads: tuple[Head, ...] = ("quality", "alignment")
+    layout = scorer.planner.layout(400, 300, heads)
+    rows = rows_for(scorer, 400, 300, heads)
+    before = scorer.reduce(rows, None, heads)
+    for pass_, moved, kept in (
+        (QUALITY_PASS, "quality", "alignment"),
+        (ALIGNMENT_PASS, "alignment", "quality"),
+    ):
+        turned = rows.copy()
+        turned[np.array(layout.row_pass) == pass_] *= -1
+        after = scorer.reduce(turned, None, heads)
+        assert getattr(after, kept) == getattr(before, kept)
+        assert getattr(after, moved) != pytest.approx(getattr(before, moved), abs=1e-3)
+
+
+class Recorder(Network):
+    """A network that only embeds, and writes down what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[str]] = []
+        self.input_size = 224
+
+    def fold(self) -> Self:
+        return self
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Nothing to place."""
+
+    def embed(self, prompts: Sequence[str]) -> torch.Tensor:
+        self.asked.append(list(prompts))
+        return torch.tensor([[float(len(p)), float(sum(p.encode()))] for p in prompts])
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def recorded(recorder: Recorder) -> Scorer:
+    return Scorer(tiny.config_of(), recorder, device="cpu", dtype="float32")
+
+
+def test_a_known_prompt_is_not_computed_again(recorder: Recorder, recorded: Scorer) -> None:
+    assert not recorded.knows("a cat")
+    first = recorded.embed(["a cat"])
+    again = recorded.embed(["a cat"])
+    assert recorder.asked == [["a cat"]]
+    assert recorded.knows("a cat")
+    assert torch.equal(first, again)
+
+
+def test_only_the_new_prompts_of_a_call_are_computed_and_each_once(
+    recorder: Recorder, recorded: Scorer
+) -> None:
+    recorded.embed(["b"])
+    recorded.embed(["c", "b", "a", "c"])
+    assert recorder.asked == [["b"], ["c", "a"]]
+
+
+def test_features_come_in_the_order_of_the_prompts(scorer: Scorer) -> None:
+    scorer.embed(["b"])
+    prompts = ["a", "b", "a", "c", "b"]
+    features = scorer.embed(prompts)
+    assert features.shape == (5, 16)
+    for prompt, feature in zip(prompts, features, strict=True):
+        assert torch.equal(feature, scorer.embed([prompt])[0])
+    assert torch.pdist(scorer.embed(["a", "b", "c"])).min() > 1e-4
+
+
+def test_the_prompt_cache_forgets_the_least_recently_used(recorded: Scorer) -> None:
+    bound = 4096
+    prompts = ["first", "second", *(f"number {i}" for i in range(bound - 2))]
+    recorded.embed(prompts)
+    assert all(recorded.knows(p) for p in prompts)
+    recorded.embed(["first"])  # used again, so "second" is now the oldest
+    recorded.embed(["one more"])
+    assert [recorded.knows(p) for p in ("first", "second", "number 0")] == [True, False, True]
+    assert sum(recorded.knows(p) for p in [*prompts, "one more"]) == bound
+
+
+def test_a_call_with_more_prompts_than_the_cache_holds_is_answered(recorded: Scorer) -> None:
+    prompts = [f"{i}" for i in range(5000)]
+    features = recorded.embed(prompts)
+    assert len(features) == 5000
+    assert sum(recorded.knows(p) for p in prompts) == 4096
+
+
+def test_embed_gives_normalised_float32_features_on_the_cpu(scorers: dict[str, Scorer]) -> None:
+    for scorer in scorers.values():
+        features = scorer.embed(["a cat", ""])
+        assert (features.dtype, features.device.type) == (torch.float32, "cpu")
+        torch.testing.assert_close(features.norm(dim=-1), torch.ones(2), atol=1e-2, rtol=0)
+
+
+def test_a_score_of_a_prompted_image_fills_the_cache(scorer: Scorer) -> None:
+    prompt = "a prompt of this test alone"
+    assert not scorer.knows(prompt)
+    scorer.score(tiny.picture(224, 224), prompt)
+    assert scorer.knows(prompt)
+
+
+def test_a_score_is_a_plain_value() -> None:
+    assert Score(crops=1, quality=0.5) == Score(crops=1, quality=0.5)
+    with pytest.raises(AttributeError):
+        Score(crops=1).quality = 1.0  # type: ignore[misc]
+
+
+def test_an_extreme_aspect_is_refused_whatever_the_image_comes_as(scorer: Scorer) -> None:
+    with pytest.raises(BadAspect):
+        scorer.score(Image.new("RGB", (20_000, 1)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["model", "model.config", "model.crops", "model.errors", "model.images", "model.scores"],
+)
+def test_the_torch_free_half_does_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
