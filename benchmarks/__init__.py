@@ -1,0 +1,1 @@
+"""Every speed figure of the README, one command each, as ratios within one run."""
