@@ -103,6 +103,8 @@ def score(
     import model
     from model.errors import ModelError
 
+    if out and out.suffix not in {".csv", ".jsonl"}:
+        raise click.ClickException(f"{out}: write to a .csv or a .jsonl file")
     files = find_images(paths)
     prompts = _read_prompts(options["prompts"]) if options["prompts"] else {}
     done = _scored_already(out) if resume and out else set()
@@ -169,8 +171,6 @@ def _write(rows: Iterable[Mapping[str, Any]], out: Path | None, total: int, *, a
     """Writes rows as they come, so that a stopped run can be resumed; returns how many failed."""
     from tqdm import tqdm
 
-    if out and out.suffix not in {".csv", ".jsonl"}:
-        raise click.ClickException(f"{out}: write to a .csv or a .jsonl file")
     failed = 0
     with click.open_file(str(out) if out else "-", "a" if append else "w") as file:
         table = csv.DictWriter(file, ["path", *_HEADS, "code", "detail"], lineterminator="\n")

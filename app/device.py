@@ -144,6 +144,7 @@ class WorkerDevice:
         ours, theirs = socket.socketpair()
         command = [
             sys.executable,
+            "-P",  # our own app package, whatever the working directory holds
             "-m",
             "app.worker",
             "--pipe",

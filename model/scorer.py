@@ -14,7 +14,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, cast, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -72,9 +72,9 @@ class Scorer:
         """Rows that a ``width`` x ``height`` image costs; None: every head of the method."""
         return self.planner.plan(width, height, heads or self.config.heads)
 
-    def crops(self, image: Image.Image, heads: Sequence[Head] | None = None) -> np.ndarray:
-        """uint8 [n, 3, h, w] crops of an upright RGB image."""
-        return self.planner.crops(image, heads)
+    def crops(self, image: ImageSource, heads: Sequence[Head] | None = None) -> np.ndarray:
+        """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one."""
+        return self.planner.crops(_picture(image), heads)
 
     @torch.inference_mode()
     def forward(
@@ -188,13 +188,16 @@ class Scorer:
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
     ) -> Score:
-        if isinstance(source, os.PathLike):
-            source = Path(source)
-        picture = images.read(cast(Any, source))
+        picture = _picture(source)
         chosen = self.planner.heads(heads, prompted=prompt is not None)
         layout = self.planner.layout(*picture.size, chosen)
-        rows = self.forward(self.crops(picture, chosen), layout.row_crop, layout.row_pass)
+        crops = self.planner.crops(picture, chosen)
+        rows = self.forward(crops, layout.row_crop, layout.row_pass)
         return self.reduce(rows, prompt, chosen)
+
+
+def _picture(source: ImageSource) -> Image.Image:
+    return images.read(Path(source) if isinstance(source, os.PathLike) else source)
 
 
 def choose_device(device: str) -> torch.device:

@@ -28,9 +28,11 @@ def train(recipe: str, settings: tuple[str, ...]) -> None:
     """Train RECIPE (a YAML file or a built-in name) and write a checkpoint. A stopped run is
     resumed.
     """
-    from training.recipe import load_recipe
-    from training.run import train as run
-
+    try:
+        from training.recipe import load_recipe
+        from training.run import train as run
+    except ModuleNotFoundError as error:
+        raise _incomplete(error) from error
     try:
         loaded = load_recipe(recipe, settings)
         report = run(loaded, _command(recipe, settings))
@@ -39,6 +41,10 @@ def train(recipe: str, settings: tuple[str, ...]) -> None:
     click.echo(
         f"wrote {loaded.out}; on unseen prompts: quality SRCC {report.figures['quality_srcc']:.4f}"
     )
+
+
+def _incomplete(error: ModuleNotFoundError) -> click.ClickException:
+    return click.ClickException(f"{error.name} is missing: pip install 'agiqa[train]'")
 
 
 def _command(recipe: str, settings: tuple[str, ...]) -> str:
@@ -66,8 +72,11 @@ def evaluate(
     """Measure a checkpoint on rated images, beside the no-image floor."""
     import model
     from model.checkpoint import write_atomically
-    from training.evaluate import evaluate_folder
 
+    try:
+        from training.evaluate import evaluate_folder
+    except ModuleNotFoundError as error:
+        raise _incomplete(error) from error
     try:
         report = evaluate_folder(model.load(checkpoint, device=device, dtype=dtype), data, part)
     except (TrainingError, ModelError) as error:

@@ -107,7 +107,8 @@ def _scores(
     for sample, other in zip(tqdm(samples, desc="score", unit="image"), order, strict=True):
         image = images.read(sample.path)
         layout = scorer.planner.layout(*image.size, heads)
-        rows = scorer.forward(scorer.crops(image, heads), layout.row_crop, layout.row_pass)
+        crops = scorer.planner.crops(image, heads)
+        rows = scorer.forward(crops, layout.row_crop, layout.row_pass)
         scored.append(scorer.reduce(rows, sample.prompt, heads))
         permuted.append(scorer.reduce(rows, samples[other].prompt, heads).consistency or 0.0)
     return scored, permuted if "consistency" in heads else None
