@@ -1,0 +1,58 @@
+"""What a new user types first: the make targets, the versions, the licence."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {name.lower().replace("_", "-"): version for name, version in pairs}
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_help_names_every_target() -> None:
+    made = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
+    for target in ("serve", "test", "lint", "typecheck", "bench"):
+        assert re.search(rf"make {target}\s+\w", made.stdout)
+
+
+@pytest.mark.parametrize("line", PROJECT["dependencies"])
+def test_the_tested_version_of_a_dependency_is_named_and_lies_in_its_range(line: str) -> None:
+    wanted = Requirement(line)
+    assert wanted.specifier, "a runtime dependency is a range"
+    assert pins()[wanted.name.lower().replace("_", "-")] in wanted.specifier
+
+
+def test_development_tools_are_pinned_to_what_the_constraints_say() -> None:
+    tools = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+    for tool in tools:
+        pinned = [spec.version for spec in tool.specifier if spec.operator == "=="]
+        if tool.name != "agiqa":
+            assert pinned == [pins()[tool.name.lower().replace("_", "-")]], tool.name
+
+
+def test_ci_calls_only_make() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert [line for line in script.splitlines() if line.startswith("make ")] == [
+        "make lint",
+        "make typecheck",
+        "make test",
+    ]
+
+
+def test_the_notice_reproduces_the_notices_of_the_training_data() -> None:
+    notice = (ROOT / "NOTICE").read_text()
+    assert "AGIQA-3K" in notice
+    assert "MIT License" in notice
+    assert "Laboratory for \nImage and Video Engineering" in notice
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
