@@ -23,19 +23,17 @@ _NOT_WEIGHTS = {"attn_mask", "text.attn_mask", "input_resolution", "context_leng
 
 
 class ConvStem(nn.Sequential):
-    """Convolutions with batch norm instead of one big patch projection (Xiao et al., NeurIPS 2021).
+    """3x3 convolutions at stride 2 with batch norm instead of one big patch projection (Xiao et
+    al., NeurIPS 2021).
 
-    A 4x4 convolution at stride 4, then 3x3 ones at stride 2. ``channels`` are the outputs of all
-    but the last, which reaches the tower's width. [B, 3, h, w] -> [B, width, h / p, w / p], patch
-    size p = 4 * 2^len(channels).
+    ``channels`` are the outputs of all but the last, which reaches the tower's width.
+    [B, 3, h, w] -> [B, width, h / p, w / p], patch size p = 2^(len(channels) + 1).
     """
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
-        sizes = (3, *channels, width)
         layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            kernel, stride, padding = (3, 2, 1) if i else (4, 4, 0)
-            layers.append(nn.Conv2d(fan_in, fan_out, kernel, stride, padding, bias=False))
+        for fan_in, fan_out in itertools.pairwise((3, *channels, width)):
+            layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=False))
             layers.append(nn.BatchNorm2d(fan_out))
             layers.append(nn.GELU())
         super().__init__(*layers[:-1])
@@ -62,6 +60,9 @@ def build(architecture: Architecture) -> nn.Module:
     except (TypeError, ValueError, AssertionError) as error:
         raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:
+        patch = 2 ** (len(architecture.stem) + 1)
+        if clip.visual.patch_size != (patch, patch):
+            raise BackboneError(f"the stem makes patches of {patch}, not {clip.visual.patch_size}")
         clip.visual.conv1 = ConvStem(architecture.stem, clip.visual.class_embedding.shape[0])
     check_supported(clip)
     return clip

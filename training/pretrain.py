@@ -56,7 +56,7 @@ class Held:
     ) -> "Held":
         """Cuts the middle windows and normalises both views."""
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (norm.mean, norm.std))
-        stacks = ([_middle(p.pixels, size) for p in pictures], [p.whole for p in pictures])
+        stacks = ([_middle(p.pixels, size) for p in pictures], [p.wholes[0] for p in pictures])
         middles, wholes = (
             (torch.from_numpy(np.stack(views)).float() - mean) / std for views in stacks
         )
@@ -72,9 +72,15 @@ class Pretraining:
     """The task that ``training.engine`` runs: the whole CLIP learns."""
 
     def __init__(
-        self, clip: nn.Module, sources: Sequence[str], held: Held, weights: PretrainWeights
+        self,
+        clip: nn.Module,
+        sources: Sequence[str],
+        held: Held,
+        weights: PretrainWeights,
+        patch_dropout: float = 0.0,
     ) -> None:
         self.clip, self.held, self.weights = clip, held, weights
+        self.patch_dropout = patch_dropout
         self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
         self.tokenizer = Tokenizer()
         self.sources = {source: i for i, source in enumerate(sources)}
@@ -93,7 +99,8 @@ class Pretraining:
         self.clip.train()
         n, scale = len(batch.samples), self._scale()
         both = torch.cat([batch.windows, batch.wholes])
-        z = F.normalize(self.vision.encode(self.vision.patchify(both)), dim=-1)
+        tokens = drop_patches(self.vision.patchify(both), self.patch_dropout)
+        z = F.normalize(self.vision.encode(tokens), dim=-1)
         window, whole = z[:n], z[n:]
         prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
         texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS, *self.captions, *prompts])
@@ -163,3 +170,13 @@ class Pretraining:
 
     def _scale(self) -> Tensor:
         return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
+
+
+def drop_patches(tokens: Tensor, share: float) -> Tensor:
+    """[B, 1 + n, w] without a random share of each image's patches; the class token stays."""
+    if not share:
+        return tokens
+    batch, n, width = tokens[:, 1:].shape
+    kept = torch.rand(batch, n).argsort(1)[:, : max(1, round(n * (1 - share)))]
+    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, width))
+    return torch.cat([tokens[:, :1], patches], dim=1)

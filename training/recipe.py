@@ -28,11 +28,12 @@ class SplitRecipe(_Section):
 
 
 class PretrainRecipe(_Section):
-    """Stage 1: the backbone."""
+    """Stage 1: the backbone; a share of the patches is left out of every training view."""
 
     architecture: Architecture
     schedule: Schedule
     weights: PretrainWeights = PretrainWeights()
+    patch_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
 class TuneRecipe(_Section):
@@ -47,6 +48,7 @@ class Recipe(_Section):
     """A whole run. ``data`` is AGIQA-3K's folder, ``out`` the checkpoint's, ``work`` keeps the
     state for resuming.
 
+    ``zooms``: how much larger than a crop the whole image is squashed before one is cut from it.
     ``shared_backbone`` names a folder beside ``out`` that holds the backbone, so that several
     checkpoints can refer to it; without it the checkpoint carries its own.
     """
@@ -57,6 +59,7 @@ class Recipe(_Section):
     work: Path
     shared_backbone: str | None = None
     seed: int = 0
+    zooms: tuple[float, ...] = (1.0,)
     split: SplitRecipe = SplitRecipe()
     crop_policy: CropPolicy = CropPolicy()
     normalisation: Normalisation = Normalisation()

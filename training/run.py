@@ -50,7 +50,8 @@ def train(recipe: Recipe, command: str) -> Report:
     torch.manual_seed(recipe.seed)
     clip = build(recipe.pretrain.architecture)
     sources = sorted({sample.source for sample in material.parts["train"]})
-    pretraining = Pretraining(clip, sources, material.held, recipe.pretrain.weights)
+    stage = recipe.pretrain
+    pretraining = Pretraining(clip, sources, material.held, stage.weights, stage.patch_dropout)
     _stage("pretrain", recipe, material, pretraining).fit()
     clip.eval().requires_grad_(False)
     round_to_16_bit(clip)
@@ -69,7 +70,7 @@ def prepare(recipe: Recipe) -> Material:
     samples = agiqa3k.read(recipe.data)
     parts = split_by_group(samples, recipe.split.shares, recipe.split.seed)
     size = recipe.crop_policy.size
-    pictures = load_pictures(parts["train"], recipe.crop_policy)
+    pictures = load_pictures(parts["train"], recipe.crop_policy, recipe.zooms)
     validation = parts["validation"]
     held = Held.of(
         validation, load_pictures(validation, recipe.crop_policy), size, recipe.normalisation

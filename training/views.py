@@ -22,12 +22,12 @@ from training.agiqa3k import Sample
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: uint8 [h, w, 3] as the windows see it, and its squashed view [3, size,
-    size].
+    """One decoded image: uint8 [h, w, 3] as the windows see it, and the whole image squashed to
+    [3, s, s], first at the crop's size, then larger.
     """
 
     pixels: np.ndarray
-    whole: np.ndarray
+    wholes: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,18 @@ class Batch:
     samples: list[Sample]
 
 
-def load_pictures(samples: Sequence[Sample], policy: CropPolicy) -> list[Picture]:
-    """Decodes every image once, in threads."""
+def load_pictures(
+    samples: Sequence[Sample], policy: CropPolicy, zooms: Sequence[float] = (1.0,)
+) -> list[Picture]:
+    """Decodes every image once, in threads; ``zooms`` are the sizes of its squashed views."""
 
     def load(sample: Sample) -> Picture:
         image = images.decode(sample.path.read_bytes())
+        wholes = tuple(squash(image, round(policy.size * zoom)) for zoom in zooms)
         grid = place_windows(policy, *image.size)
         if image.size != (grid.width, grid.height):
-            resized = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
-            return Picture(np.asarray(resized), squash(image, policy.size))
-        return Picture(np.asarray(image), squash(image, policy.size))
+            image = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
+        return Picture(np.asarray(image), wholes)
 
     with ThreadPoolExecutor() as pool:
         return list(tqdm(pool.map(load, samples), total=len(samples), desc="decode", unit="image"))
@@ -88,8 +90,9 @@ class Batches:
             yield self._batch(order[start : start + self.size], rng)
 
     def _batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
-        windows = [_flip(self._window(self.pictures[i].pixels, rng), rng) for i in chosen]
-        wholes = [_flip(self.pictures[i].whole, rng) for i in chosen]
+        pictures = [self.pictures[i] for i in chosen]
+        windows = [_flip(self._cut(p.pixels.transpose(2, 0, 1), rng), rng) for p in pictures]
+        wholes = [_flip(self._whole(p, rng), rng) for p in pictures]
         samples = [self.samples[i] for i in chosen]
         mos, align = ([getattr(s, field) for s in samples] for field in ("mos", "mos_align"))
         return Batch(
@@ -100,9 +103,14 @@ class Batches:
             samples,
         )
 
-    def _window(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        y, x = (int(rng.integers(0, side - self.crop + 1)) for side in pixels.shape[:2])
-        return pixels[y : y + self.crop, x : x + self.crop].transpose(2, 0, 1)
+    def _whole(self, picture: Picture, rng: np.random.Generator) -> np.ndarray:
+        """The global view, or a crop of a larger one: most of the image, never the same pixels."""
+        return self._cut(picture.wholes[int(rng.integers(len(picture.wholes)))], rng)
+
+    def _cut(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random crop of [3, h, w]."""
+        y, x = (int(rng.integers(0, side - self.crop + 1)) for side in pixels.shape[1:])
+        return pixels[:, y : y + self.crop, x : x + self.crop]
 
     def _normal(self, views: list[np.ndarray]) -> Tensor:
         return (torch.from_numpy(np.stack(views)).float() - self._mean) / self._std

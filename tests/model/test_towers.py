@@ -160,7 +160,7 @@ def prompted_vision_slowly(clip: nn.Module, x: Tensor, prompts: Tensor, position
 
 @pytest.mark.parametrize("depth", [1, 2, 4], ids=["shallow", "half", "deep"])
 @pytest.mark.parametrize("position", ["pre_ln", "post_ln"])
-@pytest.mark.parametrize("stem", [(), (8, 8, 16)], ids=["patches", "stem"])
+@pytest.mark.parametrize("stem", [(), (8, 8, 8, 16)], ids=["patches", "stem"])
 def test_prompted_vision_tower_is_the_literal_token_surgery(
     stem: tuple[int, ...], position: Any, depth: int
 ) -> None:
@@ -285,3 +285,8 @@ def test_a_text_tower_with_an_added_class_token_is_refused_by_name() -> None:
     )
     with pytest.raises(BackboneError, match=r"end-of-text token.*class token"):
         check_supported(clip)
+
+
+def test_a_stem_that_does_not_fit_the_patch_size_is_refused() -> None:
+    with pytest.raises(BackboneError, match="patches of 16, not"):
+        tiny.random_clip(tiny.variant(stem=(8, 8, 16)))

@@ -22,7 +22,7 @@ ARCHITECTURE = Architecture(
     vision_cfg={"image_size": 224, "patch_size": 32, "width": 32, "layers": 2, "head_width": 16},
     text_cfg={"width": 16, "layers": 2, "heads": 2},
     quick_gelu=True,
-    stem=(8, 8, 16),
+    stem=(8, 8, 8, 16),
 )
 OPTIONS = ClipAgiqaOptions(context_length=3, visual_length=2)
 

@@ -21,6 +21,7 @@ from training.run import train
 
 RECIPE: Mapping[str, Any] = {
     "name": "miniature",
+    "zooms": [1.0, 1.25],
     "crop_policy": {"size": 32, "stride": 24, "max_side": 64, "global_view": True},
     "split": {"shares": {"train": 0.5, "validation": 0.25, "test": 0.25}},
     "pretrain": {
@@ -34,8 +35,9 @@ RECIPE: Mapping[str, Any] = {
                 "image_size": 32,
             },
             "text_cfg": {"layers": 2, "width": 16, "heads": 2},
-            "stem": [8, 8],
+            "stem": [8, 8, 8],
         },
+        "patch_dropout": 0.25,
         "schedule": {"epochs": 3, "batch": 6, "lr": 1.0e-3, "warmup_epochs": 0.5},
     },
     "tune": {"schedule": {"epochs": 2, "batch": 6, "lr": 1.0e-3}},
