@@ -53,4 +53,5 @@ def test_the_figures_of_the_card_are_measured_again(bundled: Path) -> None:
     stated = read_config(bundled).provenance.metrics
     for key, value in report.figures.items():
         assert value == pytest.approx(stated[key], abs=2e-3), key
-    assert report.figures["consistency_srcc"] > report.figures["consistency_srcc_permuted_prompts"]
+    card = (bundled / "README.md").read_text()
+    assert f"{report.figures['consistency_srcc_permuted_prompts']:.2f}" in card
