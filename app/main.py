@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     MultiPartParser.spool_max_size = settings.max_image_bytes
     problems.install(app)
     app.include_router(routes.scoring(service))
+    app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
     several = int(settings.max_body_mib * 2**20)
     app.add_middleware(

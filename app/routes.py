@@ -41,7 +41,7 @@ _QUALITY: tuple[Head, ...] = ("quality",)
 
 
 def scoring(service: Service) -> APIRouter:
-    """POST /score, /score-agi and their batch forms."""
+    """POST /score and /score-agi."""
     router = APIRouter(tags=["scores"], responses=_PROBLEMS)
 
     @router.post("/score", response_model=ScoreAnswer, response_model_exclude_unset=True)
@@ -71,6 +71,13 @@ def scoring(service: Service) -> APIRouter:
             request, service.score(upload, loaded, None, _deadline(service, request))
         )
         return _agi_answer(scored, detail=detail)
+
+    return router
+
+
+def batches(service: Service) -> APIRouter:
+    """POST /score/batch and /score-agi/batch."""
+    router = APIRouter(tags=["scores"], responses=_PROBLEMS)
 
     @router.post("/score/batch", response_model=BatchAnswer)
     async def score_batch(

@@ -95,7 +95,7 @@ def _scores(per_minute: int, mean: float, mean_now: float) -> dict[str, str]:
     }
 
 
-def _firing(folder: Path, series: dict[str, str], minute: int, expected: list[str]) -> None:
+def assert_firing(folder: Path, series: dict[str, str], minute: int, expected: list[str]) -> None:
     """Fails unless exactly the expected alerts fire at that minute."""
     case = {
         "interval": "1m",
@@ -126,12 +126,12 @@ def _firing(folder: Path, series: dict[str, str], minute: int, expected: list[st
 
 @pytest.mark.parametrize("alert", TROUBLE)
 def test_an_alert_fires_on_its_trouble_and_no_other_does(tmp_path: Path, alert: str) -> None:
-    _firing(tmp_path, WELL | TROUBLE[alert], 30, [alert])
+    assert_firing(tmp_path, WELL | TROUBLE[alert], 30, [alert])
 
 
 @pytest.mark.parametrize("series", NO_TROUBLE.values(), ids=NO_TROUBLE)
 def test_no_alert_fires_on(tmp_path: Path, series: dict[str, str]) -> None:
-    _firing(tmp_path, WELL | series, 30, [])
+    assert_firing(tmp_path, WELL | series, 30, [])
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_no_alert_fires_on(tmp_path: Path, series: dict[str, str]) -> None:
 def test_drift_is_reported_when_the_mean_score_moves(
     tmp_path: Path, per_minute: int, mean_now: float, expected: list[str]
 ) -> None:
-    _firing(tmp_path, _scores(per_minute, 0.7, mean_now), DAY + 110, expected)
+    assert_firing(tmp_path, _scores(per_minute, 0.7, mean_now), DAY + 110, expected)
 
 
-def test_every_alert_has_been_seen_firing() -> None:
+def test_every_alert_has_been_seenassert_firing() -> None:
     assert {*TROUBLE, "AgiqaScoreDrift"} == set(ALERTS)

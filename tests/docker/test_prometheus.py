@@ -28,17 +28,17 @@ QUERIES = dashboard_queries()
 Ask = Callable[..., Any]
 
 
-def _promtool(*arguments: str | Path) -> None:
+def assert_promtool(*arguments: str | Path) -> None:
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_promtool_accepts_the_configuration() -> None:
-    _promtool("check", "config", PROMETHEUS / "prometheus.yml")
+    assert_promtool("check", "config", PROMETHEUS / "prometheus.yml")
 
 
 def test_promtool_accepts_the_alerts() -> None:
-    _promtool("check", "rules", PROMETHEUS / "alerts.yml")
+    assert_promtool("check", "rules", PROMETHEUS / "alerts.yml")
 
 
 @pytest.fixture(scope="module")

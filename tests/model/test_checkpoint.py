@@ -173,7 +173,8 @@ def test_one_backbone_file_serves_several_checkpoints(folder: Path) -> None:
         source="file", path="../shared/clip.safetensors", architecture=tiny.ARCHITECTURE
     )
     edit_config(folder, backbone=shared.model_dump(mode="json", exclude_none=True))
-    load_network(folder)
+    config, _ = load_network(folder)
+    assert config.backbone == shared
 
 
 @pytest.mark.parametrize(
