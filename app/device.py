@@ -71,11 +71,6 @@ class WorkerDevice:
         self._keeper: asyncio.Task[None] | None = None
         self.up = False
 
-    @property
-    def pid(self) -> int | None:
-        """The worker's process id, while there is one."""
-        return self._process.pid if self._process else None
-
     async def start(self) -> None:
         """Starts the worker and keeps one running until ``stop``; returns when the first one is
         ready.
@@ -129,9 +124,8 @@ class WorkerDevice:
                 await self._keeper
         if self._pipe:
             with contextlib.suppress(OSError):
-                self._pipe.send(
-                    None
-                )  # closing would not do: the listener's read keeps the socket open
+                # Closing would not do: the listener's read keeps the socket open.
+                self._pipe.send(None)
         if self._process:
             try:
                 await asyncio.to_thread(self._process.wait, 5)

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from app.batcher import Outcome
 from app.scheduler import Batch, Fault, Scheduler
 
+# The endpoints that keys guard and that are counted by name.
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
 _CODES = ("200", "400", "401", "404", "405", "413", "415", "422", "429", "499", "500", "503", "504")
 _REASONS = [

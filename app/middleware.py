@@ -22,7 +22,6 @@ logger = logging.getLogger("agiqa.access")
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
-_GUARDED = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
 
 
 class RequestContext:
@@ -96,7 +95,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request pass, or answers it with a problem."""
-        if scope["type"] != "http" or scope["path"] not in _GUARDED:
+        if scope["type"] != "http" or scope["path"] not in ENDPOINTS:
             await self.app(scope, receive, send)
             return
         limit = self._several if scope["path"].endswith("/batch") else self._single

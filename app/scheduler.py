@@ -50,7 +50,6 @@ class Job:
     running: bool = False
     cancelled: bool = False
     partial: list[Any] = field(default_factory=list)
-    started: float | None = None
 
     @property
     def left(self) -> int:
@@ -107,6 +106,7 @@ class Scheduler:
         self._order = itertools.count()
         self._retries: deque[tuple[Slice, ...]] = deque()
         self._running: list[Batch] = []
+        self._busy_until = 0.0  # when the batches at the device are expected to be done
         self._cap = limits.batch_rows
         self._since_failure = 0
 
@@ -116,11 +116,6 @@ class Scheduler:
     def queued(self) -> list[Job]:
         """Jobs not yet wholly handed over, most urgent first."""
         return [job for _, _, job in self._queue]
-
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is at the device."""
-        return bool(self._running)
 
     @property
     def idle(self) -> bool:
@@ -151,7 +146,7 @@ class Scheduler:
     def expire(self, now: float) -> None:
         """Answers every queued job whose deadline has passed, before it costs anything."""
         for job in [job for job in self.queued if job.deadline <= now and not job.running]:
-            self._fail(job, DeadlineExceeded())
+            self._answer(job, DeadlineExceeded())
 
     def next_batch(self, now: float) -> Batch | None:
         """The batch to hand to the device now, if there is one and the device is free (or soon will
@@ -166,8 +161,10 @@ class Scheduler:
             return None
         for piece in slices:
             piece.job.running = True
-            piece.job.started = now if piece.job.started is None else piece.job.started
         batch = Batch(slices, trigger, now)
+        # A batch that was handed over early starts when the one before it ends.
+        starts = max(now, self._busy_until) if self._running else now
+        self._busy_until = starts + self.rate.seconds(batch.rows)
         self._running.append(batch)
         return batch
 
@@ -176,7 +173,7 @@ class Scheduler:
         moments.
         """
         times = [job.deadline for job in self.queued if not job.running]
-        if self._running and len(self._running) == 1 and self._eligible():
+        if len(self._running) == 1 and self._eligible():
             times.append(self._hand_over_at())
         return max(now, min(times)) if times else None
 
@@ -221,9 +218,9 @@ class Scheduler:
     def fail_all(self, error: ServiceError) -> None:
         """Answers everything that waits with one error (the drain's time is over)."""
         for job in [*self.queued, *(p.job for pieces in self._retries for p in pieces)]:
-            self._fail(job, error)
+            self._answer(job, error)
         for piece in [p for batch in self._running for p in batch.slices]:
-            self._fail(piece.job, error)
+            self._answer(piece.job, error)
         self._retries.clear()
 
     # How
@@ -238,8 +235,7 @@ class Scheduler:
         return "idle" if now >= self._hand_over_at() else None
 
     def _hand_over_at(self) -> float:
-        running = self._running[0]
-        return running.sent + self.rate.seconds(running.rows) - self.limits.lead
+        return self._busy_until - self.limits.lead
 
     def _eligible(self) -> list[Job]:
         return [job for job in self.queued if not job.running]
@@ -279,13 +275,13 @@ class Scheduler:
         for piece in batch.slices:
             piece.job.crashes += 1
             if piece.job.crashes > 1:
-                self._fail(piece.job, WorkerDown())
+                self._answer(piece.job, WorkerDown())
             else:
                 self._requeue(piece.job)
 
     def _after_oom(self, batch: Batch) -> None:
         if batch.rows == 1:
-            self._fail(batch.slices[0].job, OutOfMemory())
+            self._answer(batch.slices[0].job, OutOfMemory())
             return
         self._cap = max(1, batch.rows // 2)
         for piece in batch.slices:
@@ -293,7 +289,7 @@ class Scheduler:
 
     def _after_error(self, batch: Batch) -> None:
         if len(batch.slices) == 1:
-            self._fail(batch.slices[0].job, InferenceFailed())
+            self._answer(batch.slices[0].job, InferenceFailed())
             return
         middle = len(batch.slices) // 2
         for half in (batch.slices[:middle], batch.slices[middle:]):
@@ -303,8 +299,7 @@ class Scheduler:
 
     def _requeue(self, job: Job) -> None:
         if not job.cancelled and all(job is not other for other in self.queued):
-            arrived = job.arrived
-            self.add(job, arrived)
+            self.add(job, job.arrived)
 
     def _recover(self) -> None:
         self._since_failure += 1
@@ -317,9 +312,6 @@ class Scheduler:
 
     def _forget(self, job: Job) -> None:
         self._queue = [entry for entry in self._queue if entry[2] is not job]
-
-    def _fail(self, job: Job, error: ServiceError) -> None:
-        self._answer(job, error)
 
     def _answer(self, job: Job, result: Any) -> None:
         self._forget(job)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Where the logit of a fresh head crosses zero: CLIP's cosines of matching pairs lie around it
-# (Hessel et al., 2021, report CLIPScore = 2.5 * cos of about 0.6 to 0.8 on good captions). Training
-# moves it.
+# Where the logit of a fresh head crosses zero: a guess at a typical cosine of CLIP's, neither scored
+# high nor low. Training moves it.
 CLIPSCORE_MIDPOINT = 0.25
 
 

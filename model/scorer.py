@@ -185,15 +185,18 @@ class Scorer:
             )
         return [self._score_one(i, p or None, chosen) for i, p in zip(image, prompts, strict=True)]
 
+    def rows(self, picture: Image.Image, heads: Sequence[Head]) -> np.ndarray:
+        """All rows float32 [m, d] of one upright RGB image, in the order of its layout."""
+        layout = self.planner.layout(*picture.size, heads)
+        crops = self.planner.crops(picture, heads)
+        return self.forward(crops, layout.row_crop, layout.row_pass)
+
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
     ) -> Score:
         picture = _picture(source)
         chosen = self.planner.heads(heads, prompted=prompt is not None)
-        layout = self.planner.layout(*picture.size, chosen)
-        crops = self.planner.crops(picture, chosen)
-        rows = self.forward(crops, layout.row_crop, layout.row_pass)
-        return self.reduce(rows, prompt, chosen)
+        return self.reduce(self.rows(picture, chosen), prompt, chosen)
 
 
 def _picture(source: ImageSource) -> Image.Image:

@@ -105,10 +105,7 @@ def _scores(
     heads = scorer.planner.heads(None, prompted=True)
     scored, permuted = [], []
     for sample, other in zip(tqdm(samples, desc="score", unit="image"), order, strict=True):
-        image = images.read(sample.path)
-        layout = scorer.planner.layout(*image.size, heads)
-        crops = scorer.planner.crops(image, heads)
-        rows = scorer.forward(crops, layout.row_crop, layout.row_pass)
+        rows = scorer.rows(images.read(sample.path), heads)
         scored.append(scorer.reduce(rows, sample.prompt, heads))
         permuted.append(scorer.reduce(rows, samples[other].prompt, heads).consistency or 0.0)
     return scored, permuted if "consistency" in heads else None

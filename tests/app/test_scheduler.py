@@ -75,6 +75,20 @@ def test_a_busy_device_gets_no_small_batch_before_its_last_moments(house: House)
     assert parts(house.next(now=0.091)) == [("b", 0, 5)]
 
 
+def test_a_batch_that_was_handed_over_early_counts_from_the_end_of_the_one_before(
+    house: House,
+) -> None:
+    house.add("a", 10)
+    first = house.next(now=0.0)  # ends at 0.10
+    house.add("b", 20)
+    house.next(now=0.01)  # full, handed over at once; runs from 0.10 to 0.30
+    house.finish(first)
+    house.add("c", 5)
+    assert house.scheduler.next_batch(0.22) is None
+    assert house.scheduler.wake_at(0.22) == pytest.approx(0.29)
+    assert parts(house.next(now=0.291)) == [("c", 0, 5)]
+
+
 def test_a_busy_device_gets_a_full_batch_at_once_and_never_a_third(house: House) -> None:
     house.add("a", 10)
     house.next(now=0.0)
