@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Where the logit of a fresh head crosses zero: a guess at a typical cosine of CLIP's, neither scored
-# high nor low. Training moves it.
+# Where the logit of a fresh head crosses zero: a guess at a typical cosine of CLIP's. Training
+# moves it.
 CLIPSCORE_MIDPOINT = 0.25
 
 
