@@ -75,8 +75,25 @@ class Batcher:
         self._batch_ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, model: str, rows: int, deadline: float, payload: Any) -> Any:
+    async def submit(
+        self,
+        model: str,
+        rows: int,
+        deadline: float,
+        payload: Any,
+        *,
+        shape: tuple[int, ...] = (),
+        row_cost: int = 1,
+    ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
+
+        Args:
+            model: who computes it.
+            rows: how many rows it has.
+            deadline: when its answer is due.
+            payload: what the device needs to know.
+            shape: of its rows; only rows of equal shape share a batch.
+            row_cost: what one row costs, in rows of the model's own size.
 
         Raises:
             ServiceError: the answer is a failure.
@@ -87,7 +104,7 @@ class Batcher:
             if not future.done():
                 future.set_result(result)
 
-        job = Job(model, rows, deadline, payload, answer)
+        job = Job(model, rows, deadline, payload, answer, shape, row_cost)
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:

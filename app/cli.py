@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from app.cli_models import COMMANDS, CROP_POLICIES
+
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 _HEADS = ("quality", "alignment", "consistency")
 
@@ -45,7 +47,7 @@ def main() -> None:
     "--model",
     "models",
     multiple=True,
-    help="Bundled name or checkpoint folder; repeat for several.",
+    help="Bundled name, checkpoint folder or hf://owner/name; repeat for several.",
 )
 @click.option("--device", help="auto, cpu, cuda, cuda:1 ...")
 @click.option(
@@ -71,7 +73,10 @@ def serve(config: Path | None, models: tuple[str, ...], **flags: Any) -> None:
 @main.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
-    "--checkpoint", default="tiny-clip-agiqa", show_default=True, help="Bundled name or folder."
+    "--checkpoint",
+    default="tiny-clip-agiqa",
+    show_default=True,
+    help="Bundled name, folder or hf://owner/name.",
 )
 @click.option("--prompt", help="The prompt that all the images were generated from.")
 @click.option(
@@ -84,9 +89,7 @@ def serve(config: Path | None, models: tuple[str, ...], **flags: Any) -> None:
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True
 )
-@click.option(
-    "--crop-policy", type=click.Choice(["grid", "official"]), help="[the checkpoint's own]"
-)
+@click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help=".csv or .jsonl  [CSV to the terminal]"
 )
@@ -204,55 +207,8 @@ def _scored_already(out: Path) -> set[str]:
         return {row["path"] for row in csv.DictReader(file) if row["path"]}
 
 
-@main.command()
-def models() -> None:
-    """List the bundled models with their measured figures."""
-    from model.checkpoint import bundled_names, find, read_config
-
-    for name in bundled_names():
-        config = read_config(find(name))
-        srcc = config.provenance.metrics.get("quality_srcc")
-        figures = f"quality SRCC {srcc:.3f} on unseen prompts" if srcc is not None else "no figures"
-        trained = ", ".join(config.provenance.trained_on)
-        heads = ", ".join(config.heads)
-        click.echo(f"{name}  {config.method}  trained on {trained}  {figures}  heads {heads}")
-
-
-@main.command("import-official")
-@click.option(
-    "--backbone",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="CLIP's weights.",
-)
-@click.option(
-    "--aux",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Auxiliary (alignment) task.",
-)
-@click.option(
-    "--tar",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Main (quality) task.",
-)
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the new checkpoint."
-)
-@click.option(
-    "--architecture", default="ViT-B-32-quickgelu", show_default=True, help="open_clip's name."
-)
-def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
-    """Turn published CLIP-AGIQA weights into a checkpoint."""
-    from model.errors import ModelError
-    from model.official import import_official as convert
-
-    try:
-        convert(backbone, aux, tar, out, architecture=architecture)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
+for command in COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Implements ``app.batcher.Device``. Imports no torch.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import socket
 import subprocess
@@ -12,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -45,7 +45,7 @@ class StartError(Exception):
     """The worker can't load what it was told to; starting it again would not help."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Computed(Outcome):
     """An outcome with what only a real worker knows, for the metrics."""
 
@@ -94,7 +94,7 @@ class WorkerDevice:
         self._waiting[number] = future
         pieces = tuple(_piece(s) for s in batch.slices)
         try:
-            self._pipe.send(Run(number, batch.slices[0].job.model, pieces))
+            self._pipe.send(Run(number, batch.model, pieces))
             async with asyncio.timeout(_HANG_SECONDS):
                 done = await future
         except OSError as error:
@@ -249,14 +249,6 @@ def _piece(slice_: Slice) -> Piece:
     """
     whole: Piece = slice_.job.payload
     before = tuple(slice_.job.partial) if slice_.completes else ()
-    return Piece(
-        whole.offset,
-        whole.crops,
-        whole.windows,
-        whole.heads,
-        whole.prompt,
-        slice_.start,
-        slice_.stop,
-        slice_.completes,
-        before,
+    return dataclasses.replace(
+        whole, start=slice_.start, stop=slice_.stop, completes=slice_.completes, before=before
     )

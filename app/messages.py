@@ -2,6 +2,7 @@
 memory.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,12 +37,12 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker is up. ``timings``: (rows, seconds) of its warm-up batches, the first measure of
-    its rate.
+    """The worker is up. ``timings``: (rows, seconds) of each model's warm-up batches by its name,
+    the first measure of its rate.
     """
 
     models: tuple[LoadedModel, ...]
-    timings: tuple[tuple[int, float], ...]
+    timings: Mapping[str, Sequence[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows ``start`` to ``stop`` of one image, whose crops lie at ``offset``.
+    """Rows ``start`` to ``stop`` of one image, whose crops lie at ``offset``, each of one ``shape``
+    (height, width); the pieces of a batch share it.
 
     The slice that completes the image (``completes``) brings the rows computed before, and gets a
     Score back.
@@ -62,6 +64,7 @@ class Piece:
     offset: int
     crops: int
     windows: int
+    shape: tuple[int, int]
     heads: tuple[Head, ...]
     prompt: str | None
     start: int

@@ -1,5 +1,7 @@
 """Prometheus metrics, prefix ``agiqa_``: one registry, owned by the API process, every series there
 from the start.
+
+Crops are counted by their cost in rows of the model's own size, so that sums and rates compare.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,13 +63,15 @@ class Metrics:
         self.stages = self._histogram(
             "stage_duration_seconds", "Parts of a request.", _SECONDS, "stage"
         )
-        self.request_crops = self._histogram("request_crops", "Rows that an image costs.", _COUNTS)
+        self.request_crops = self._histogram("request_crops", "Cost of an image in rows.", _COUNTS)
         self.megapixels = self._histogram(
             "image_megapixels", "Size of the images.", (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 100)
         )
-        self.batch_crops = self._histogram("batch_crops", "Rows of a batch.", _COUNTS)
+        self.batch_crops = self._histogram("batch_crops", "Cost of a batch in rows.", _COUNTS)
         self.batch_requests = self._histogram("batch_requests", "Images of a batch.", _COUNTS)
-        self.crops_processed = self._counter("crops_processed", "Rows computed.")
+        self.crops_processed = self._counter(
+            "crops_processed", "Cost in rows of what was computed."
+        )
         self.padding_crops = self._counter(
             "padding_crops", "Rows computed only to fill a fixed batch size."
         )
@@ -107,7 +111,7 @@ class Metrics:
     def batch_sent(self, batch: Batch) -> None:
         """Counts a batch that goes to the device, and how long its images waited."""
         self.batches.labels(batch.trigger).inc()
-        self.batch_crops.observe(batch.rows)
+        self.batch_crops.observe(batch.cost)
         self.batch_requests.observe(len(batch.slices))
         for piece in batch.slices:
             if piece.start == 0:
@@ -115,7 +119,7 @@ class Metrics:
 
     def batch_done(self, batch: Batch, outcome: Outcome) -> None:
         """Counts what was computed."""
-        self.crops_processed.inc(batch.rows)
+        self.crops_processed.inc(batch.cost)
         self.batch_seconds.observe(outcome.seconds)
         self.stages.labels("inference").observe(outcome.seconds)
         self.stages.labels("reduce").observe(getattr(outcome, "reduce_seconds", 0.0))
@@ -170,7 +174,7 @@ class _QueueCollector(Collector):
         oldest = max((self._clock() - job.arrived for job in jobs), default=0.0)
         yield GaugeMetricFamily("agiqa_queue_requests", "Images that wait.", len(jobs))
         yield GaugeMetricFamily(
-            "agiqa_queue_crops", "Rows that wait.", sum(job.left for job in jobs)
+            "agiqa_queue_crops", "Cost in rows of what waits.", sum(job.cost for job in jobs)
         )
         yield GaugeMetricFamily(
             "agiqa_queue_oldest_age_seconds", "Age of the image that waits longest.", oldest

@@ -1,5 +1,5 @@
-"""The measured speed of the device: seconds = overhead + rows * seconds per row, fitted to the
-latest batches.
+"""The measured speed of the device, model by model: seconds = overhead + rows * seconds per row,
+fitted to the latest batches. Rows are counted by their cost: a larger one counts as several.
 """
 
 _DECAY = 0.95  # weight that a batch keeps at each newer one: about the last 20 count
@@ -58,3 +58,14 @@ class Rate:
         """Expected seconds to work off ``rows`` in batches of ``batch_rows``."""
         whole, rest = divmod(rows, max(1, batch_rows))
         return whole * self.seconds(batch_rows) + self.seconds(rest)
+
+
+class Rates:
+    """A ``Rate`` for each model: what a row takes differs by network."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, Rate] = {}
+
+    def of(self, model: str) -> Rate:
+        """The rate of one model, unmeasured at first."""
+        return self._rates.setdefault(model, Rate())

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.admission import State
+from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.errors import BadField, ClientGone, ServiceError
 from app.messages import LoadedModel
 from app.problems import problem
@@ -49,7 +50,7 @@ def scoring(service: Service) -> APIRouter:
         request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
         """Quality of an image."""
-        loaded = service.choose(model)
+        loaded = service.choose(model, PHOTOGRAPHS)
         upload = await _read(service, request, image)
         scored = await _unless_gone(
             request, service.score(upload, loaded, _QUALITY, _deadline(service, request))
@@ -65,7 +66,7 @@ def scoring(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> Any:
         """Quality and alignment of a generated image, and its consistency with the prompt."""
-        loaded = service.choose(model)
+        loaded = service.choose(model, GENERATED)
         upload = await _read(service, request, image, prompt)
         scored = await _unless_gone(
             request, service.score(upload, loaded, None, _deadline(service, request))
@@ -84,8 +85,9 @@ def batches(service: Service) -> APIRouter:
         request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
         """Quality of several images; a bad one does not keep the others from their scores."""
+        loaded = service.choose(model, PHOTOGRAPHS)
         uploads = await _read_all(service, request, images, None)
-        results = await _many(service, request, uploads, service.choose(model), _QUALITY)
+        results = await _many(service, request, uploads, loaded, _QUALITY)
         items = [
             r if isinstance(r, ServiceError) else _score_answer(r, detail=detail) for r in results
         ]
@@ -100,8 +102,9 @@ def batches(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> Any:
         """All scores of several generated images."""
+        loaded = service.choose(model, GENERATED)
         uploads = await _read_all(service, request, images, prompts)
-        results = await _many(service, request, uploads, service.choose(model), None)
+        results = await _many(service, request, uploads, loaded, None)
         items = [
             r if isinstance(r, ServiceError) else _agi_answer(r, detail=detail) for r in results
         ]
@@ -117,12 +120,8 @@ def operations(service: Service) -> APIRouter:
     @router.get("/models", response_model=ModelsAnswer)
     async def models() -> Any:
         """What is loaded: method, backbone, training data, measured figures."""
-        service.choose(None)
-        defaults = ["/score", "/score-agi"]
-        described = [
-            _describe(m, [] if i else defaults) for i, m in enumerate(service.models.values())
-        ]
-        return {"models": described}
+        service.door.require_open()
+        return {"models": [_describe(m, service.defaults) for m in service.models.values()]}
 
     @router.get("/livez")
     async def livez() -> dict[str, str]:
@@ -250,8 +249,9 @@ def _common(scored: Scored, *, detail: bool) -> dict[str, Any]:
 
 def _score_answer(scored: Scored, *, detail: bool) -> dict[str, Any]:
     return _common(scored, detail=detail) | {
-        "scene": scored.score.scene,
-        "distortion": scored.score.distortion,
+        "scene": _round_all(scored.score.scene),
+        "distortion": _round_all(scored.score.distortion),
+        "attributes": _round_all(scored.score.attributes),
     }
 
 
@@ -278,23 +278,11 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _describe(model: LoadedModel, default_for: list[str]) -> dict[str, Any]:
-    config = model.config
-    backbone = config.backbone
-    metrics = dict(config.provenance.metrics)
-    if "quality_srcc" in metrics:
-        metrics = {"srcc": metrics["quality_srcc"]} | metrics
-    return {
-        "name": config.name,
-        "revision": config.revision,
-        "method": config.method,
-        "backbone": backbone.name or "own",
-        "trained_on": list(config.provenance.trained_on),
-        "metrics": metrics,
-        "score_range": (config.score_range.low, config.score_range.high),
-        "crop_policy": model.policy.model_dump(),
-        "heads": list(config.heads),
-        "default_for": default_for,
-        "device": model.device,
-        "dtype": model.dtype,
-    }
+def _round_all(values: Mapping[str, float] | None) -> dict[str, float] | None:
+    return None if values is None else {name: round(value, 6) for name, value in values.items()}
+
+
+def _describe(model: LoadedModel, defaults: Mapping[str, str]) -> dict[str, Any]:
+    endpoints = default_for(model.config.name, defaults)
+    described = describe(model.config, model.policy, endpoints)
+    return described | {"device": model.device, "dtype": model.dtype}

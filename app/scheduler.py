@@ -1,5 +1,8 @@
-"""What runs next on the device: a queue ordered by deadline, packed into batches by rows. No clock,
-no I/O.
+"""What runs next on the device: a queue ordered by deadline, packed into batches by what their rows
+cost. No clock, no I/O.
+
+A batch holds rows of one model and of one shape, since one call of the network computes it. Cost is
+counted in rows of the model's own size: a larger row counts as several.
 
 The scheduler is a state machine that is told the time. ``app.batcher`` drives it; tests drive it
 with a fake clock.
@@ -8,13 +11,13 @@ with a fake clock.
 import bisect
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
 from app.errors import DeadlineExceeded, InferenceFailed, OutOfMemory, ServiceError, WorkerDown
-from app.rate import Rate
+from app.rate import Rates
 
 Trigger = Literal["idle", "full", "drain"]
 
@@ -36,7 +39,9 @@ class Fault(Enum):
 class Job:
     """One admitted image. ``payload`` is the device's business; ``answer`` is called exactly once.
 
-    ``partial`` collects the rows of a job that is split over batches, until its last row lands.
+    ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
+    model's own size. ``partial`` collects the rows of a job that is split over batches, until its
+    last row lands.
     """
 
     model: str
@@ -44,6 +49,8 @@ class Job:
     deadline: float
     payload: Any
     answer: Callable[[Any], None]
+    shape: tuple[int, ...] = ()
+    row_cost: int = 1
     arrived: float = 0.0
     done: int = 0
     crashes: int = 0
@@ -56,6 +63,16 @@ class Job:
         """Rows still to compute."""
         return self.rows - self.done
 
+    @property
+    def cost(self) -> int:
+        """What the rows still to compute cost."""
+        return self.left * self.row_cost
+
+    @property
+    def kind(self) -> tuple[str, tuple[int, ...]]:
+        """Model and shape: only jobs of one kind share a batch."""
+        return self.model, self.shape
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -64,6 +81,16 @@ class Slice:
     job: Job
     start: int
     stop: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return self.stop - self.start
+
+    @property
+    def cost(self) -> int:
+        """What the rows cost."""
+        return self.rows * self.job.row_cost
 
     @property
     def completes(self) -> bool:
@@ -80,15 +107,26 @@ class Batch:
     sent: float
 
     @property
+    def model(self) -> str:
+        """The model of all slices."""
+        return self.slices[0].job.model
+
+    @property
     def rows(self) -> int:
         """Rows of all slices."""
-        return sum(s.stop - s.start for s in self.slices)
+        return sum(s.rows for s in self.slices)
+
+    @property
+    def cost(self) -> int:
+        """What all the rows cost."""
+        return sum(s.cost for s in self.slices)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``batch_seconds`` of work per batch at the measured rate, never over ``batch_rows``; ``lead``
-    seconds before a running batch is expected to end, the next one is handed over.
+    """``batch_seconds`` of work per batch at the measured rate, never over a cost of
+    ``batch_rows``; ``lead`` seconds before a running batch is expected to end, the next one is
+    handed over.
     """
 
     batch_seconds: float = 0.25
@@ -96,19 +134,38 @@ class Limits:
     lead: float = 0.01
 
 
+@dataclass
+class _Cap:
+    """The largest batch of one model that the device's memory is known to hold, by cost."""
+
+    most: int
+    now: int
+    good_batches: int = 0
+
+    def halve(self, failed: int) -> None:
+        """A batch of that cost did not fit."""
+        self.now = max(1, min(self.now, failed // 2))
+
+    def after_good_batch(self) -> None:
+        """Doubles a halved cap after many batches without a failure."""
+        self.good_batches += 1
+        if self.good_batches >= _RECOVERY and self.now < self.most:
+            self.now = min(self.most, self.now * 2)
+            self.good_batches = 0
+
+
 class Scheduler:
     """Owns the queue. At most one batch runs and one waits at the device."""
 
-    def __init__(self, limits: Limits, rate: Rate) -> None:
-        self.limits, self.rate = limits, rate
+    def __init__(self, limits: Limits, rates: Rates) -> None:
+        self.limits, self.rates = limits, rates
         self.draining = False
         self._queue: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._retries: deque[tuple[Slice, ...]] = deque()
         self._running: list[Batch] = []
         self._busy_until = 0.0  # when the batches at the device are expected to be done
-        self._cap = limits.batch_rows
-        self._since_failure = 0
+        self._caps: dict[str, _Cap] = {}
 
     # What is there
 
@@ -122,12 +179,16 @@ class Scheduler:
         """Nothing queued, nothing running, nothing to retry."""
         return not (self._queue or self._running or self._retries)
 
-    def budget(self) -> int:
-        """Rows that a batch may have now."""
-        if not self.rate.known:
-            return min(self._cap, self.limits.batch_rows)
-        return min(
-            self._cap, self.limits.batch_rows, self.rate.rows_within(self.limits.batch_seconds)
+    def budget(self, model: str) -> int:
+        """What a batch of that model may cost now; a single row may cost more."""
+        rate, most = self.rates.of(model), self._cap(model).now
+        return min(most, rate.rows_within(self.limits.batch_seconds)) if rate.known else most
+
+    def backlog_seconds(self, costs: Mapping[str, int]) -> float:
+        """Expected seconds to work off so much of each model."""
+        return sum(
+            self.rates.of(model).backlog_seconds(cost, self.budget(model))
+            for model, cost in costs.items()
         )
 
     # What comes in and goes out
@@ -135,7 +196,7 @@ class Scheduler:
     def add(self, job: Job, now: float) -> None:
         """Queues a job, by its deadline; a small one counts as up to a second more urgent."""
         job.arrived = now
-        penalty = min(SMALL_ADVANTAGE, self.rate.seconds(job.rows))
+        penalty = min(SMALL_ADVANTAGE, self.rates.of(job.model).seconds(job.cost))
         bisect.insort(self._queue, (job.deadline + penalty, next(self._order), job))
 
     def cancel(self, job: Job) -> None:
@@ -164,7 +225,7 @@ class Scheduler:
         batch = Batch(slices, trigger, now)
         # A batch that was handed over early starts when the one before it ends.
         starts = max(now, self._busy_until) if self._running else now
-        self._busy_until = starts + self.rate.seconds(batch.rows)
+        self._busy_until = starts + self.rates.of(batch.model).seconds(batch.cost)
         self._running.append(batch)
         return batch
 
@@ -189,8 +250,8 @@ class Scheduler:
         if len(results) != len(batch.slices):
             raise ValueError(f"{len(results)} results for {len(batch.slices)} slices")
         self._leave(batch)
-        self.rate.observe(batch.rows, seconds)
-        self._recover()
+        self.rates.of(batch.model).observe(batch.cost, seconds)
+        self._cap(batch.model).after_good_batch()
         for piece, result in zip(batch.slices, results, strict=True):
             job = piece.job
             job.running = False
@@ -205,7 +266,7 @@ class Scheduler:
     def failed(self, batch: Batch, fault: Fault) -> None:
         """Decides what becomes of a batch that gave no results; nobody is forgotten."""
         self._leave(batch)
-        self._since_failure = 0
+        self._cap(batch.model).good_batches = 0
         for piece in batch.slices:
             piece.job.running = False
         if fault is Fault.WORKER_DIED:
@@ -230,9 +291,15 @@ class Scheduler:
             return None
         if not self._running:
             return "drain" if self.draining else "idle"
-        if sum(job.left for job in self._eligible()) >= self.budget():
+        if self._fills_a_batch():
             return "full"
         return "idle" if now >= self._hand_over_at() else None
+
+    def _fills_a_batch(self) -> bool:
+        """Whether what can run together with the most urgent job is as much as a batch may cost."""
+        waiting = self._eligible()
+        together = [job.cost for job in waiting if job.kind == waiting[0].kind]
+        return bool(together) and sum(together) >= self.budget(waiting[0].model)
 
     def _hand_over_at(self) -> float:
         return self._busy_until - self.limits.lead
@@ -248,24 +315,22 @@ class Scheduler:
         return self._pack()
 
     def _pack(self) -> tuple[Slice, ...]:
-        """Whole jobs of one model by urgency, as many as fit; one larger than the budget is split,
+        """Whole jobs of one kind by urgency, as many as fit; one larger than the budget is split,
         if it comes first.
         """
-        budget = room = self.budget()
-        pieces: list[Slice] = []
-        for job in self._eligible():
-            if pieces and job.model != pieces[0].job.model:
-                continue
-            take = (
-                job.left
-                if job.left <= room
-                else (budget if not pieces and job.left > budget else 0)
-            )
-            if take:
-                pieces.append(Slice(job, job.done, job.done + take))
-                room -= take
-            if not room:
-                break
+        jobs = self._eligible()
+        if not jobs:
+            return ()
+        first, *others = jobs
+        budget = self.budget(first.model)
+        # At least one row, however much it costs: waiting makes it no smaller.
+        take = min(first.left, max(1, budget // first.row_cost))
+        pieces = [Slice(first, first.done, first.done + take)]
+        room = budget - pieces[0].cost
+        for job in others:
+            if job.kind == first.kind and job.cost <= room:
+                pieces.append(Slice(job, job.done, job.rows))
+                room -= job.cost
         for piece in pieces:
             if piece.completes:
                 self._forget(piece.job)
@@ -283,7 +348,7 @@ class Scheduler:
         if batch.rows == 1:
             self._answer(batch.slices[0].job, OutOfMemory())
             return
-        self._cap = max(1, batch.rows // 2)
+        self._cap(batch.model).halve(batch.cost)
         for piece in batch.slices:
             self._requeue(piece.job)
 
@@ -301,11 +366,9 @@ class Scheduler:
         if not job.cancelled and all(job is not other for other in self.queued):
             self.add(job, job.arrived)
 
-    def _recover(self) -> None:
-        self._since_failure += 1
-        if self._since_failure >= _RECOVERY and self._cap < self.limits.batch_rows:
-            self._cap = min(self.limits.batch_rows, self._cap * 2)
-            self._since_failure = 0
+    def _cap(self, model: str) -> _Cap:
+        most = self.limits.batch_rows
+        return self._caps.setdefault(model, _Cap(most, most))
 
     def _leave(self, batch: Batch) -> None:
         self._running = [other for other in self._running if other is not batch]

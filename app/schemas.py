@@ -38,14 +38,27 @@ class _Answer(BaseModel):
 
 
 class ScoreAnswer(_Answer):
-    """Answer of POST /score; scene and distortion are null for models that don't tell them."""
+    """Answer of POST /score; scene, distortion and attributes are null for models that don't tell
+    them.
+    """
 
-    scene: dict[str, float] | None = None
-    distortion: dict[str, float] | None = None
+    scene: dict[str, Unit] | None = Field(
+        default=None, description="Probability of each kind of scene, by name."
+    )
+    distortion: dict[str, Unit] | None = Field(
+        default=None, description="Probability of each kind of distortion, by name."
+    )
+    attributes: dict[str, Unit] | None = Field(
+        default=None,
+        description="How bright, sharp ... the image is, by name: the probability of the first "
+        "word of a pair of antonyms.",
+    )
 
 
 class AgiScoreAnswer(_Answer):
-    """Answer of POST /score-agi; consistency is null without a prompt."""
+    """Answer of POST /score-agi; consistency is null without a prompt, and both are for models that
+    don't tell them.
+    """
 
     alignment: Unit | None = None
     consistency: Unit | None = None

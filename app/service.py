@@ -7,6 +7,7 @@ network, which has a process of its own.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from functools import partial
 from app.admission import Admission, Ceilings, State, Ticket
 from app.arena import Arena
 from app.batcher import Batcher
+from app.catalogue import default_models
 from app.device import WorkerDevice
 from app.errors import (
     BadAspectRatio,
@@ -31,14 +33,15 @@ from app.errors import (
 )
 from app.messages import LoadedModel, Piece, Ready, WorkerSettings
 from app.metrics import Metrics
-from app.rate import Rate
+from app.rate import Rates
 from app.scheduler import Limits, Scheduler
 from app.settings import Settings
 from model import images
 from model.config import Head
-from model.crops import CropPlanner, Layout, place_windows
+from model.crops import CropPlanner, Layout
 from model.errors import ImageError
 from model.scores import Score
+from model.windows import place_windows
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +76,16 @@ class _Planned:
     header: images.Header
     heads: tuple[Head, ...]
     layout: Layout
-    bytes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the crops in shared memory: [n, 3, h, w]."""
+        return (self.layout.crops, 3, *self.layout.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What the crops take."""
+        return math.prod(self.shape)
 
 
 class Service:
@@ -82,12 +94,12 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics, self.clock = settings, metrics, time.monotonic
         self.models: dict[str, LoadedModel] = {}
+        self.defaults: dict[str, str] = {}  # endpoint -> the model that serves it
         self._planners: dict[str, CropPlanner] = {}
-        self._rate = Rate()
         limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
-        self._scheduler = Scheduler(limits, self._rate)
+        self._scheduler = Scheduler(limits, Rates())
         ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
-        self.door = Admission(ceilings, self._backlog_seconds, self.clock)
+        self.door = Admission(ceilings, self._scheduler.backlog_seconds, self.clock)
         self._arena = Arena(settings.arena_bytes)
         self._device = WorkerDevice(self._worker_settings(), self._arena, self._worker_changed)
         self._batcher = Batcher(self._scheduler, self._device, metrics, self.clock)
@@ -121,20 +133,19 @@ class Service:
 
     # Scoring
 
-    def choose(self, name: str | None) -> LoadedModel:
-        """The loaded model of that name; None: the first one.
+    def choose(self, name: str | None, endpoint: str) -> LoadedModel:
+        """The loaded model of that name; None: the endpoint's default.
 
         Raises:
             UnknownModel: no such model is loaded.
         """
         self.door.require_open()
-        if name is None:
-            return next(iter(self.models.values()))
-        if name not in self.models:
+        chosen = self.defaults[endpoint] if name is None else name
+        if chosen not in self.models:
             raise UnknownModel(
-                f"No model {name!r} is loaded; choose one of {', '.join(self.models)}."
+                f"No model {chosen!r} is loaded; choose one of {', '.join(self.models)}."
             )
-        return self.models[name]
+        return self.models[chosen]
 
     async def score(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None, deadline: float
@@ -146,7 +157,7 @@ class Service:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        ticket = self.door.admit(len(planned.layout.row_crop), planned.bytes, deadline)
+        ticket = self.door.admit(model.config.name, planned.layout.cost, planned.bytes, deadline)
         try:
             return await self._admitted(planned, model, deadline)
         finally:
@@ -166,9 +177,9 @@ class Service:
         """
         plans = [self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
-        rows = sum(len(plan.layout.row_crop) for plan in good)
-        deadline += 2 * self._backlog_seconds(rows)
-        ticket = self.door.admit(rows, sum(plan.bytes for plan in good), deadline)
+        name, cost = model.config.name, sum(plan.layout.cost for plan in good)
+        deadline += 2 * self._scheduler.backlog_seconds({name: cost})
+        ticket = self.door.admit(name, cost, sum(plan.bytes for plan in good), deadline)
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
             return await asyncio.gather(*work)
@@ -185,7 +196,7 @@ class Service:
         except ServiceError as error:
             return error
         finally:
-            ticket.give_back(len(plan.layout.row_crop), plan.bytes)
+            ticket.give_back(plan.layout.cost, plan.bytes)
 
     def _try_plan(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None
@@ -206,8 +217,8 @@ class Service:
         heads = planner.heads(wanted, prompted=bool(upload.prompt))
         layout = planner.layout(header.width, header.height, heads)
         self.metrics.megapixels.observe(header.width * header.height / 1e6)
-        self.metrics.request_crops.observe(len(layout.row_crop))
-        return _Planned(upload, header, heads, layout, layout.crops * 3 * planner.policy.size**2)
+        self.metrics.request_crops.observe(layout.cost)
+        return _Planned(upload, header, heads, layout)
 
     def _header(self, data: bytes) -> images.Header:
         try:
@@ -221,19 +232,13 @@ class Service:
         """Decodes into shared memory, has the rows computed, and gives the memory back."""
         offset = self._arena.allocate(planned.bytes)
         if offset is None:
-            raise Overloaded(retry_after=self._backlog_seconds(self.door.rows))
+            raise Overloaded(retry_after=self.door.expected_seconds())
         planner = self._planners[model.config.name]
-        shape = (planned.layout.crops, 3, planner.policy.size, planner.policy.size)
-        layout, prompt = planned.layout, planned.upload.prompt or None
-        rows = len(layout.row_crop)
-        piece = Piece(
-            offset, layout.crops, layout.windows, planned.heads, prompt, 0, rows, completes=True
-        )
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock())):
-                work = partial(self._decode, planned, planner, offset, shape)
+                work = partial(self._decode, planned, planner, offset)
                 self.metrics.stages.labels("decode").observe(await _in_thread(self._decoders, work))
-                score = await self._batcher.submit(model.config.name, rows, deadline, piece)
+                score = await self._compute(planned, model.config.name, offset, deadline)
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
@@ -243,9 +248,26 @@ class Service:
         boxes = place_windows(planner.policy, width, height).boxes(width, height)
         return Scored(score, model, planner.is_scaled(width, height), boxes)
 
-    def _decode(
-        self, planned: _Planned, planner: CropPlanner, offset: int, shape: tuple[int, ...]
-    ) -> float:
+    async def _compute(self, planned: _Planned, model: str, offset: int, deadline: float) -> Score:
+        """Has the rows computed of crops that lie at ``offset``."""
+        layout, rows = planned.layout, len(planned.layout.row_crop)
+        piece = Piece(
+            offset,
+            layout.crops,
+            layout.windows,
+            layout.shape,
+            planned.heads,
+            planned.upload.prompt,
+            start=0,
+            stop=rows,
+            completes=True,
+        )
+        score: Score = await self._batcher.submit(
+            model, rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
+        )
+        return score
+
+    def _decode(self, planned: _Planned, planner: CropPlanner, offset: int) -> float:
         """In a thread: bytes to crops in shared memory; returns the seconds that it took."""
         start = self.clock()
         try:
@@ -254,7 +276,7 @@ class Service:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
         if image.size != (planned.header.width, planned.header.height):
             raise InvalidImage("The image's header and its content differ in size; save it again.")
-        planner.cut(image, self._arena.view(offset, shape))
+        planner.cut(image, self._arena.view(offset, planned.shape))
         return self.clock() - start
 
     def _observe(self, model: str, score: Score) -> None:
@@ -286,23 +308,25 @@ class Service:
     def _take_in(self, ready: Ready) -> None:
         self.models = {m.config.name: m for m in ready.models}
         self._planners = {m.config.name: CropPlanner(m.config, m.policy) for m in ready.models}
-        for rows, seconds in ready.timings:
-            self._rate.observe(rows, seconds)
+        self.defaults = default_models([m.config for m in ready.models])
+        for model, timings in ready.timings.items():
+            for cost, seconds in timings:
+                self._scheduler.rates.of(model).observe(cost, seconds)
         for m in ready.models:
             c = m.config
             self.metrics.model_info.labels(c.name, c.method, c.revision, m.device, m.dtype).set(1)
             for head in c.heads:
                 self.metrics.score.labels(c.name, head)
-        logger.info("ready", extra={"models": list(self.models), "device": ready.models[0].device})
+        served = ", ".join(f"{endpoint} by {name}" for endpoint, name in self.defaults.items())
+        device, dtype = ready.models[0].device, ready.models[0].dtype
+        fields = {"models": list(self.models), "device": device, "dtype": dtype}
+        logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
 
     def _worker_settings(self) -> WorkerSettings:
         s = self.settings
         return WorkerSettings(
             s.models, s.device, s.dtype, s.threads, s.arena_bytes, s.log_level, s.log_format
         )
-
-    def _backlog_seconds(self, rows: int) -> float:
-        return self._rate.backlog_seconds(rows, self._scheduler.budget())
 
     async def _watch_loop(self) -> None:
         while True:

@@ -17,6 +17,10 @@ from pydantic_settings import (
 )
 
 PREFIX = "AGIQA_"
+# Of ``agiqa models --server``; refused here all the same, since whoever meant to guard the service
+# with it would leave it open.
+_CLIENT_KEY = "AGIQA_API_KEY"
+_KEY_HINT = " (a client's key; the service takes AGIQA_API_KEYS)"
 
 
 class SettingsError(Exception):
@@ -30,7 +34,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    models: Annotated[tuple[str, ...], NoDecode] = ("tiny-clip-agiqa",)
+    models: Annotated[tuple[str, ...], NoDecode] = ("tiny-mpiqe", "tiny-clip-agiqa")
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(
@@ -105,7 +109,7 @@ def load_settings(
     names = os.environ if environment is None else environment
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
     faults = [
-        f"{n}: unknown setting"
+        f"{n}: unknown setting{_KEY_HINT if n.upper() == _CLIENT_KEY else ''}"
         for n in names
         if n.upper().startswith(PREFIX) and n.upper() not in known
     ]

@@ -31,7 +31,7 @@ from app.messages import (
     WorkerSettings,
 )
 from model.crops import Layout
-from model.errors import ModelError
+from model.errors import CheckpointError, ModelError
 from model.scorer import Scorer
 from model.scores import Score
 
@@ -58,10 +58,17 @@ def main() -> None:
             worker = Worker(settings, segment)
             pipe.send(worker.ready())
         except (ModelError, ValueError, RuntimeError, OSError) as error:
-            logger.exception("the worker can't start")
-            pipe.send(StartFailed(str(error)))
+            if not isinstance(error, ModelError):  # those say it all in a sentence
+                logger.exception("the worker can't start")
+            pipe.send(start_failure(error))
             return
         serve(worker, pipe)
+
+
+def start_failure(error: Exception) -> StartFailed:
+    """What the operator reads: the error and its notes, which say what model it was about."""
+    notes = (f" ({note})" for note in getattr(error, "__notes__", ()))
+    return StartFailed("".join([str(error) or type(error).__name__, *notes]))
 
 
 def serve(worker: "Worker", pipe: "Connection[Any, Any]") -> None:
@@ -83,13 +90,16 @@ class Worker:
     """The loaded scorers and the shared memory."""
 
     def __init__(self, settings: WorkerSettings, segment: mmap.mmap) -> None:
+        """Loads every model.
+
+        Raises:
+            ModelError, ValueError: one can't be loaded, or two have the same name.
+        """
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._segment = segment
-        self._scorers: dict[str, Scorer] = {}
-        for name in settings.models:
-            scorer = Scorer.load(name, device=settings.device, dtype=settings.dtype)
-            self._scorers[scorer.config.name] = scorer
+        scorers = Scorer.load_several(settings.models, device=settings.device, dtype=settings.dtype)
+        self._scorers = by_name(settings.models, scorers)
 
     def ready(self) -> Ready:
         """Warms up and tells what is loaded."""
@@ -99,8 +109,14 @@ class Worker:
             )
             for s in self._scorers.values()
         )
-        timings = tuple(t for s in self._scorers.values() for t in warm_up(s))
-        return Ready(models, timings)
+        return Ready(models, {name: self._warm_up(name) for name in self._scorers})
+
+    def _warm_up(self, name: str) -> list[tuple[int, float]]:
+        try:
+            return warm_up(self._scorers[name])
+        except Exception as error:
+            error.add_note(f"while warming up {name}")
+            raise
 
     def answer(self, run: Run) -> Done | BatchFailed:
         """Computes a batch; a failure is an answer too."""
@@ -143,15 +159,16 @@ class Worker:
     def _gather(
         self, scorer: Scorer, pieces: Sequence[Piece]
     ) -> tuple[np.ndarray, list[int], list[int]]:
-        """The crops that the pieces' rows need, joined, and which (crop, pass) each row is."""
-        size = scorer.planner.policy.size
+        """The crops that the pieces' rows need, joined, and which (crop, pass) each row is; all the
+        pieces have crops of one shape.
+        """
         crops: list[np.ndarray] = []
         row_crop: list[int] = []
         row_pass: list[int] = []
         base = 0
         for piece in pieces:
-            stored = arena.view(self._segment, piece.offset, (piece.crops, 3, size, size))
-            layout: Layout = scorer.planner.rows_of(piece.windows, piece.heads)
+            stored = arena.view(self._segment, piece.offset, (piece.crops, 3, *piece.shape))
+            layout: Layout = scorer.planner.rows_of(piece.windows, piece.heads, piece.shape)
             mine = layout.row_crop[piece.start : piece.stop]
             needed = sorted(set(mine))
             place: Mapping[int, int] = {crop: base + i for i, crop in enumerate(needed)}
@@ -160,6 +177,29 @@ class Worker:
             row_pass += layout.row_pass[piece.start : piece.stop]
             base += len(needed)
         return np.concatenate(crops), row_crop, row_pass
+
+
+def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scorer]:
+    """The scorers by their checkpoints' names.
+
+    Args:
+        sources: where each was loaded from, for the message.
+        scorers: as many.
+
+    Raises:
+        CheckpointError: two have the same name, so that requests could not tell them apart.
+    """
+    found: dict[str, Scorer] = {}
+    whence: dict[str, str] = {}
+    for source, scorer in zip(sources, scorers, strict=True):
+        name = scorer.config.name
+        if name in found:
+            raise CheckpointError(
+                f"two of the models are named {name!r} ({whence[name]} and {source}): load one of "
+                'them, or give one another "name" in its config.json'
+            )
+        found[name], whence[name] = scorer, source
+    return found
 
 
 def _embed_all(scorer: Scorer, prompts: Sequence[str]) -> None:
@@ -185,7 +225,10 @@ def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarra
 
 
 def warm_up(scorer: Scorer) -> list[tuple[int, float]]:
-    """Runs a few batches of noise; returns (rows, seconds), the very first one left out."""
+    """Runs a few batches of noise; returns (rows, seconds), the very first one left out.
+
+    Rows have the policy's own size, which whole images are measured in too.
+    """
     size = scorer.planner.policy.size
     timings = []
     for rows in _WARM_UP:

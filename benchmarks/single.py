@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import ratios, shown
-from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, ClipAgiqa
-from model.config import CheckpointConfig, ClipAgiqaOptions, CropPolicy
+from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, ClipAgiqa, ClipAgiqaOptions
+from model.config import CheckpointConfig, CropPolicy
 from model.prompts import TaskPrompts
 from model.scorer import Scorer
 

@@ -24,12 +24,13 @@ def load(
     """Loads a checkpoint by bundled name or directory and returns its scorer.
 
     Args:
-        name_or_path: a bundled name (``agiqa models`` lists them) or a checkpoint directory.
+        name_or_path: a bundled name (``agiqa models`` lists them), a checkpoint directory, or
+            ``hf://owner/name``.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         dtype: ``auto`` (bfloat16 where the device multiplies it natively), ``float32`` or
             ``bfloat16``.
-        crop_policy: instead of the checkpoint's own: a ``CropPolicy``, ``"grid"`` or
-            ``"official"``.
+        crop_policy: instead of the checkpoint's own: a ``CropPolicy``, or ``"grid"``,
+            ``"official"``, ``"liqe"``, ``"random"`` or ``"whole"`` (see ``model.windows``).
 
     Raises:
         CheckpointError: no such checkpoint, or one that is damaged.

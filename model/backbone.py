@@ -1,25 +1,30 @@
 """Backbones: an ``open_clip`` CLIP from a tag, a file, or a checkpoint's folder."""
 
-import hashlib
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import open_clip
 import torch
-from safetensors.torch import load_file
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
+from model import hub
 from model.config import Architecture, BackboneConfig
-from model.errors import BackboneError
-from model.towers import check_supported
+from model.errors import BackboneError, CheckpointError
+from model.weights import is_openais, load_strictly, read_weights, sha256_of
 
 WEIGHTS = "backbone.safetensors"
 
-# Entries of published state dicts that are not parameters of the network.
-_NOT_WEIGHTS = {"attn_mask", "text.attn_mask", "input_resolution", "context_length", "vocab_size"}
+# open_clip's names of models that lie on the Hugging Face hub, and what it calls their files.
+_HUB_NAMES = "hf-hub:"
+_HUB_CONFIG = "open_clip_config.json"
+_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+# Loaded CLIPs by what they are, so that several checkpoints can stand on one.
+Shared = dict[str, nn.Module]
 
 
 class ConvStem(nn.Sequential):
@@ -48,7 +53,8 @@ def build(architecture: Architecture) -> nn.Module:
     """A CLIP of our own architecture with random weights.
 
     Raises:
-        BackboneError: open_clip knows no such setting, or the towers can't take prompts.
+        BackboneError: open_clip knows no such setting. Whether a method can use the towers, it
+            says itself.
     """
     try:
         clip = open_clip.CLIP(
@@ -61,62 +67,143 @@ def build(architecture: Architecture) -> nn.Module:
         raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:
         patch = 2 ** (len(architecture.stem) + 1)
-        if clip.visual.patch_size != (patch, patch):
-            raise BackboneError(f"the stem makes patches of {patch}, not {clip.visual.patch_size}")
+        own = getattr(clip.visual, "patch_size", None)
+        if own != (patch, patch):
+            raise BackboneError(f"the stem makes patches of {patch}, not {own}")
         clip.visual.conv1 = ConvStem(architecture.stem, clip.visual.class_embedding.shape[0])
-    check_supported(clip)
     return clip
 
 
-def load_backbone(config: BackboneConfig, folder: Path | None = None) -> nn.Module:
-    """Loads the frozen CLIP that ``config`` names, in float32 and evaluation mode.
+def load_backbone(
+    config: BackboneConfig, folder: Path | None = None, shared: Shared | None = None
+) -> nn.Module:
+    """Loads the CLIP that ``config`` names, in float32 and evaluation mode, frozen.
 
     Args:
         config: where the weights are.
         folder: the checkpoint's folder, where ``source`` is ``checkpoint`` or ``path`` is relative.
+        shared: CLIPs loaded before; one whose architecture and weights are the same is taken from
+            there instead, and a new one is added.
 
     Raises:
-        BackboneError: unknown architecture or tag, missing file, unfitting or unsupported weights.
+        BackboneError: unknown architecture or tag, missing file, unfitting weights.
     """
+    key = _identity(config, folder)
+    if shared is not None and key in shared:
+        return shared[key]
+    clip = _load(config, folder).float().eval().requires_grad_(False)
+    if shared is not None:
+        shared[key] = clip
+    return clip
+
+
+def _identity(config: BackboneConfig, folder: Path | None) -> str:
+    """What two configurations have in common exactly if they mean the same network and weights."""
     if config.source == "open_clip":
-        clip = _from_open_clip(config)
-    else:
-        path = _weights_path(config, folder)
-        verify_sha256(path, config.sha256)
-        clip = _empty(config)
-        load_strictly(clip, read_weights(path), path.name)
-    check_supported(clip)
-    return clip.float().eval().requires_grad_(False)
+        return f"{config.name} {config.pretrained}"
+    path = weights_path(config, folder)
+    return f"{config.name} {config.architecture} {_checked_digest(config, path)}"
+
+
+def _checked_digest(config: BackboneConfig, path: Path) -> str:
+    digest = sha256_of(path)
+    if config.sha256 and config.sha256 != digest:
+        raise BackboneError(
+            f"{path.name} is not the backbone that this checkpoint was trained on (SHA-256 differs)"
+        )
+    return digest
+
+
+def _load(config: BackboneConfig, folder: Path | None) -> nn.Module:
+    if config.source == "open_clip":
+        return _from_open_clip(config)
+    path = weights_path(config, folder)
+    clip, weights = _empty(config), read_weights(path)
+    load_strictly(clip, weights, path.name)
+    if is_openais(weights) and not any(isinstance(m, QuickGELU) for m in clip.modules()):
+        raise _other_activation(path.name, config.name)
+    return clip
 
 
 def _from_open_clip(config: BackboneConfig) -> nn.Module:
-    name, tag = config.name or "", config.pretrained or ""
-    _check_name(name)
-    if tag not in open_clip.list_pretrained_tags_by_model(name):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
-        raise BackboneError(f"open_clip has no weights {tag!r} for {name}; it has {tags}")
+    """The CLIP of a tag, or of an id on the hub, from the file that open_clip would take.
+
+    Found by us, since open_clip asks for each file again and again where there is no network, and
+    goes on with random weights where a repository has none.
+    """
+    name, tag = config.name or "", config.pretrained
+    if name.startswith(_HUB_NAMES):
+        what, architecture = name, f"local-dir:{_hub_folder(name)}"
+        weights = _on_hub(name.removeprefix(_HUB_NAMES), _HUB_WEIGHTS, what)
+    else:
+        _check_tag(name, tag)
+        what, architecture = f"{name}/{tag}", name
+        repository, _, file = open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")
+        weights = _on_hub(repository, (file,) if file else _HUB_WEIGHTS, what)
+    if config.sha256:
+        _checked_digest(config, weights)
+    pretrained = None if name.startswith(_HUB_NAMES) else str(weights)
     try:
-        return open_clip.create_model(name, pretrained=tag)
-    except (OSError, RuntimeError) as error:
+        return open_clip.create_model(architecture, pretrained=pretrained, require_pretrained=True)
+    except Exception as error:
         raise BackboneError(
-            f"the weights {name}/{tag} could not be downloaded; mount them as a file and use a "
-            'backbone of source "file", fill open_clip\'s cache beforehand, or use a bundled model'
+            f"the weights {what} could not be read ({hub.brief(error)}): remove {weights.name} "
+            "from the hub's cache, to have it downloaded again, or set the path of another file"
         ) from error
 
 
-def random_open_clip(name: str) -> nn.Module:
+def _hub_folder(name: str) -> Path:
+    """Where the hub's cache keeps the settings of ``hf-hub:owner/name``."""
+    return _on_hub(name.removeprefix(_HUB_NAMES), (_HUB_CONFIG,), name).parent
+
+
+def _on_hub(repository: str, names: Sequence[str], what: str) -> Path:
+    """The first of the files that the repository has."""
+    try:
+        found = hub.download(repository, names, only_first=True)
+        if not found:
+            raise CheckpointError(f"{repository} has no {' or '.join(names)}")
+    except CheckpointError as error:
+        raise BackboneError(
+            f"the weights {what} could not be downloaded ({error}): mount them as a file, set its "
+            'path in a backbone of source "file", or use a bundled model (agiqa models lists them)'
+        ) from error
+    return found[0]
+
+
+def _check_tag(name: str, tag: str | None) -> None:
+    _check_name(name)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        raise BackboneError(
+            f"open_clip has no weights {tag!r} for {name}; it has {', '.join(tags)}"
+        )
+    quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
+    if quick and not open_clip.get_model_config(name).get("quick_gelu", False):
+        raise _other_activation(f"{name}/{tag}", name)
+
+
+def _other_activation(weights: str, name: str | None) -> BackboneError:
+    wanted = f"name the architecture {name}-quickgelu" if name else "set its quick_gelu"
+    return BackboneError(
+        f"{weights} was trained with the activation QuickGELU; with this architecture's GELU it "
+        f"would give other features: {wanted}"
+    )
+
+
+def random_open_clip(name: str, **settings: Any) -> nn.Module:
     """An open_clip architecture with random weights, to be filled.
 
     open_clip warns on the root logger that the weights are random; here that would only mislead.
     """
 
     def about_other_things(record: logging.LogRecord) -> bool:
-        return "No pretrained weights loaded" not in record.getMessage()
+        return "weights" not in record.getMessage()
 
     root = logging.getLogger()
     root.addFilter(about_other_things)
     try:
-        return open_clip.create_model(name, pretrained=None)
+        return open_clip.create_model(name, pretrained=None, **settings)
     finally:
         root.removeFilter(about_other_things)
 
@@ -131,91 +218,22 @@ def _check_name(name: str) -> None:
 def _empty(config: BackboneConfig) -> nn.Module:
     if config.architecture:
         return build(config.architecture)
-    _check_name(config.name or "")
-    return random_open_clip(config.name or "")
+    name = config.name or ""
+    if name.startswith(_HUB_NAMES):
+        return random_open_clip(f"local-dir:{_hub_folder(name)}", load_weights=False)
+    _check_name(name)
+    return random_open_clip(name)
 
 
-def _weights_path(config: BackboneConfig, folder: Path | None) -> Path:
+def weights_path(config: BackboneConfig, folder: Path | None) -> Path:
+    """The file that holds the weights of a backbone of source ``file`` or ``checkpoint``.
+
+    Raises:
+        BackboneError: it is not there.
+    """
     path = (folder or Path()) / (
         config.path if config.source == "file" and config.path else WEIGHTS
     )
     if not path.is_file():
         raise BackboneError(f"backbone weights not found: {path}")
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verify_sha256(path: Path, expected: str | None) -> None:
-    """Refuses weights that are not those the checkpoint was trained on.
-
-    Raises:
-        BackboneError: the digests differ.
-    """
-    if expected and sha256_of(path) != expected:
-        raise BackboneError(
-            f"{path.name} is not the backbone that this checkpoint was trained on (SHA-256 differs)"
-        )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict in float32 from safetensors, a plain ``torch.save``, or OpenAI's TorchScript
-    archive.
-
-    Raises:
-        BackboneError: none of these.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            weights: Mapping[str, Any] = load_file(path)
-        else:
-            weights = _read_torch_file(path)
-    except Exception as error:
-        raise BackboneError(
-            f"{path.name} holds no weights that can be read safely: {error}"
-        ) from error
-    if isinstance(weights, Mapping):
-        weights = weights.get("state_dict", weights)
-    if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
-        raise BackboneError(f"{path.name} holds no state dict, names with tensors")
-    tensors = {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
-    return {
-        k: v.float() if v.is_floating_point() else v
-        for k, v in tensors.items()
-        if k not in _NOT_WEIGHTS
-    }
-
-
-def _read_torch_file(path: Path) -> Mapping[str, Any]:
-    try:
-        return cast(Mapping[str, Any], torch.load(path, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise
-        return cast(Mapping[str, Any], torch.jit.load(path, map_location="cpu").state_dict())
-
-
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Loads ``weights`` into ``module``; every parameter must be there, no other, each of its
-    shape.
-
-    Raises:
-        BackboneError: names the first missing, unknown or misshapen tensor.
-    """
-    own = module.state_dict()
-    for name in own.keys() - weights.keys():
-        raise BackboneError(f"{what}: the tensor {name} {list(own[name].shape)} is missing")
-    for name in weights.keys() - own.keys():
-        raise BackboneError(
-            f"{what}: the tensor {name} {list(weights[name].shape)} belongs to another network"
-        )
-    for name, value in weights.items():
-        if value.shape != own[name].shape:
-            raise BackboneError(
-                f"{what}: {name} is {list(value.shape)}, wanted {list(own[name].shape)}"
-            )
-    module.load_state_dict(dict(weights), strict=True)

@@ -11,19 +11,22 @@ A bundled checkpoint lies in ``model/checkpoints/<name>``.
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from model.backbone import WEIGHTS, load_backbone
+from model import hub
+from model.backbone import WEIGHTS, Shared, load_backbone, weights_path
 from model.config import CheckpointConfig
 from model.errors import CheckpointError
 from model.network import Network
-from model.registry import METHODS
+from model.registry import METHODS, build_network
 
 BUNDLED = Path(__file__).parent / "checkpoints"
 CONFIG, PARAMETERS = "config.json", "model.safetensors"
@@ -35,18 +38,21 @@ def bundled_names() -> list[str]:
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a bundled name or a path.
+    """The folder of a bundled name, a path, or ``hf://owner/name`` (downloaded and cached).
 
     Raises:
-        CheckpointError: neither exists; the message lists the bundled names.
+        CheckpointError: neither exists, and the message lists the bundled names; or the hub can't
+            be reached.
     """
+    if str(name_or_path).startswith(hub.SCHEME):
+        return hub.fetch(str(name_or_path))
     bundled = BUNDLED / str(name_or_path)
     for folder in (Path(name_or_path), bundled):
         if (folder / CONFIG).is_file():
             return folder
     names = ", ".join(bundled_names()) or "none"
     raise CheckpointError(
-        f"no checkpoint {str(name_or_path)!r}: give a folder with a {CONFIG}, "
+        f"no checkpoint {str(name_or_path)!r}: give a folder with a {CONFIG}, hf://owner/name, "
         f"or a bundled name ({names})"
     )
 
@@ -65,8 +71,12 @@ def read_config(folder: Path) -> CheckpointConfig:
         ) from error
 
 
-def load_network(folder: Path) -> tuple[CheckpointConfig, Network]:
+def load_network(folder: Path, shared: Shared | None = None) -> tuple[CheckpointConfig, Network]:
     """The network of a checkpoint, on the CPU in float32, learned parameters loaded.
+
+    Args:
+        folder: the checkpoint's.
+        shared: backbones that other checkpoints loaded already; see ``load_backbone``.
 
     Raises:
         CheckpointError: unknown method; a missing, extra or misshapen tensor (named); damaged
@@ -77,9 +87,9 @@ def load_network(folder: Path) -> tuple[CheckpointConfig, Network]:
         raise CheckpointError(
             f"{folder.name}: unknown method {config.method!r}; known: {', '.join(METHODS)}"
         )
-    clip = load_backbone(config.backbone, folder)
+    clip = load_backbone(config.backbone, folder, shared)
     try:
-        network = METHODS[config.method].network(clip, config.options)
+        network = build_network(config.method, clip, config.options)
     except ValueError as error:
         raise CheckpointError(
             f"{folder.name}: the options do not fit the method: {error}"
@@ -100,7 +110,7 @@ def load_learned(network: Network, weights: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: names the first missing, unknown or misshapen tensor.
     """
-    own = network.learned()
+    own = network.stored()
     for name in sorted(own.keys() ^ weights.keys()):
         fault = "is missing" if name in own else "belongs to another network"
         raise CheckpointError(f"the tensor {name} {fault}")
@@ -127,7 +137,7 @@ def save_checkpoint(
     Args:
         folder: made if need be; files of the same names are replaced.
         config: what ``config.json`` says.
-        network: its ``learned()`` parameters are stored in ``dtype``.
+        network: its ``stored()`` parameters are written in ``dtype``.
         card: the text of ``README.md``.
         metrics: the content of ``metrics.json``.
         backbone: stored too where given (source "checkpoint").
@@ -136,12 +146,36 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     if backbone is not None:
         write_weights(folder / WEIGHTS, backbone.state_dict(), dtype)
-    write_weights(folder / PARAMETERS, network.learned(), dtype)
+    write_weights(folder / PARAMETERS, network.stored(), dtype)
     write_atomically(folder / "README.md", card.encode())
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    write_atomically(
-        folder / CONFIG, (config.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
-    )
+    write_config(folder, config)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[Path]:
+    """The checkpoint as a folder that needs nothing outside of it: a backbone that lies elsewhere
+    as a file is put in, in a temporary copy.
+
+    Raises:
+        CheckpointError: no checkpoint there, or its backbone is missing.
+    """
+    config = read_config(folder)
+    if config.backbone.source != "file":
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        whole = Path(shutil.copytree(folder, Path(place) / folder.name))
+        shutil.copyfile(weights_path(config.backbone, folder), whole / WEIGHTS)
+        backbone = config.backbone.model_copy(update={"source": "checkpoint", "path": None})
+        write_config(whole, config.model_copy(update={"backbone": backbone}))
+        yield whole
+
+
+def write_config(folder: Path, config: CheckpointConfig) -> None:
+    """Writes ``config.json``."""
+    text = config.model_dump_json(indent=2, exclude_none=True) + "\n"
+    write_atomically(folder / CONFIG, text.encode())
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:

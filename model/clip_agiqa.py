@@ -15,22 +15,37 @@ task.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ClipAgiqaOptions, Head
+from model.antonyms import positive_probability
+from model.config import Head
 from model.consistency import ConsistencyHead, pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
-from model.network import Network, Views
+from model.network import FoldedFeatures, Network, Options, Views, mix_views
 from model.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
 from model.scores import Score
 from model.towers import TextTower, VisionTower
 
 QUALITY_WORDS = ("good photo.", "bad photo.")
 ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
+
+
+class ClipAgiqaOptions(Options):
+    """Switches of CLIP-AGIQA; the defaults are the paper's."""
+
+    context_length: int = Field(default=8, ge=1)
+    visual_length: int = Field(default=8, ge=1)
+    auxiliary_task: bool = True
+    deep_text_prompts: bool = True
+    visual_prompts: bool = True
+    prompt_position: Literal["pre_ln", "post_ln"] = "pre_ln"
+    consistency_context: str = "a photo that depicts"
+    init_std: float = Field(default=0.02, gt=0)
 
 
 @dataclass(frozen=True)
@@ -49,19 +64,16 @@ class ClipAgiqa(Network):
     Its towers hold the backbone; ``learned`` gives what trains and what a checkpoint keeps.
     """
 
+    options_type: ClassVar[type[Options]] = ClipAgiqaOptions
+    options: ClipAgiqaOptions
+    vision: VisionTower
+
     def __init__(self, clip: nn.Module, options: ClipAgiqaOptions) -> None:
-        super().__init__()
+        super().__init__(clip, VisionTower(cast(Any, clip.visual), options.prompt_position))
         self.options = options
         heads: tuple[Head, ...] = ("quality", "alignment", "consistency")
         self.heads = heads if options.auxiliary_task else heads[:1]
-        self.input_size = int(cast(Any, clip.visual).image_size[0])
-        self.vision = VisionTower(cast(nn.Module, clip.visual), options.prompt_position)
-        self.text = TextTower(clip)
-        self.tokenizer = Tokenizer()
-        self.logit_scale = cast(Tensor, clip.logit_scale)
-        for parameter in clip.parameters():
-            parameter.requires_grad_(False)
-
+        self.require_room(options.context_length, (*QUALITY_WORDS, *ALIGNMENT_WORDS))
         self.quality = self._task_prompts()
         self.alignment = self._task_prompts() if options.auxiliary_task else None
         width, layers = self.vision.width, self.visual_layers
@@ -76,20 +88,6 @@ class ClipAgiqa(Network):
     def visual_layers(self) -> int:
         """Number of layers that carry visual prompts: all of them, or none in that ablation."""
         return self.vision.depth if self.options.visual_prompts else 0
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode for what learns; the frozen towers' batch norms keep their statistics."""
-        super().train(mode)
-        self.vision.eval()
-        self.text.eval()
-        return self
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """The declared parameters: all that is not the backbone's."""
-        frozen = {
-            id(p) for p in (*self.vision.parameters(), *self.text.parameters(), self.logit_scale)
-        }
-        return {name: p for name, p in self.named_parameters() if id(p) not in frozen}
 
     def visual_prompts(self) -> Tensor:
         """[passes, layers, P, w]: the main task's prompts, conditioned on the auxiliary task's, and
@@ -163,29 +161,20 @@ class ClipAgiqa(Network):
         )
 
 
-class FoldedClipAgiqa(nn.Module):
+class FoldedClipAgiqa(FoldedFeatures):
     """CLIP-AGIQA at inference: what the scorer runs. A row is one crop in one pass."""
 
     def __init__(self, network: ClipAgiqa, prompts: Tensor, texts: TextFeatures) -> None:
-        super().__init__()
-        self.vision, self.text, self.tokenizer = network.vision, network.text, network.tokenizer
-        self.prompts = prompts  # [passes, layers, P, w]
+        super().__init__(network.vision, prompts)
+        self.text, self.tokenizer = network.text, network.tokenizer
         self.context = None if network.consistency is None else network.consistency.context.detach()
         self.readout = Readout(network, texts)
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Puts the towers on the device in ``dtype``; the readout stays on the CPU in float32."""
-        self.vision.to(device, dtype)
+        super().place(device, dtype)
         self.text.to(device, dtype)
-        self.prompts = self.prompts.to(device, dtype)
         self.context = None if self.context is None else self.context.to(device, dtype)
-
-    def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
-        """Normalised features float32 [m, d] of m rows over n crops [n, 3, h, w]; patches are
-        embedded once per crop.
-        """
-        tokens = self.vision.patchify(pixels)[row_crop]
-        return F.normalize(self.vision.encode(tokens, self.prompts[row_pass]).float(), dim=-1)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Normalised float32 features [n, d] of users' prompts."""
@@ -248,18 +237,6 @@ class Readout:
             seen_whole = positive_probability(views.whole, classes, self.scale)
             mean = mix_views(mean, seen_whole, self.global_weight[task])
         return float(mean), tuple(each.tolist())
-
-
-def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:
-    """(1 - weight) * mean over windows + weight * global view."""
-    return (1 - weight) * windows + weight * whole
-
-
-def positive_probability(z: Tensor, classes: Tensor, scale: Tensor) -> Tensor:
-    """softmax(s * cos(z, t_positive / t_negative))[positive] of normalised features; [..., d] ->
-    [...].
-    """
-    return (scale * (z @ classes.T)).softmax(-1)[..., 0]
 
 
 def embed_user_prompts(

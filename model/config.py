@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Head = Literal["quality", "alignment", "consistency"]
 
@@ -32,8 +34,8 @@ class Architecture(_Frozen):
 class BackboneConfig(_Frozen):
     """Where the frozen CLIP comes from.
 
-    - ``open_clip``: ``name`` is an open_clip architecture, ``pretrained`` its tag (downloaded and
-      cached);
+    - ``open_clip``: ``name`` is an open_clip architecture, ``pretrained`` its tag; or ``name`` is
+      ``hf-hub:owner/name`` (downloaded and cached);
     - ``file``: ``path`` is a weights file, relative paths starting at the checkpoint, so that
       several can share one;
     - ``checkpoint``: ``backbone.safetensors`` lies beside ``config.json``.
@@ -51,8 +53,9 @@ class BackboneConfig(_Frozen):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
+        on_hub = (self.name or "").startswith("hf-hub:")
         fields: dict[str, dict[str, object]] = {
-            "open_clip": {"name": self.name, "pretrained": self.pretrained},
+            "open_clip": {"name": self.name, "pretrained": self.pretrained or on_hub},
             "file": {"path": self.path, "name or architecture": self.name or self.architecture},
             "checkpoint": {"name or architecture": self.name or self.architecture},
         }
@@ -62,34 +65,47 @@ class BackboneConfig(_Frozen):
 
 
 class CropPolicy(_Frozen):
-    """How an image becomes crops (see ``model.crops``); part of the checkpoint, so that serving
+    """How an image becomes crops (see ``model.windows``); part of the checkpoint, so that serving
     repeats training.
+
+    ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``.
     """
 
-    kind: Literal["grid", "official"] = "grid"
+    kind: Literal["grid", "official", "liqe", "random", "whole"] = "grid"
     size: int = Field(default=224, ge=16)
     stride: int = Field(default=144, ge=1)
     max_side: int | None = Field(default=None, ge=16)
     max_windows: int = Field(default=64, ge=1)
+    seed: int = Field(default=0, ge=0)
     global_view: bool = False
+
+    @model_validator(mode="after")
+    def _is_of_one_size(self) -> Self:
+        if self.kind == "whole" and self.global_view:
+            raise ValueError("the crop policy 'whole' takes no global view: it is one already")
+        return self
 
     @classmethod
     def official(cls, size: int = 224) -> Self:
-        """The published protocol: every window at stride 64 from the top left, native size."""
+        """CLIP-AGIQA's published protocol: every window at stride 64 from the top left, native
+        size.
+        """
         return cls(kind="official", size=size, stride=64)
 
+    @classmethod
+    def liqe(cls, size: int = 224) -> Self:
+        """LIQE's: 15 windows picked evenly from those at stride 32."""
+        return cls(kind="liqe", size=size, stride=32, max_windows=15)
 
-class ClipAgiqaOptions(_Frozen):
-    """Switches of CLIP-AGIQA (Fu et al., 2024); the defaults are the paper's."""
+    @classmethod
+    def random(cls, size: int = 224, seed: int = 0) -> Self:
+        """MP-IQE's: 8 windows at random, the same ones whenever an image of that size comes."""
+        return cls(kind="random", size=size, max_windows=8, seed=seed)
 
-    context_length: int = Field(default=8, ge=1)
-    visual_length: int = Field(default=8, ge=1)
-    auxiliary_task: bool = True
-    deep_text_prompts: bool = True
-    visual_prompts: bool = True
-    prompt_position: Literal["pre_ln", "post_ln"] = "pre_ln"
-    consistency_context: str = "a photo that depicts"
-    init_std: float = 0.02
+    @classmethod
+    def whole(cls, size: int = 224, max_side: int | None = None) -> Self:
+        """CLIP-IQA's with a ResNet: the image itself, no windows."""
+        return cls(kind="whole", size=size, max_side=max_side)
 
 
 class Normalisation(_Frozen):
@@ -99,6 +115,9 @@ class Normalisation(_Frozen):
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+
+CLIP_NORMALISATION = Normalisation(mean=CLIP_MEAN, std=CLIP_STD)
 
 
 class ScoreRange(_Frozen):
@@ -111,9 +130,12 @@ class ScoreRange(_Frozen):
 
 
 class Provenance(_Frozen):
-    """What was trained, on what, and how; ``split`` is enough to draw the same split again."""
+    """What was trained, on what, and how; ``split`` is enough to draw the same split of
+    ``trained_on`` again. ``backbone_trained_on``: what a backbone of our own saw before.
+    """
 
     trained_on: tuple[str, ...] = ()
+    backbone_trained_on: tuple[str, ...] = ()
     split: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     seed: int | None = None

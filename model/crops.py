@@ -1,50 +1,20 @@
-"""The crop policy: which windows of an image the network sees. Needs no torch.
+"""From an image to the rows that the network computes. Needs no torch.
 
-``grid`` covers the whole image with evenly spaced windows; ``official`` repeats the published test
-protocol of CLIP-AGIQA. A request's rows are (crop, pass) pairs, in the order pass by pass, windows
-before the global view.
+The crop policy places the windows (``model.windows``); a request's rows are (crop, pass) pairs, in
+the order pass by pass, windows before the global view.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from model.config import CheckpointConfig, CropPolicy, Head
+from model.windows import place_windows
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Windows over an image that was first resized to ``width`` x ``height``."""
-
-    width: int
-    height: int
-    size: int
-    xs: tuple[int, ...]
-    ys: tuple[int, ...]
-
-    @property
-    def windows(self) -> tuple[tuple[int, int], ...]:
-        """(x, y) of each window's top left corner, row by row."""
-        return tuple((x, y) for y in self.ys for x in self.xs)
-
-    def boxes(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
-        """The windows as [x, y, width, height] in pixels of the original ``width`` x ``height``
-        image.
-        """
-        columns = [self._span(x, width / self.width, width) for x in self.xs]
-        rows = [self._span(y, height / self.height, height) for y in self.ys]
-        return [(x, y, w, h) for y, h in rows for x, w in columns]
-
-    def _span(self, start: int, scale: float, side: int) -> tuple[int, int]:
-        """Where a window begins in the original and how long it is there; at least one pixel."""
-        first = min(round(start * scale), side - 1)
-        return first, max(round((start + self.size) * scale), first + 1) - first
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,64 +23,21 @@ class Layout:
     rows are computed.
 
     Crop i < ``windows`` is window i; crop ``windows`` is the global view where ``crops`` counts one
-    more.
+    more. All crops have one ``shape`` (height, width); only rows of equal shape share a batch.
+    ``row_cost``: what a row costs, in rows of the policy's own size.
     """
 
     windows: int
     crops: int
     row_crop: tuple[int, ...]
     row_pass: tuple[int, ...]
+    shape: tuple[int, int]
+    row_cost: int = 1
 
-
-@lru_cache(maxsize=4096)
-def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
-    """Places the policy's windows over a ``width`` x ``height`` image (design.md section 3)."""
-    if policy.kind == "official":
-        scale = max(1.0, policy.size / min(width, height))
-        w, h = _scaled(width, height, scale, policy.size)
-        return Grid(w, h, policy.size, _strided(w, policy), _strided(h, policy))
-    w, h = _grid_size(policy, width, height)
-    across, down = _window_counts(policy, w, h)
-    return Grid(w, h, policy.size, _spread(w, policy.size, across), _spread(h, policy.size, down))
-
-
-def _grid_size(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
-    size = policy.size
-    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
-    scale = max(scale, size / min(width, height))
-    w, h = _scaled(width, height, scale, size)
-    while (
-        math.ceil(w / size) * math.ceil(h / size) > policy.max_windows
-    ):  # not even edge to edge: shrink
-        scale *= 0.98
-        w, h = _scaled(width, height, scale, size)
-        if min(w, h) == size:
-            return min(w, policy.max_windows * size), min(h, policy.max_windows * size)
-    return w, h
-
-
-def _scaled(width: int, height: int, scale: float, least: int) -> tuple[int, int]:
-    return max(least, round(width * scale)), max(least, round(height * scale))
-
-
-def _window_counts(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
-    """Windows per axis at the policy's stride, thinned (never below edge to edge) until the cap
-    holds.
-    """
-    counts = [math.ceil((side - policy.size) / policy.stride) + 1 for side in (width, height)]
-    least = [math.ceil(side / policy.size) for side in (width, height)]
-    while counts[0] * counts[1] > policy.max_windows:
-        axis = max((0, 1), key=lambda a: (counts[a] > least[a], counts[a] / least[a]))
-        counts[axis] -= 1
-    return counts[0], counts[1]
-
-
-def _spread(side: int, size: int, count: int) -> tuple[int, ...]:
-    return tuple(round(i * (side - size) / max(1, count - 1)) for i in range(count))
-
-
-def _strided(side: int, policy: CropPolicy) -> tuple[int, ...]:
-    return tuple(range(0, side - policy.size + 1, policy.stride))
+    @property
+    def cost(self) -> int:
+        """What all the rows cost, in rows of the policy's own size."""
+        return len(self.row_crop) * self.row_cost
 
 
 class CropPlanner:
@@ -146,19 +73,24 @@ class CropPlanner:
 
     def plan(self, width: int, height: int, heads: Sequence[Head]) -> int:
         """The cost in rows of a ``width`` x ``height`` image, from its header alone."""
-        return len(self.layout(width, height, heads).row_crop)
+        return self.layout(width, height, heads).cost
 
     def layout(self, width: int, height: int, heads: Sequence[Head]) -> Layout:
         """The rows behind ``plan``: pass by pass, windows first, the global view last."""
         grid = place_windows(self.policy, width, height)
-        return self.rows_of(len(grid.xs) * len(grid.ys), heads)
+        return self.rows_of(len(grid.windows), heads, grid.window[::-1])
 
-    def rows_of(self, windows: int, heads: Sequence[Head]) -> Layout:
-        """The layout of an image with that many windows."""
+    def rows_of(
+        self, windows: int, heads: Sequence[Head], shape: tuple[int, int] | None = None
+    ) -> Layout:
+        """The layout of an image with that many windows; ``shape`` None: of the policy's size."""
+        shape = shape or (self.policy.size, self.policy.size)
         globals_ = {p: self.global_in(p, heads) for p in self.passes(heads)}
         rows = [(crop, p) for p, extra in globals_.items() for crop in range(windows + extra)]
         crops = windows + any(globals_.values())
-        return Layout(windows, crops, tuple(crop for crop, _ in rows), tuple(p for _, p in rows))
+        row_crop, row_pass = tuple(crop for crop, _ in rows), tuple(p for _, p in rows)
+        cost = math.ceil(math.prod(shape) / self.policy.size**2)
+        return Layout(windows, crops, row_crop, row_pass, shape, cost)
 
     def passes(self, heads: Sequence[Head]) -> tuple[int, ...]:
         """Which vision passes the heads need: quality reads one, alignment and consistency share
@@ -176,7 +108,7 @@ class CropPlanner:
         heads).
         """
         layout = self.layout(*image.size, heads or self.config.heads)
-        out = np.empty((layout.crops, 3, self.policy.size, self.policy.size), np.uint8)
+        out = np.empty((layout.crops, 3, *layout.shape), np.uint8)
         self.cut(image, out)
         return out
 
@@ -184,15 +116,16 @@ class CropPlanner:
         """Writes the crops into ``out`` uint8 [n, 3, h, w] (shared memory, say), one more than
         windows: global view.
         """
-        grid, size = place_windows(self.policy, *image.size), self.policy.size
+        grid = place_windows(self.policy, *image.size)
+        across, down = grid.window
         whole = image
         if image.size != (grid.width, grid.height):
             whole = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
         pixels = np.asarray(whole)
         for i, (x, y) in enumerate(grid.windows):
-            out[i] = pixels[y : y + size, x : x + size].transpose(2, 0, 1)
+            out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
         if len(out) > len(grid.windows):
-            out[len(grid.windows)] = squash(image, size)
+            out[len(grid.windows)] = squash(image, self.policy.size)
 
     def is_scaled(self, width: int, height: int) -> bool:
         """Whether the windows see the image at another than its native size."""

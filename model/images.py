@@ -70,9 +70,12 @@ def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
     """Refuses sizes that can't be scored.
 
     Raises:
+        UnreadableImage: no pixels.
         ImageTooLarge: over ``max_pixels``.
         BadAspect: one side over 50 times the other.
     """
+    if not width * height:
+        raise UnreadableImage(f"The image is {width} x {height}: it has no pixels.")
     if width * height > max_pixels:
         megapixels = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
         raise ImageTooLarge(

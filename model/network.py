@@ -1,20 +1,29 @@
-"""What every method gives the rest: a network that trains, and its folded form that scores."""
+"""What every method gives the rest: a network that trains, and its folded form that scores.
 
-from collections.abc import Mapping, Sequence
+What the methods share lives here once: the frozen CLIP with its learnable parameters, how features
+of single crops are computed, and how crops are put together into an image's value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self, cast
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.config import Head
+from model.prompts import Tokenizer
+from model.resnet import ResNetTower
 from model.scores import Score
+from model.towers import TextTower
 
 
 @dataclass(frozen=True)
 class Views:
-    """One image's features in one pass: windows [n, d] and, where that pass has it, the whole
-    image [d]; normalised.
+    """One image's rows in one pass: windows [n, d] and, where that pass has it, the whole image
+    [d].
     """
 
     windows: Tensor
@@ -24,6 +33,25 @@ class Views:
     def all(self) -> Tensor:
         """[n or n + 1, d]."""
         return self.windows if self.whole is None else torch.cat([self.windows, self.whole[None]])
+
+    def mixed(self, weight: Tensor | None = None) -> Tensor:
+        """One row [d] of the image: the mean over windows, mixed with the global view by its
+        ``weight``; without one the global view counts as one more window.
+        """
+        if self.whole is None or weight is None:
+            return self.all.mean(0)
+        return mix_views(self.windows.mean(0), self.whole, weight)
+
+
+def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:
+    """(1 - weight) * mean over windows + weight * global view."""
+    return (1 - weight) * windows + weight * whole
+
+
+class Options(BaseModel):
+    """Base of the methods' switches: frozen, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Folded(Protocol):
@@ -50,18 +78,103 @@ class Folded(Protocol):
 
 
 class Network(nn.Module):
-    """A method's network: a frozen backbone and declared learnable parameters.
+    """A method's network: a CLIP and declared learnable parameters.
 
-    ``heads`` names what it can score; ``input_size`` is the side of the crops that it takes.
+    ``heads`` names what it can score; ``input_size`` is the side of the crops that it takes, and
+    ``takes_any_size`` tells that other sizes and shapes do as well. The
+    CLIP is frozen, and in evaluation mode for ever, unless the method says ``tunes_backbone``: then
+    the whole of it is what learns, and a checkpoint holds it as its backbone.
     """
 
-    heads: tuple[Head, ...]
-    input_size: int
+    options_type: ClassVar[type[Options]] = Options
+    tunes_backbone: ClassVar[bool] = False
+    heads: tuple[Head, ...] = ("quality",)
+    options: Options
+
+    def __init__(self, clip: nn.Module, vision: nn.Module) -> None:
+        super().__init__()
+        size = cast(Any, clip.visual).image_size
+        self.input_size = int(size[0] if isinstance(size, tuple | list) else size)
+        self.takes_any_size = isinstance(vision, ResNetTower)
+        self.vision = vision
+        self.text = TextTower(clip)
+        self.tokenizer = Tokenizer()
+        self.logit_scale = cast(Tensor, clip.logit_scale)
+        clip.requires_grad_(self.tunes_backbone)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for what learns; frozen towers' batch norms keep their statistics."""
+        super().train(mode)
+        if not self.tunes_backbone:
+            self.vision.eval()
+            self.text.eval()
+        return self
 
     def learned(self) -> dict[str, nn.Parameter]:
-        """The declared parameters: what trains, and what a checkpoint keeps."""
-        raise TypeError(f"{type(self).__name__} declares no parameters")
+        """The declared parameters, all that trains: what is not the backbone's, or all of it."""
+        if self.tunes_backbone:
+            return dict(self.named_parameters())
+        frozen = {
+            id(p) for p in (*self.vision.parameters(), *self.text.parameters(), self.logit_scale)
+        }
+        return {name: p for name, p in self.named_parameters() if id(p) not in frozen}
+
+    def stored(self) -> dict[str, nn.Parameter]:
+        """What a checkpoint keeps beside its backbone."""
+        return {} if self.tunes_backbone else self.learned()
+
+    def require_room(self, context_length: int, texts: Iterable[str]) -> None:
+        """Refuses a context that leaves the text tower no room for one of the texts.
+
+        Raises:
+            ValueError: says how long it may be.
+        """
+        longest = max(len(self.tokenizer(text)) for text in texts)
+        most = self.text.context_length - longest - 2  # start and end
+        if context_length > most:
+            raise ValueError(f"context_length is {context_length}; this backbone takes {most}")
 
     def fold(self) -> Folded:
         """The network at inference."""
         raise TypeError(f"{type(self).__name__} can't be folded")
+
+
+class ImageTower(Protocol):
+    """What ``FoldedFeatures`` needs of a tower; ViTs and ResNets have it."""
+
+    def patchify(self, pixels: Tensor) -> Tensor:
+        """Pixels to what ``encode`` takes."""
+
+    def encode(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Image features [B, d], not normalised."""
+
+
+class FoldedFeatures(nn.Module):
+    """Rows that are normalised image features: what every method but MP-IQE reads.
+
+    ``prompts`` [passes, layers, P, w] are constant; None: a tower without prompts.
+    """
+
+    def __init__(self, vision: nn.Module, prompts: Tensor | None = None) -> None:
+        super().__init__()
+        self.vision = vision
+        self.prompts = prompts
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Puts the image tower on the device in ``dtype``; what reads stays on the CPU."""
+        self.vision.to(device, dtype)
+        self.prompts = None if self.prompts is None else self.prompts.to(device, dtype)
+
+    def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
+        """Normalised features float32 [m, d] of m rows over n crops [n, 3, h, w]; patches are
+        embedded once per crop.
+        """
+        tower = cast(ImageTower, self.vision)
+        tokens = tower.patchify(pixels)[row_crop]
+        prompts = None if self.prompts is None else self.prompts[row_pass]
+        return F.normalize(tower.encode(tokens, prompts).float(), dim=-1)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Refused: only methods with a consistency head compare with users' prompts."""
+        del prompts
+        raise TypeError(f"{type(self).__name__} has no features of users' prompts")

@@ -14,18 +14,18 @@ import torch
 from open_clip.model import convert_weights_to_lp
 from torch import Tensor
 
-from model.backbone import load_backbone, read_weights, sha256_of
+from model.backbone import load_backbone
 from model.checkpoint import load_learned, save_checkpoint
-from model.clip_agiqa import ClipAgiqa
+from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import (
     BackboneConfig,
     CheckpointConfig,
-    ClipAgiqaOptions,
     CropPolicy,
     Provenance,
     ScoreRange,
 )
 from model.errors import CheckpointError
+from model.weights import read_weights, sha256_of
 
 _IGNORED = re.compile(r"(^|\.)token_(prefix|suffix)$")
 # Published checkpoints name the learner by a prefix of their module tree.

@@ -1,6 +1,7 @@
 """Learnable prompts: one task's contexts and deep prompts, and texts that carry a context."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import open_clip
 import torch
@@ -29,11 +30,17 @@ def _normal(shape: tuple[int, ...], std: float) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).normal_(std=std))
 
 
+@cache
+def _byte_pairs() -> open_clip.SimpleTokenizer:
+    """Reading the merges takes a tenth of a second; all networks share them."""
+    return open_clip.SimpleTokenizer()
+
+
 class Tokenizer:
     """CLIP's byte-pair encoding, without padding."""
 
     def __init__(self) -> None:
-        self._bpe = open_clip.SimpleTokenizer()
+        self._bpe = _byte_pairs()
         self.start: int = self._bpe.sot_token_id
         self.end: int = self._bpe.eot_token_id
 
@@ -47,21 +54,43 @@ def encode_with_context(
     words: Sequence[Sequence[int]],
     context: Tensor,
     tokenizer: Tokenizer,
-    deep: Tensor | None,
+    deep: Tensor | None = None,
+    *,
+    after: Tensor | None = None,
 ) -> Tensor:
-    """Features [n, d] of [start, context (c vectors), words, end] for each word sequence, with deep
-    text prompts.
+    """Features [n, d] of [start, context, words, after, end] for each word sequence.
 
     Shorter sequences are padded after their end token, which under the causal mask changes nothing.
+
+    Args:
+        tower: the text tower.
+        words: n sequences of token ids.
+        context: [c, w] vectors before the words; may be empty.
+        tokenizer: gives start and end.
+        deep: deep text prompts, see ``TextTower.encode``.
+        after: [a, w] vectors behind the words; none by default.
+
+    Raises:
+        ValueError: a text that is too long for the tower.
     """
-    longest = max(map(len, words))
-    device, c = context.device, len(context)
-    rows = [[*w, tokenizer.end, *[0] * (longest - len(w))] for w in words]
-    start = tower.embed(torch.tensor([[tokenizer.start]] * len(words), device=device))
-    tail = tower.embed(torch.tensor(rows, device=device))
-    middle = context.to(tail.dtype).expand(len(words), -1, -1)
-    ends = torch.tensor([1 + c + len(w) for w in words], device=device)
-    return tower.encode(torch.cat([start, middle, tail], dim=1), ends, deep)
+    before, behind = len(context), 0 if after is None else len(after)
+    rows = [[tokenizer.start, *[0] * before, *w, *[0] * behind, tokenizer.end] for w in words]
+    longest = max(map(len, rows))
+    if longest > tower.context_length:
+        raise ValueError(
+            f"a text has {longest} tokens with its context, start and end; this backbone takes "
+            f"{tower.context_length}: shorten it"
+        )
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=context.device)
+    x = tower.embed(ids)
+    x = torch.cat([x[:, :1], context.to(x.dtype).expand(len(x), -1, -1), x[:, 1 + before :]], dim=1)
+    if after is not None:
+        starts = torch.tensor([1 + before + len(w) for w in words], device=x.device)
+        columns = starts[:, None] + torch.arange(behind, device=x.device)
+        row = torch.arange(len(x), device=x.device)[:, None]
+        x = x.index_put((row, columns), after.to(x.dtype))
+    ends = torch.tensor([len(row) - 1 for row in rows], device=x.device)
+    return tower.encode(x, ends, deep)
 
 
 def split_prompt(ids: Sequence[int], limit: int, commas: frozenset[int]) -> list[list[int]]:

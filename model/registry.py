@@ -1,25 +1,41 @@
 """The methods by name. A new one is a file of its own and a line here."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from model.clip_agiqa import ClipAgiqa
-from model.config import ClipAgiqaOptions
 from model.network import Network
 
-
-@dataclass(frozen=True)
-class Method:
-    """How to build a method's network from a frozen CLIP and the checkpoint's options."""
-
-    network: Callable[[nn.Module, Mapping[str, Any]], Network]
-
-
-METHODS: dict[str, Method] = {
-    "clip-agiqa": Method(
-        lambda clip, options: ClipAgiqa(clip, ClipAgiqaOptions.model_validate(options))
-    ),
+METHODS: Mapping[str, str] = {
+    "clip-agiqa": "model.clip_agiqa:ClipAgiqa",
+    "clip-iqa": "model.clip_iqa:ClipIqa",
+    "clip-iqa-plus": "model.clip_iqa_plus:ClipIqaPlus",
+    "liqe": "model.liqe:Liqe",
+    "mp-iqe": "model.mp_iqe:MpIqe",
 }
+
+
+def network_type(method: str) -> type[Network]:
+    """The network class of a method; the others are not imported.
+
+    Raises:
+        KeyError: no such method.
+    """
+    module, _, name = METHODS[method].partition(":")
+    found: type[Network] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def build_network(method: str, clip: nn.Module, options: Mapping[str, Any]) -> Network:
+    """The method's network around a CLIP, with random learnable parameters.
+
+    Raises:
+        KeyError: no such method.
+        ValueError: options that the method does not have.
+        BackboneError: a CLIP that the method can't use.
+    """
+    network = network_type(method)
+    made: Network = network(clip, network.options_type.model_validate(options))  # type: ignore[call-arg, arg-type]
+    return made

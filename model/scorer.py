@@ -22,22 +22,31 @@ from PIL import Image
 from torch import Tensor
 
 from model import images
+from model.backbone import Shared
 from model.checkpoint import find, load_network
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.crops import CropPlanner, Layout
+from model.errors import ModelError
 from model.network import Network, Views
 from model.scores import Score
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 _CACHED_PROMPTS = 4096
+# Larger images are reduced before a ResNet sees them whole: its memory grows with their area.
+_WHOLE_SIDE = 2048
 
 
 class Scorer:
     """A folded network on a device, with its crop policy and its cache of prompts.
 
-    It takes the network over: the towers are moved to the device and converted in place.
+    It takes the network over: the towers are moved to the device and converted in place. Called
+    like a metric of pyiqa, it gives a tensor (``__call__``).
     """
+
+    # As pyiqa's metrics say it: high = better, and what the scores lie in.
+    lower_better = False
+    score_range = "0, 1"
 
     def __init__(
         self,
@@ -47,26 +56,49 @@ class Scorer:
         device: str = "auto",
         dtype: str = "auto",
         crop_policy: CropPolicy | str | None = None,
+        place: bool = True,
     ) -> None:
+        """``place`` False: the caller will, once all that share the backbone are folded."""
         self.config = config
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
-        if self.planner.policy.size != network.input_size:
-            sizes = f"{self.planner.policy.size}, the backbone takes {network.input_size}"
-            raise ValueError(f"{config.name}: the crop policy's size is {sizes}")
+        check_policy(config.name, self.planner.policy, network)
         self._net = network.eval().fold()
-        self._net.place(self.device, self.dtype)
         mean, std = config.normalisation.mean, config.normalisation.std
         self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
+        if place:
+            self._net.place(self.device, self.dtype)
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a checkpoint; see ``model.load``."""
-        config, network = load_network(find(name_or_path))
-        return cls(config, network, **options)
+        (scorer,) = cls.load_several([name_or_path], **options)
+        return scorer
+
+    @classmethod
+    def load_several(
+        cls, names_or_paths: Sequence[str | os.PathLike[str]], **options: Any
+    ) -> list[Self]:
+        """Loads checkpoints that share what they can: equal backbones are in memory once.
+
+        All are folded before any is moved or converted, so each scores as if it were alone.
+        """
+        shared: Shared = {}
+        scorers = []
+        for name in names_or_paths:
+            try:
+                config, network = load_network(find(name), shared)
+                scorers.append(cls(config, network, place=False, **options))
+            except (ModelError, ValueError) as error:
+                if len(names_or_paths) > 1:
+                    error.add_note(f"while loading {name}")
+                raise
+        for scorer in scorers:
+            scorer._net.place(scorer.device, scorer.dtype)
+        return scorers
 
     def plan(self, width: int, height: int, heads: Sequence[Head] | None = None) -> int:
         """Rows that a ``width`` x ``height`` image costs; None: every head of the method."""
@@ -132,6 +164,25 @@ class Scorer:
             t_user = self.embed([prompt])[0]
         counts = self.planner.policy.global_view
         return self._net.read(passes, chosen, t_user, whole=counts)
+
+    def __call__(
+        self, image: "ImageSource | Tensor", prompt: Sequence[str | None] | str | None = None
+    ) -> Tensor:
+        """Quality as pyiqa's metrics give it: float32 [N, 1] on the CPU, high = better, no
+        gradient.
+
+        Args:
+            image: a path, a Pillow image and so on (N = 1), or a tensor [N, 3 or 1, h, w] in
+                [0, 1], rounded to 8 bit.
+            prompt: accepted for methods whose quality depends on it; none here does.
+
+        Raises:
+            ValueError: a tensor of another shape or range.
+        """
+        del prompt
+        pictures = from_tensor(image) if isinstance(image, Tensor) else [image]
+        scores = [self.score(picture, heads=("quality",)).quality for picture in pictures]
+        return torch.tensor(scores, dtype=torch.float32)[:, None]
 
     def _layout_of(self, rows: int, heads: Sequence[Head]) -> Layout:
         passes = self.planner.passes(heads)
@@ -203,6 +254,20 @@ def _picture(source: ImageSource) -> Image.Image:
     return images.read(Path(source) if isinstance(source, os.PathLike) else source)
 
 
+def from_tensor(images_: Tensor) -> list[Image.Image]:
+    """8-bit images of a tensor [N, 3 or 1, h, w] in [0, 1].
+
+    Raises:
+        ValueError: another shape, or values outside of [0, 1].
+    """
+    if images_.ndim != 4 or images_.shape[1] not in {1, 3}:
+        raise ValueError(f"a tensor of images is [N, 3, h, w]; this is {list(images_.shape)}")
+    if not ((images_ >= 0) & (images_ <= 1)).all():
+        raise ValueError("a tensor of images has values in [0, 1]; divide 8-bit values by 255")
+    pixels = (images_.detach().float().cpu() * 255).round().to(torch.uint8)
+    return [Image.fromarray(one.expand(3, -1, -1).permute(1, 2, 0).numpy()) for one in pixels]
+
+
 def choose_device(device: str) -> torch.device:
     """``auto`` is CUDA where there is one, else the CPU."""
     if device != "auto":
@@ -233,14 +298,33 @@ def choose_policy(config: CheckpointConfig, policy: CropPolicy | str | None) -> 
     """The checkpoint's own crop policy, or the one asked for.
 
     Raises:
-        ValueError: a name other than grid and official.
+        ValueError: an unknown name.
     """
     if policy is None or isinstance(policy, CropPolicy):
         return policy or config.crop_policy
     if policy == config.crop_policy.kind:
         return config.crop_policy
-    if policy == "official":
-        return CropPolicy.official(config.crop_policy.size)
-    if policy == "grid":
-        return CropPolicy(size=config.crop_policy.size)
-    raise ValueError(f"crop policy {policy!r}: choose grid or official")
+    size = config.crop_policy.size
+    named = {
+        "grid": CropPolicy(size=size),
+        "official": CropPolicy.official(size),
+        "liqe": CropPolicy.liqe(size),
+        "random": CropPolicy.random(size),
+        "whole": CropPolicy.whole(size, max_side=_WHOLE_SIDE),
+    }
+    if policy not in named:
+        raise ValueError(f"crop policy {policy!r}: choose {', '.join(named)}")
+    return named[policy]
+
+
+def check_policy(name: str, policy: CropPolicy, network: Network) -> None:
+    """Refuses crops that the network can't take.
+
+    Raises:
+        ValueError: crops of another size, or whole images for a ViT.
+    """
+    if policy.size != network.input_size:
+        sizes = f"{policy.size}, the backbone takes {network.input_size}"
+        raise ValueError(f"{name}: the crop policy's size is {sizes}")
+    if policy.kind == "whole" and not network.takes_any_size:
+        raise ValueError(f"{name}: whole images need a ResNet; a ViT takes crops, so choose grid")

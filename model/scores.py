@@ -9,7 +9,8 @@ class Score:
 
     ``crop_quality`` holds one value per window, in the order of the windows' boxes; ``crops``
     counts the windows. ``scene`` and ``distortion`` map a name to its probability, for the methods
-    that have them.
+    that have them; ``attributes`` the other antonym pairs of CLIP-IQA (brightness, sharpness ...)
+    to the probability of the first word.
     """
 
     crops: int
@@ -18,4 +19,5 @@ class Score:
     consistency: float | None = None
     scene: dict[str, float] | None = None
     distortion: dict[str, float] | None = None
+    attributes: dict[str, float] | None = None
     crop_quality: tuple[float, ...] | None = None

@@ -2,10 +2,11 @@
 
 The weights stay in open_clip's modules under open_clip's names; only the forward pass is ours,
 since prompts enter between layers. Any open_clip ViT with a class token and a causal text tower
-works; ``check_supported`` refuses the others by name. No width or depth is written here: all are
+works; the towers refuse the others by name. No width or depth is written here: all are
 read off the modules.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -18,19 +19,14 @@ from model.errors import BackboneError
 PromptPosition = Literal["pre_ln", "post_ln"]
 
 
-def check_supported(clip: nn.Module) -> None:
-    """Refuses a CLIP whose towers can't take prompts.
+def check_vision(visual: Any) -> None:
+    """Refuses an image tower that is no ViT with class-token pooling.
 
     Raises:
-        BackboneError: names the part that is not as needed.
+        BackboneError: names what was found and what was wanted.
     """
-    visual: Any = clip.visual
-    text = text_part(clip)
-    demands = [
-        (
-            isinstance(visual, VisionTransformer),
-            f"a ViT image tower (found {type(visual).__name__})",
-        ),
+    _demand(
+        (isinstance(visual, VisionTransformer), f"a ViT image tower (found {_kind(visual)})"),
         (
             getattr(visual, "attn_pool", None) is None,
             "class-token pooling (found attentional pooling)",
@@ -39,26 +35,41 @@ def check_supported(clip: nn.Module) -> None:
             getattr(visual, "pool_type", None) == "tok",
             f"class-token pooling (found {_pooling(visual)!r})",
         ),
+    )
+    _check_blocks(visual.transformer.resblocks)
+
+
+def check_text(clip: nn.Module) -> None:
+    """Refuses a text tower that is not causal with pooling at the end-of-text token.
+
+    Raises:
+        BackboneError: names what was found and what was wanted.
+    """
+    text = text_part(clip)
+    pooling = _text_pooling(clip, text)
+    _demand(
         (getattr(text, "attn_mask", None) is not None, "a causal text tower (found none)"),
         (
             getattr(text, "cls_emb", None) is None,
             "pooling at the end-of-text token (found an added class token)",
         ),
-        (
-            _text_pooling(clip, text) == "argmax",
-            f"pooling at the end-of-text token (found {_text_pooling(clip, text)!r})",
-        ),
-    ]
+        (pooling == "argmax", f"pooling at the end-of-text token (found {pooling!r})"),
+    )
+    _check_blocks(text.transformer.resblocks)
+
+
+def _demand(*demands: tuple[bool, str]) -> None:
     for holds, wanted in demands:
         if not holds:
             raise BackboneError(f"this backbone can't be prompted: it needs {wanted}")
-    for block in (*visual.transformer.resblocks, *text.transformer.resblocks):
+
+
+def _check_blocks(blocks: Iterable[Any]) -> None:
+    for block in blocks:
         if type(block) is not ResidualAttentionBlock or not isinstance(
             block.attn, nn.MultiheadAttention
         ):
-            raise BackboneError(
-                f"this backbone can't be prompted: it has {type(block).__name__} layers"
-            )
+            raise BackboneError(f"this backbone can't be prompted: it has {_kind(block)} layers")
 
 
 def text_part(clip: nn.Module) -> Any:
@@ -66,6 +77,10 @@ def text_part(clip: nn.Module) -> Any:
     ``CLIP`` itself.
     """
     return getattr(clip, "text", clip)
+
+
+def _kind(module: object) -> str:
+    return type(module).__name__
 
 
 def _pooling(visual: nn.Module) -> str:
@@ -87,6 +102,7 @@ class VisionTower(nn.Module):
 
     def __init__(self, visual: VisionTransformer, position: PromptPosition = "pre_ln") -> None:
         super().__init__()
+        check_vision(visual)
         self.visual = visual
         self.position = position
 
@@ -120,13 +136,21 @@ class VisionTower(nn.Module):
 
         Only the class token is read, so the last layer computes nothing else; that is exact.
         """
+        return self._encode(tokens, prompts, 1)[:, 0] @ self.visual.proj
+
+    def encode_tokens(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """[CLS, patches] [B, 1 + patches, w] after ``ln_post``, not projected; prompts left out."""
+        return self._encode(tokens, prompts, tokens.shape[1])
+
+    def _encode(self, tokens: Tensor, prompts: Tensor | None, wanted: int) -> Tensor:
+        """The first ``wanted`` tokens after all layers and ``ln_post``."""
         x = self._enter(tokens, prompts)
         blocks = self.visual.transformer.resblocks
         for layer, block in enumerate(blocks):
             if layer and prompts is not None and layer < prompts.shape[1]:
                 x = torch.cat([x[:, : -prompts.shape[2]], _of_layer(prompts, layer, x)], dim=1)
-            x = run_block(block, x, queries=1 if layer == len(blocks) - 1 else None)
-        return self.visual.ln_post(x[:, 0]) @ self.visual.proj
+            x = run_block(block, x, queries=wanted if layer == len(blocks) - 1 else None)
+        return self.visual.ln_post(x)
 
     def _enter(self, tokens: Tensor, prompts: Tensor | None) -> Tensor:
         if prompts is None or not prompts.shape[1]:
@@ -144,6 +168,7 @@ class TextTower(nn.Module):
 
     def __init__(self, clip: nn.Module) -> None:
         super().__init__()
+        check_text(clip)
         self.text = text_part(clip)
 
     @property

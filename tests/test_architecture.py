@@ -7,10 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from model import registry
+
 ROOT = Path(__file__).parent.parent
 OURS = {"app", "model", "training"}
 TORCH = {"torch", "torchvision", "open_clip", "safetensors", "timm"}
-HTTP = {"fastapi", "starlette", "uvicorn", "httpx", "prometheus_client"}
+HTTP = {
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "httpx",
+    "prometheus_client",
+    "requests",
+    "urllib",
+    "http",
+}
+# The method modules, by the registry that names them.
+METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 # The batcher and what it stands on: the standard library and each other only.
 CORE = {"app.errors", "app.rate", "app.admission", "app.scheduler", "app.batcher"}
 
@@ -51,6 +64,47 @@ def test_only_the_worker_imports_torch_in_app() -> None:
     assert with_torch == {"worker.py"}
 
 
+def path_of(module: str) -> Path | None:
+    """The file of a module of ours; None for a name inside a module, or of somebody else."""
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    return path if module.partition(".")[0] in OURS and path.is_file() else None
+
+
+def reached(module: str) -> set[str]:
+    """The module and everything of ours that it imports, directly or not."""
+    found, waiting = {module}, [module]
+    while waiting:
+        path = path_of(waiting.pop())
+        new = {name for name in imports(path) if path_of(name)} - found if path else set()
+        found |= new
+        waiting += new
+    return found
+
+
+def needs_torch(module: str) -> bool:
+    return any(tops(path) & TORCH for name in reached(module) if (path := path_of(name)))
+
+
+def test_only_the_worker_and_the_command_line_import_what_needs_torch() -> None:
+    for path in modules("app"):
+        heavy = {n for n in imports(path) if n.startswith("model.") and needs_torch(n)}
+        assert not heavy or path.name in {"worker.py", "cli.py", "cli_models.py"}, (path, heavy)
+    assert needs_torch("model.checkpoint")
+    assert not needs_torch("model.config")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_no_method_module_imports_another_methods(method: str) -> None:
+    assert path_of(method), f"{method} has no file of its own"
+    assert reached(method) & METHODS == {method}
+
+
+def test_what_the_methods_share_imports_none_of_them() -> None:
+    """But for the import of published weights, which is CLIP-AGIQA's alone."""
+    users = {path.stem for path in modules("model") if imports(path) & METHODS}
+    assert users == {"official"}
+
+
 @pytest.mark.parametrize("module", sorted(CORE))
 def test_the_batcher_stands_on_the_standard_library_alone(module: str) -> None:
     path = ROOT / f"{module.replace('.', '/')}.py"
@@ -66,7 +120,12 @@ def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
             assert not tops(path) & {"tests", "benchmarks"}, path
 
 
-@pytest.mark.parametrize("what", ["app.main", "app.cli", "model"])
+TORCH_FREE = ["config", "crops", "errors", "hub", "images", "scores", "windows"]
+
+
+@pytest.mark.parametrize(
+    "what", ["app.main", "app.cli", "model", *(f"model.{name}" for name in TORCH_FREE)]
+)
 def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

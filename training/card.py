@@ -1,68 +1,116 @@
 """The model card: what a checkpoint was trained on, what was measured, and what it can't do."""
 
+import textwrap
 from collections.abc import Iterable
 
 from model.config import CheckpointConfig
-from training.evaluate import Report
-from training.recipe import Recipe
-
-_LIMITS = """\
-## What it cannot do
-
-- It has not seen the web. Its consistency knows little about prompts unlike the training prompts;
-  words that training never showed have random vectors. Use CLIP's own weights where consistency
-  matters.
-- Its idea of quality is that of the raters of AGIQA-3K, on images of six generators up to 2023.
-  Photographs, drawings and newer generators are outside what was measured.
-- It is a small network trained from scratch: CLIP-AGIQA on CLIP ViT-B/32 publishes .8747 quality
-  SRCC on AGIQA-3K.
-"""
+from training.datasets import DATA_SETS
+from training.evaluate import TARGETS, Report
+from training.recipe import MethodRecipe
 
 
-def model_card(config: CheckpointConfig, report: Report, recipe: Recipe) -> str:
+def model_card(config: CheckpointConfig, report: Report, recipe: MethodRecipe) -> str:
     """The text of the checkpoint's README.md; all figures are those of ``report``."""
     shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
     low, high = config.score_range.low, config.score_range.high
     scale = f"mos = {low:g} + quality x {high - low:g}"
+    data = DATA_SETS[recipe.data_set]
+    limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
+    unseen = f"{report.groups} unseen {data.split_by}s"
+    if report.groups < report.images:
+        unseen = f"{report.images} images, {unseen}"
     return f"""---
 license: apache-2.0
 library_name: agiqa
 pipeline_tag: image-classification
-tags: [image-quality-assessment, clip-agiqa, prompt-tuning]
-datasets: [AGIQA-3K]
+tags: [image-quality-assessment, {config.method}, prompt-tuning]
+datasets: [{recipe.data_set}]
 ---
 
 # {config.name}
 
-CLIP-AGIQA (Fu et al., IEEE SPL 2024) with a consistency head for the user's prompt, on a small CLIP
-of our own that was trained from scratch. Scores lie in [0, 1], high = better; {scale}.
+{fill(recipe.about)}
+
+Scores lie in [0, 1], high = better; {scale}.
 
 ## Data and split
 
-AGIQA-3K (MIT licence): generated images with opinion scores of quality and alignment, and their
-prompts. Split by prompt with seed {recipe.split.seed}: {shares}.
+{fill(data.about)}
+Split by {data.split_by} with seed {recipe.split.seed}: {shares}.
 The recipe's settings were chosen on the validation part, no epoch by its score; no choice was made
-on the test part.
+on the test part.{_backbone(config)}
 
-## Measured on the test part ({report.images} images, {report.prompts} unseen prompts)
+## Measured on the test part ({unseen})
 
 {_table(_rows(report))}
 
-The no-image floor predicts "generator-and-mode mean" from the training part, without a pixel. PLCC
-is of the raw scores. {_permuted(report)}
-
-SRCC within each generator, where the generator itself tells nothing:
-
-{_table(_within(report))}
-
+PLCC is of the raw scores.
+{_beside(report)}
 ## Rebuild and measure
 
 ```
 {config.provenance.command}
-agiqa evaluate --checkpoint {config.name} --data AGIQA-3K
+agiqa evaluate --checkpoint {config.name} --data {recipe.data_set}
 ```
 
-{_LIMITS}"""
+## What it cannot do
+
+{limits}
+"""
+
+
+def fill(text: str, **options: str) -> str:
+    """Prose wrapped to the width of the rest; its own line breaks don't count."""
+    return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False, **options)  # type: ignore[arg-type]
+
+
+def _backbone(config: CheckpointConfig) -> str:
+    if not (seen := config.provenance.backbone_trained_on):
+        return ""
+    sets = " and ".join(seen)
+    return f"\nIts backbone was pre-trained on the training parts of {sets}."
+
+
+def _rows(report: Report) -> list[list[str]]:
+    floors = "floor_quality_srcc" in report.figures
+    rows = [["head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE"]]
+    rows[0] += ["no-image floor SRCC"] * floors
+    for key, (low, high) in report.intervals.items():
+        head = key.removesuffix("_srcc")
+        quality = TARGETS[head] == "mos"
+        numbers = [report.figures[f"{head}_{name}"] for name in ("plcc", "krcc", "rmse")]
+        srcc = f"{report.figures[key]:.3f} ({low:.3f} to {high:.3f})"
+        against = f"opinion of {'quality' if quality else 'alignment'}"
+        row = [head, against, srcc, *(f"{n:.3f}" for n in numbers)]
+        if floors:
+            floor = report.figures[f"floor_{'quality' if quality else 'consistency'}_srcc"]
+            row.append(f"{floor:.3f}")
+        rows.append(row)
+    return rows
+
+
+def _beside(report: Report) -> str:
+    """What else was measured: the floor, permuted prompts, generators, scenes and distortions."""
+    parts = []
+    if report.within_generator:
+        about = 'The no-image floor predicts "generator-and-mode mean" from the training part'
+        parts.append(f"{about}, without a pixel.")
+    if "consistency_srcc_permuted_prompts" in report.figures:
+        parts.append(_permuted(report))
+    if report.within_generator:
+        table = _table(_within(report))
+        about = "SRCC within each generator, where the generator itself tells nothing"
+        parts.append(f"{about}:\n\n{table}")
+    told = [
+        f"the likeliest {kind} is right for {report.figures[f'{kind}_accuracy']:.0%} of the images "
+        f"(always naming the commonest: {report.figures[f'floor_{kind}_accuracy']:.0%})"
+        for kind in ("scene", "distortion")
+        if f"{kind}_accuracy" in report.figures
+    ]
+    if told:
+        sentence = "; ".join(told)
+        parts.append(fill(f"{sentence[0].upper()}{sentence[1:]}."))
+    return "".join(f"\n{part}\n" for part in parts)
 
 
 def _permuted(report: Report) -> str:
@@ -76,24 +124,6 @@ def _permuted(report: Report) -> str:
         f"{fact}, against {own:.3f} with the right ones: another\nprompt changes the score, but on "
         "unseen prompts not for the better. What this head knows, it knows\nfrom the image."
     )
-
-
-def _rows(report: Report) -> list[list[str]]:
-    rows = [
-        ["head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE", "no-image floor SRCC"]
-    ]
-    for head, against in (
-        ("quality", "quality"),
-        ("alignment", "alignment"),
-        ("consistency", "alignment"),
-    ):
-        low, high = report.intervals[f"{head}_srcc"]
-        floor_of = "quality" if head == "quality" else "consistency"
-        numbers = [report.figures[f"{head}_{name}"] for name in ("plcc", "krcc", "rmse")]
-        srcc = f"{report.figures[f'{head}_srcc']:.3f} ({low:.3f} to {high:.3f})"
-        floor = f"{report.figures[f'floor_{floor_of}_srcc']:.3f}"
-        rows.append([head, f"opinion of {against}", srcc, *(f"{n:.3f}" for n in numbers), floor])
-    return rows
 
 
 def _within(report: Report) -> list[list[str]]:

@@ -25,32 +25,38 @@ from training.errors import TrainingError
     help="Overrides a setting; dots reach inside.",
 )
 def train(recipe: str, settings: tuple[str, ...]) -> None:
-    """Train RECIPE (a YAML file or a built-in name) and write a checkpoint. A stopped run is
-    resumed.
+    """Train RECIPE (a YAML file or a built-in name) and write a checkpoint or a backbone. A stopped
+    run is resumed.
     """
     try:
-        from training.recipe import load_recipe
+        from training.recipe import MethodRecipe, load_recipe
+        from training.run import pretrain
         from training.run import train as run
     except ModuleNotFoundError as error:
         raise _incomplete(error) from error
     try:
         loaded = load_recipe(recipe, settings)
-        report = run(loaded, _command(recipe, settings))
+        command = _command(recipe, settings, list(loaded.data))
+        if isinstance(loaded, MethodRecipe):
+            srcc = run(loaded, command).figures["quality_srcc"]
+            figures = f"quality SRCC {srcc:.4f} on the test part"
+        else:
+            figures = ", ".join(f"{k} {v:.4f}" for k, v in pretrain(loaded, command).items())
     except (TrainingError, ModelError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        f"wrote {loaded.out}; on unseen prompts: quality SRCC {report.figures['quality_srcc']:.4f}"
-    )
+    click.echo(f"wrote {loaded.out}: {figures}")
 
 
 def _incomplete(error: ModuleNotFoundError) -> click.ClickException:
     return click.ClickException(f"{error.name} is missing: pip install 'agiqa[train]'")
 
 
-def _command(recipe: str, settings: tuple[str, ...]) -> str:
+def _command(recipe: str, settings: tuple[str, ...], data: list[str]) -> str:
     """The command as the model card shows it; folders of this machine are left out."""
-    shown = [s for s in settings if s.partition("=")[0] not in {"data", "out", "work"}]
-    return " ".join(["agiqa train", recipe, "--set data=AGIQA-3K", *(f"--set {s}" for s in shown)])
+    private = ("data.", "out=", "work=")
+    shown = [setting for setting in settings if not setting.startswith(private)]
+    folders = [f"data.{name}={name}" for name in data]
+    return " ".join(["agiqa train", recipe, *(f"--set {s}" for s in [*folders, *shown])])
 
 
 @click.command()
@@ -58,7 +64,10 @@ def _command(recipe: str, settings: tuple[str, ...]) -> str:
     "--checkpoint", default="tiny-clip-agiqa", show_default=True, help="Bundled name or folder."
 )
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path, exists=True), help="AGIQA-3K's folder."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of AGIQA-3K or LIVE-Challenge.",
 )
 @click.option(
     "--part", default="test", show_default=True, help="Part of the checkpoint's own split, or all."
@@ -81,7 +90,7 @@ def evaluate(
         report = evaluate_folder(model.load(checkpoint, device=device, dtype=dtype), data, part)
     except (TrainingError, ModelError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{checkpoint} on {part}: {report.images} images, {report.prompts} prompts")
+    click.echo(f"{checkpoint} on {part}: {report.images} images, {report.groups} groups")
     for key, value in report.figures.items():
         interval = report.intervals.get(key)
         click.echo(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,12 @@ from training.errors import TrainingError
 from training.views import Batch, Batches
 
 Losses = dict[str, Tensor]
+
+_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
 
 
 class Task(Protocol):
@@ -41,14 +47,16 @@ class Task(Protocol):
 
 
 class Schedule(BaseModel):
-    """How long and how fast: epochs, batch, AdamW and cosine decay after a warm-up, clipping,
-    moving average.
+    """How long and how fast: epochs, batch, optimiser, cosine decay after a warm-up, clipping,
+    moving average. ``windows`` are cut from each image of a batch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int
     batch: int = 32
+    windows: int = 1
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: float = 1.0
@@ -130,7 +138,7 @@ class Run:
             {"params": matrices, "weight_decay": self.schedule.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.schedule.lr)
+        return _OPTIMISERS[self.schedule.optimiser](groups, lr=self.schedule.lr)
 
     def _evaluated(
         self, epoch: int, parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor]

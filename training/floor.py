@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.agiqa3k import Sample
+from training.samples import Sample
 
 
 def predict(train: Sequence[Sample], test: Sequence[Sample], score: str = "mos") -> list[float]:

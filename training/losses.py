@@ -1,31 +1,62 @@
 """Losses. Scores and targets lie in [0, 1]."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Keeps the square root's slope finite at 0.
+_TINY = 1e-8
+
 
 def ranking(
-    predicted: Tensor, target: Tensor, temperature: float = 0.1, least: float = 0.02
+    predicted: Tensor,
+    target: Tensor,
+    same: Tensor | None = None,
+    temperature: float = 0.1,
+    least: float = 0.02,
 ) -> Tensor:
     """Logistic loss on every pair of [n] whose targets differ by more than ``least`` (RankNet,
-    Burges et al. 2005).
+    Burges et al. 2005), of those that ``same`` [n, n] marks where it is given.
     """
     difference = (predicted[:, None] - predicted[None]) / temperature
     gap = target[:, None] - target[None]
-    pairs = gap > least
+    pairs = gap > least if same is None else (gap > least) & same
     return F.softplus(-difference[pairs]).mean() if pairs.any() else predicted.sum() * 0
 
 
 def fidelity(predicted: Tensor, target: Tensor, same: Tensor, temperature: float = 0.1) -> Tensor:
     """Fidelity loss (Tsai et al., SIGIR 2007) on the pairs of [n] that ``same`` [n, n] marks."""
     p_hat = torch.sigmoid((predicted[:, None] - predicted[None]) / temperature)
+    return _pairwise_fidelity(p_hat, target, same)
+
+
+def thurstone_fidelity(predicted: Tensor, target: Tensor, same: Tensor) -> Tensor:
+    """LIQE's quality loss (Zhang et al., CVPR 2023, Eq. 4 and 5) on the pairs of [n] that ``same``
+    [n, n] marks: p_hat = Phi((q_i - q_j) / sqrt(2)).
+    """
+    p_hat = torch.special.ndtr((predicted[:, None] - predicted[None]) / math.sqrt(2))
+    return _pairwise_fidelity(p_hat, target, same)
+
+
+def _pairwise_fidelity(p_hat: Tensor, target: Tensor, same: Tensor) -> Tensor:
     p = ((target[:, None] > target[None]).float() + (target[:, None] >= target[None]).float()) / 2
     pairs = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-    if not pairs.any():
-        return predicted.sum() * 0
-    loss = 1 - (p * p_hat + 1e-8).sqrt() - ((1 - p) * (1 - p_hat) + 1e-8).sqrt()
-    return loss[pairs].mean()
+    return binary_fidelity(p_hat[pairs], p[pairs]).mean() if pairs.any() else p_hat.sum() * 0
+
+
+def binary_fidelity(p_hat: Tensor, p: Tensor) -> Tensor:
+    """1 - sqrt(p p_hat) - sqrt((1 - p)(1 - p_hat)), element by element (LIQE's scene loss takes its
+    mean over the scenes).
+    """
+    return 1 - (p * p_hat + _TINY).sqrt() - ((1 - p) * (1 - p_hat) + _TINY).sqrt()
+
+
+def fidelity_of_classes(p_hat: Tensor, p: Tensor) -> Tensor:
+    """1 - sum_c sqrt(p_c p_hat_c) of [n, c], element by element: LIQE's distortion loss."""
+    return 1 - (p * p_hat + _TINY).sqrt().sum(-1)
 
 
 def contrastive(images: Tensor, texts: Tensor, matches: Tensor, scale: Tensor) -> Tensor:
@@ -45,3 +76,19 @@ def contrastive(images: Tensor, texts: Tensor, matches: Tensor, scale: Tensor) -
 def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float = 0.1) -> Tensor:
     """Mean relu(m - A(x, u) + A(x, u')), u' another image's prompt."""
     return F.relu(margin - matched + shuffled).mean()
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of [n, c] logits with soft targets [n, c] whose rows add up to 1; rows of zeros
+    are left out.
+    """
+    known = targets.sum(1) > 0
+    if not known.any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits[known], targets[known])
+
+
+def multi_hot(told: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Soft targets [n, names]: each image's names in equal shares; zeros where none is told."""
+    hot = torch.tensor([[float(name in several) for name in names] for several in told])
+    return hot / hot.sum(1, keepdim=True).clamp(min=1)

@@ -1,14 +1,14 @@
 """Backbone pre-training: a small CLIP from scratch on rated images with prompts.
 
-What CLIP learns from the web is learned here from what AGIQA-3K says about each image, through one
-image tower and one text tower: its quality ("good photo." against "bad photo."), how well it
-follows its prompt ("aligned photo." against "misaligned photo."), which generator made it and in
-which mode (as words), and its prompt (as a caption). One encoder sees both scales, a window at
-native size and the whole image squashed. All parameters train.
+What CLIP learns from the web is learned here from what data sets say about each image, through one
+image tower and one text tower: its quality ("good photo." against "bad photo."), and, where a set
+tells it, how well it follows its prompt ("aligned photo." against "misaligned photo."), which
+generator made it and in which mode, what scene it shows and what distorts it (as words), and its
+prompt (as a caption). One encoder sees both scales, a window at native size and the whole image
+squashed. All parameters train.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,15 +16,16 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, positive_probability
-from model.config import Normalisation
+from model.antonyms import positive_probability
+from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
 from model.prompts import Tokenizer, encode_with_context
 from model.towers import TextTower, VisionTower
-from training.agiqa3k import Sample
+from model.vocabulary import DISTORTIONS, SCENES
 from training.engine import Losses
-from training.losses import contrastive, ranking
-from training.metrics import plcc, srcc
-from training.views import Batch, Picture
+from training.held import Held
+from training.losses import contrastive, multi_hot, ranking, soft_cross_entropy
+from training.samples import Sample
+from training.views import Batch
 
 _MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
 
@@ -39,33 +40,9 @@ class PretrainWeights(BaseModel):
     alignment: float = 5.0
     alignment_ranking: float = 0.5
     generator: float = 0.5
+    scene: float = 0.5
+    distortion: float = 0.5
     caption: float = 0.2
-
-
-@dataclass(frozen=True)
-class Held:
-    """Validation images as the quick monitor sees them: the middle window and the whole image."""
-
-    samples: Sequence[Sample]
-    middles: Tensor
-    wholes: Tensor
-
-    @classmethod
-    def of(
-        cls, samples: Sequence[Sample], pictures: Sequence[Picture], size: int, norm: Normalisation
-    ) -> "Held":
-        """Cuts the middle windows and normalises both views."""
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (norm.mean, norm.std))
-        stacks = ([_middle(p.pixels, size) for p in pictures], [p.wholes[0] for p in pictures])
-        middles, wholes = (
-            (torch.from_numpy(np.stack(views)).float() - mean) / std for views in stacks
-        )
-        return cls(samples, middles, wholes)
-
-
-def _middle(pixels: np.ndarray, size: int) -> np.ndarray:
-    y, x = ((side - size) // 2 for side in pixels.shape[:2])
-    return pixels[y : y + size, x : x + size].transpose(2, 0, 1)
 
 
 class Pretraining:
@@ -83,8 +60,7 @@ class Pretraining:
         self.patch_dropout = patch_dropout
         self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
         self.tokenizer = Tokenizer()
-        self.sources = {source: i for i, source in enumerate(sources)}
-        self.captions = [f"a picture by {source}" for source in sources]
+        self.sources = list(sources)
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         """Every parameter of the CLIP."""
@@ -95,66 +71,95 @@ class Pretraining:
         return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
 
     def loss(self, batch: Batch) -> Losses:
-        """The weighted terms for one batch."""
+        """The weighted terms for one batch, each on the images that tell what it needs."""
         self.clip.train()
-        n, scale = len(batch.samples), self._scale()
-        both = torch.cat([batch.windows, batch.wholes])
+        n, w = len(batch.samples), self.weights
+        both = torch.cat([batch.windows[:, 0], batch.wholes])
         tokens = drop_patches(self.vision.patchify(both), self.patch_dropout)
-        z = F.normalize(self.vision.encode(tokens), dim=-1)
-        window, whole = z[:n], z[n:]
-        prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
-        texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS, *self.captions, *prompts])
-        quality, alignment, captions, asked = texts.split([2, 2, len(self.captions), len(prompts)])
-        w = self.weights
-        source = torch.tensor([self.sources[s.source] for s in batch.samples])
-        matches = torch.tensor([[s.prompt == p for p in prompts] for s in batch.samples])
-        mean = F.normalize(window + whole, dim=-1)
-        return {
-            **self._rated(
-                "quality", window, whole, quality, batch.mos, w.quality, w.quality_ranking
-            ),
-            **self._rated(
+        views = F.normalize(self.vision.encode(tokens), dim=-1).view(2, n, -1)
+        captions = self._captions(batch.samples)
+        texts = self._texts([text for several in captions.values() for text in several])
+        t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
+        same = batch.same_set
+        losses = self._rated(
+            "quality", views, t["quality"], batch.mos, (w.quality, w.quality_ranking), same
+        )
+        aligned = ~batch.mos_align.isnan()
+        if aligned.any():
+            losses |= self._rated(
                 "alignment",
-                window,
-                whole,
-                alignment,
-                batch.mos_align,
-                w.alignment,
-                w.alignment_ranking,
-            ),
-            "generator": w.generator * F.cross_entropy(scale * mean @ captions.T, source),
-            "caption": w.caption * contrastive(mean, asked, matches, scale),
+                views[:, aligned],
+                t["alignment"],
+                batch.mos_align[aligned],
+                (w.alignment, w.alignment_ranking),
+                same[aligned][:, aligned],
+            )
+        return losses | self._told(views, t, batch.samples)
+
+    def _captions(self, samples: Sequence[Sample]) -> dict[str, list[str]]:
+        """The texts that a batch is compared with."""
+        return {
+            "quality": list(QUALITY_WORDS),
+            "alignment": list(ALIGNMENT_WORDS),
+            "generator": [f"a picture by {source}" for source in self.sources],
+            "scene": [f"a photo of {scene}" for scene in SCENES],
+            "distortion": [f"a photo with {distortion}" for distortion in DISTORTIONS],
+            "caption": list(dict.fromkeys(s.prompt for s in samples if s.prompt)),
         }
+
+    def _told(
+        self, views: Tensor, texts: Mapping[str, Tensor], samples: Sequence[Sample]
+    ) -> Losses:
+        """What the names of generator, scene and distortion, and the prompts as captions, teach."""
+        w, scale = self.weights, self._scale()
+        mean = F.normalize(views.sum(0), dim=-1)
+        targets = {
+            "generator": multi_hot([(s.source,) for s in samples], self.sources),
+            "scene": multi_hot([s.scenes for s in samples], SCENES),
+            "distortion": multi_hot([(s.distortion,) for s in samples], DISTORTIONS),
+        }
+        losses = {
+            name: getattr(w, name) * soft_cross_entropy(scale * mean @ texts[name].T, target)
+            for name, target in targets.items()
+            if target.any()
+        }
+        prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
+        if prompts:
+            asked = torch.tensor([bool(s.prompt) for s in samples])
+            matches = torch.tensor([[s.prompt == p for p in prompts] for s in samples if s.prompt])
+            losses["caption"] = w.caption * contrastive(
+                mean[asked], texts["caption"], matches, scale
+            )
+        return losses
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """SRCC and PLCC of both heads on the held samples, from two views each."""
+        """SRCC of quality per data set, and of alignment where it is told, on the held samples,
+        from two views each.
+        """
         self.clip.eval()
-        z = [self._encode(views) for views in (self.held.middles, self.held.wholes)]
+        z = [self._encode(views) for views in (self.held.middles[:, 0], self.held.wholes)]
         texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
         quality, alignment = (
-            sum(positive_probability(v, t, self._scale()) for v in z) / 2 for t in texts
+            np.asarray(sum(positive_probability(v, t, self._scale()) for v in z)) / 2 for t in texts
         )
-        mos = [s.mos for s in self.held.samples]
-        align = [s.mos_align for s in self.held.samples]
-        q, a = np.asarray(quality), np.asarray(alignment)
-        return {"srcc": srcc(q, mos), "plcc": plcc(q, mos), "srcc_alignment": srcc(a, align)}
+        return self.held.figures({"quality": quality, "alignment": alignment})
 
     def _rated(
         self,
         name: str,
-        window: Tensor,
-        whole: Tensor,
+        views: Tensor,
         classes: Tensor,
         mos: Tensor,
-        mse: float,
-        rank: float,
+        weights: tuple[float, float],
+        same: Tensor,
     ) -> Losses:
-        scale = self._scale()
-        each = [positive_probability(z, classes, scale) for z in (window, whole)]
-        mean = (each[0] + each[1]) / 2
+        """Squared error of both views [2, n, d] and of their mean; ranking within a data set."""
+        each = positive_probability(views, classes, self._scale())  # [2, n]
+        mean = each.mean(0)
         squares = F.mse_loss(mean, mos) + 0.5 * sum(F.mse_loss(e, mos) for e in each)
-        return {name: mse * squares, f"{name}_ranking": rank * ranking(mean, mos)}
+        mse, rank = weights
+        return {name: mse * squares, f"{name}_ranking": rank * ranking(mean, mos, same)}
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features [n, d] of plain texts."""

@@ -4,6 +4,7 @@ Preprocessing is the service's own (``model.images``, ``model.crops``): windows 
 crop policy gives, never resized otherwise, and the whole image squashed to one crop.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from tqdm import tqdm
 
 from model import images
 from model.config import CropPolicy, Normalisation
-from model.crops import place_windows, squash
-from training.agiqa3k import Sample
+from model.crops import squash
+from model.windows import place_windows
+from training.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,23 @@ class Picture:
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised windows and global views [n, 3, size, size], and what is known of each."""
+    """Normalised windows [n, k, 3, size, size] and global views [n, 3, size, size], and what is
+    known of each image.
+
+    ``mos_align`` is NaN where the data set tells no alignment.
+    """
 
     windows: Tensor
     wholes: Tensor
     mos: Tensor
     mos_align: Tensor
     samples: list[Sample]
+
+    @property
+    def same_set(self) -> Tensor:
+        """[n, n] bool: which images come from one data set, so that their scores compare."""
+        names = [sample.dataset for sample in self.samples]
+        return torch.tensor([[a == b for b in names] for a in names])
 
 
 def load_pictures(
@@ -59,8 +71,8 @@ def load_pictures(
 
 
 class Batches:
-    """Shuffled training batches of one random window and the global view per image; an epoch is
-    fixed by its seed.
+    """Shuffled training batches of ``windows`` random windows and the global view per image; an
+    epoch is fixed by its seed.
     """
 
     def __init__(
@@ -72,9 +84,10 @@ class Batches:
         *,
         size: int,
         seed: int,
+        windows: int = 1,
     ) -> None:
         self.samples, self.pictures = list(samples), list(pictures)
-        self.crop, self.size, self.seed = policy.size, size, seed
+        self.crop, self.size, self.seed, self.windows = policy.size, size, seed, windows
         self._mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(normalisation.std).view(1, 3, 1, 1) * 255
 
@@ -91,14 +104,18 @@ class Batches:
 
     def _batch(self, chosen: np.ndarray, rng: np.random.Generator) -> Batch:
         pictures = [self.pictures[i] for i in chosen]
-        windows = [_flip(self._cut(p.pixels.transpose(2, 0, 1), rng), rng) for p in pictures]
+        windows = [
+            _flip(self._cut(p.pixels.transpose(2, 0, 1), rng), rng)
+            for p in pictures
+            for _ in range(self.windows)
+        ]
         wholes = [_flip(self._whole(p, rng), rng) for p in pictures]
         samples = [self.samples[i] for i in chosen]
-        mos, align = ([getattr(s, field) for s in samples] for field in ("mos", "mos_align"))
+        align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
         return Batch(
-            self._normal(windows),
+            self._normal(windows).unflatten(0, (len(pictures), self.windows)),
             self._normal(wholes),
-            torch.tensor(mos),
+            torch.tensor([s.mos for s in samples]),
             torch.tensor(align),
             samples,
         )

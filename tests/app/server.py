@@ -68,6 +68,8 @@ def serving(
     """Starts ``agiqa serve`` on a free port and ends it afterwards."""
     port, log = free_port(), folder / "service.log"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
+    # One model starts faster than the default two.
+    variables |= {"AGIQA_MODELS": "tiny-clip-agiqa"}
     variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1", **(environment or {})}
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
     with log.open("wb") as output:

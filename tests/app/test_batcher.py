@@ -9,7 +9,7 @@ import pytest
 
 from app.batcher import Batcher, DeviceError, Outcome
 from app.errors import DeadlineExceeded, Draining, Internal
-from app.rate import Rate
+from app.rate import Rates
 from app.scheduler import Batch, Fault, Limits, Scheduler
 
 
@@ -40,7 +40,7 @@ class Silent:
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[Batcher, FakeDevice]]:
     device = FakeDevice()
-    batcher = Batcher(Scheduler(Limits(), Rate()), device, Silent(), time.monotonic)
+    batcher = Batcher(Scheduler(Limits(), Rates()), device, Silent(), time.monotonic)
     task = asyncio.create_task(batcher.run())
     try:
         yield batcher, device
@@ -50,6 +50,25 @@ async def running() -> AsyncIterator[tuple[Batcher, FakeDevice]]:
 
 def submit(batcher: Batcher, name: str, seconds: float = 5.0) -> "asyncio.Task[str]":
     return asyncio.create_task(batcher.submit("m", 1, time.monotonic() + seconds, name))
+
+
+def test_rows_of_unlike_shape_reach_the_device_one_after_another() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.up = False
+            waiting = [
+                asyncio.create_task(
+                    batcher.submit("m", 1, time.monotonic() + 5, name, shape=shape, row_cost=2)
+                )
+                for name, shape in (("a", (9, 9)), ("b", (8, 9)), ("c", (9, 9)))
+            ]
+            await asyncio.sleep(0.01)
+            device.up = True
+            batcher.wake()
+            assert await asyncio.gather(*waiting) == ["scored a", "scored b", "scored c"]
+            assert device.batches == [["a", "c"], ["b"]]
+
+    run(scenario)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:

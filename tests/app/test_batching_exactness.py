@@ -41,7 +41,19 @@ class Desk:
             self.arena.view(offset, crops.shape)[:] = crops
             layout = self.planner.layout(*size, heads)
             rows = len(layout.row_crop)
-            made.append(Piece(offset, len(crops), layout.windows, heads, prompt, 0, rows, True))
+            made.append(
+                Piece(
+                    offset,
+                    len(crops),
+                    layout.windows,
+                    layout.shape,
+                    heads,
+                    prompt,
+                    start=0,
+                    stop=rows,
+                    completes=True,
+                )
+            )
         return made
 
     def run(self, pieces: Sequence[Piece]) -> tuple[object, ...]:

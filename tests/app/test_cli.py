@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,14 +104,27 @@ def test_a_mistake_is_one_clear_sentence(
     assert "Traceback" not in result.output
 
 
-def test_models_lists_the_bundled_ones_with_their_figures() -> None:
-    output = run("models").output
-    assert "tiny-clip-agiqa" in output
-    assert "AGIQA-3K" in output
-    assert "SRCC 0." in output
-
-
 def test_the_commands_of_the_training_package_join() -> None:
     output = run("--help").output
-    for command in ("serve", "score", "train", "evaluate", "models", "import-official"):
+    own = ("serve", "score", "models", "push", "assemble", "import-official")
+    for command in (*own, "train", "evaluate"):
         assert command in output
+
+
+def test_help_comes_without_torch() -> None:
+    code = (
+        "import sys, click.testing, app.cli; "
+        "result = click.testing.CliRunner().invoke(app.cli.main, ['assemble', '--help']); "
+        "print(result.exit_code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "False"]
+
+
+@pytest.mark.parametrize("kind", ["official", "liqe", "random"])
+def test_another_crop_policy_can_be_asked_for(folder: Path, kind: str) -> None:
+    image = folder / "a.png"
+    own = run("score", image, "--heads", "quality")
+    other = run("score", image, "--heads", "quality", "--crop-policy", kind)
+    assert other.exit_code == 0, other.output
+    assert other.output != own.output

@@ -35,8 +35,10 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> None:
 def test_score_answers_as_designed(client: httpx.Client) -> None:
     body = score(client, encoded(picture(512, 512))).json()
     assert set(body) == {
-        *("quality", "mos", "mos_range", "scene", "distortion", "crops", "scaled", "model"),
+        *("quality", "mos", "mos_range", "crops", "scaled", "model"),
+        *("scene", "distortion", "attributes"),
     }
+    assert body["scene"] is body["distortion"] is body["attributes"] is None
     assert 0 <= body["quality"] <= 1
     assert body["crops"] == 9
     assert body["scaled"] is False
@@ -281,7 +283,7 @@ def test_models_describes_what_is_loaded(client: httpx.Client) -> None:
     (described,) = client.get("/models").json()["models"]
     assert described["name"] == "tiny-clip-agiqa"
     assert described["method"] == "clip-agiqa"
-    assert described["trained_on"] == ["AGIQA-3K"]
+    assert described["trained_on"] == ["AGIQA-3K", "LIVE-Challenge"]
     assert described["metrics"]["srcc"] >= 0.70
     assert described["score_range"] == [0.0, 5.0]
     assert described["crop_policy"]["kind"] == "grid"

@@ -1,6 +1,6 @@
 import pytest
 
-from app.rate import Rate
+from app.rate import Rate, Rates
 
 
 def measured(*batches: tuple[int, float]) -> Rate:
@@ -42,3 +42,10 @@ def test_a_backlog_counts_whole_batches_and_the_rest() -> None:
 
 def test_at_least_one_row_always_fits() -> None:
     assert measured((1, 5.0)).rows_within(0.25) == 1
+
+
+def test_each_model_has_a_rate_of_its_own() -> None:
+    rates = Rates()
+    rates.of("slow").observe(10, 1.0)
+    assert rates.of("slow").seconds(10) == pytest.approx(1.0)
+    assert not rates.of("fast").known

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import DeadlineExceeded, Draining, InferenceFailed, OutOfMemory, WorkerDown
-from app.rate import Rate
+from app.rate import Rates
 from app.scheduler import Batch, Fault, Job, Limits, Scheduler
 
 PER_ROW = 0.01
@@ -21,10 +21,18 @@ class House:
     answers: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(
-        self, name: str, rows: int, deadline: float = 10.0, *, now: float = 0.0, model: str = "m"
+        self,
+        name: str,
+        rows: int,
+        deadline: float = 10.0,
+        *,
+        now: float = 0.0,
+        model: str = "m",
+        shape: tuple[int, ...] = (),
+        row_cost: int = 1,
     ) -> Job:
         self.answers[name] = []
-        job = Job(model, rows, deadline, name, self.answers[name].append)
+        job = Job(model, rows, deadline, name, self.answers[name].append, shape, row_cost)
         self.scheduler.add(job, now)
         return job
 
@@ -35,14 +43,15 @@ class House:
 
     def finish(self, batch: Batch) -> None:
         results = [f"{s.job.payload}:{s.start}-{s.stop}" for s in batch.slices]
-        self.scheduler.finished(batch, results, batch.rows * PER_ROW)
+        self.scheduler.finished(batch, results, batch.cost * PER_ROW)
 
 
-def make(batch_rows: int = 20, *, measured: bool = True) -> House:
-    rate = Rate()
-    if measured:
-        rate.observe(10, 10 * PER_ROW)
-    return House(Scheduler(Limits(batch_seconds=10.0, batch_rows=batch_rows, lead=0.01), rate))
+def make(batch_rows: int = 20, batch_seconds: float = 10.0) -> House:
+    rates = Rates()
+    for model in "mn":
+        rates.of(model).observe(10, 10 * PER_ROW)
+    limits = Limits(batch_seconds=batch_seconds, batch_rows=batch_rows, lead=0.01)
+    return House(Scheduler(limits, rates))
 
 
 @pytest.fixture
@@ -131,11 +140,12 @@ def test_the_last_slice_shares_its_batch(house: House) -> None:
     assert sorted(parts(house.next(1.0))) == [("big", 20, 25), ("small", 0, 9)]
 
 
-def test_the_budget_is_the_work_of_batch_seconds_at_the_measured_rate() -> None:
-    rate = Rate()
-    rate.observe(10, 10 * PER_ROW)
-    scheduler = Scheduler(Limits(batch_seconds=0.25, batch_rows=128), rate)
-    assert scheduler.budget() == 25
+def test_the_budget_is_the_work_of_batch_seconds_at_the_model_s_measured_rate() -> None:
+    scheduler = make(batch_rows=128, batch_seconds=0.25).scheduler
+    scheduler.rates.of("slow").observe(10, 10 * 5 * PER_ROW)
+    assert scheduler.budget("m") == 25
+    assert scheduler.budget("slow") == 5
+    assert scheduler.budget("unmeasured") == 128
 
 
 def test_models_do_not_share_a_batch(house: House) -> None:
@@ -221,11 +231,10 @@ def test_a_failed_last_slice_is_retried_alone_and_computed_once(house: House) ->
 
 
 def test_a_failed_unfinished_slice_is_not_taken_up_twice() -> None:
-    house = make(batch_rows=20)
+    house = make(batch_rows=40, batch_seconds=20 * PER_ROW)
     big = house.add("big", 50, deadline=1.0)
     house.finish(house.next())
     house.scheduler.limits = Limits(batch_seconds=10.0, batch_rows=40, lead=0.01)
-    house.scheduler._cap = 40
     assert big.done == 20
     house.add("other", 5, deadline=9.0)
     batch = house.next()
@@ -245,7 +254,8 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(house: House) -> None
     batch = house.next()
     assert batch.rows == 16
     house.scheduler.failed(batch, Fault.OUT_OF_MEMORY)
-    assert house.scheduler.budget() == 8
+    assert house.scheduler.budget("m") == 8
+    assert house.scheduler.budget("n") == 20  # what one model's rows take says nothing of another's
     house.finish(house.next())
     house.finish(house.next())
     assert [len(a) for a in house.answers.values()] == [1, 1]
@@ -257,7 +267,7 @@ def test_the_budget_recovers_after_many_good_batches(house: House) -> None:
     for i in range(250):
         house.add(f"r{i}", 1)
         house.finish(house.next())
-    assert house.scheduler.budget() == 16
+    assert house.scheduler.budget("m") == 16
 
 
 def test_one_row_that_does_not_fit_fails_instead_of_looping(house: House) -> None:

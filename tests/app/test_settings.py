@@ -42,6 +42,19 @@ def test_every_unfitting_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch)
         load_settings()
 
 
+def test_a_photograph_model_and_a_generated_image_model_are_loaded_by_default() -> None:
+    assert load_settings().models == ("tiny-mpiqe", "tiny-clip-agiqa")
+
+
+def test_the_key_of_clients_is_not_taken_for_the_service_s_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGIQA_API_KEY", "secret")
+    with pytest.raises(SettingsError, match=r"AGIQA_API_KEY: .*takes AGIQA_API_KEYS") as refusal:
+        load_settings()
+    assert "secret" not in str(refusal.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere"):
         load_settings({}, tmp_path / "nowhere.toml")

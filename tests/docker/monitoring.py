@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from app.metrics import Metrics
-from app.rate import Rate
+from app.rate import Rates
 from app.scheduler import Limits, Scheduler
 
 from .dockerfile import ROOT
@@ -52,7 +52,7 @@ def legends() -> dict[str, set[str]]:
 def full_metrics() -> Metrics:
     """Metrics as the service makes them, gauges of the queue included."""
     metrics = Metrics()
-    metrics.watch_queue(Scheduler(Limits(), Rate()), lambda: 0.0)
+    metrics.watch_queue(Scheduler(Limits(), Rates()), lambda: 0.0)
     return metrics
 
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip_agiqa import ClipAgiqa, mix_views
-from model.config import ClipAgiqaOptions
+from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.consistency import pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
-from model.network import Views
+from model.network import Views, mix_views
 from model.scorer import Scorer
 from tests.model import tiny
 

@@ -1,4 +1,4 @@
-"""The crop policy: where windows lie, what they cost, and what they hold."""
+"""The grid's windows, and what every policy's windows cost and hold."""
 
 import itertools
 import random
@@ -9,15 +9,9 @@ import pytest
 from PIL import Image
 
 from model.config import CropPolicy, Head
-from model.crops import (
-    ALIGNMENT_PASS,
-    QUALITY_PASS,
-    CropPlanner,
-    Grid,
-    place_windows,
-    squash,
-)
+from model.crops import ALIGNMENT_PASS, QUALITY_PASS, CropPlanner, Layout, squash
 from model.scorer import Scorer
+from model.windows import Grid, place_windows
 from tests.model import tiny
 
 GRID = CropPolicy()
@@ -93,6 +87,13 @@ def test_a_grid_has_a_window_per_stride_and_one_more(width: int, height: int, co
     assert len(place_windows(GRID, width, height).windows) == count
 
 
+def starts_of(grid: Grid) -> tuple[list[int], list[int]]:
+    """Where the windows begin along x and along y; every pair of them is a window."""
+    xs, ys = (sorted({corner[axis] for corner in grid.windows}) for axis in (0, 1))
+    assert sorted(grid.windows) == sorted(itertools.product(xs, ys))
+    return xs, ys
+
+
 def covered(starts: Sequence[int], size: int, side: int) -> bool:
     """Whether sorted windows of ``size`` leave no gap between 0 and ``side``, and stay inside."""
     gapless = all(b - a <= size for a, b in itertools.pairwise(starts))
@@ -103,15 +104,17 @@ def covered(starts: Sequence[int], size: int, side: int) -> bool:
 def test_a_grid_covers_every_pixel_with_few_enough_windows(policy: CropPolicy) -> None:
     for width, height in [*EXTREMES, *sweep(400, seed=1)]:
         grid = place_windows(policy, width, height)
-        assert covered(grid.xs, policy.size, grid.width), (width, height)
-        assert covered(grid.ys, policy.size, grid.height), (width, height)
+        xs, ys = starts_of(grid)
+        assert grid.window == (policy.size, policy.size), (width, height)
+        assert covered(xs, policy.size, grid.width), (width, height)
+        assert covered(ys, policy.size, grid.height), (width, height)
         assert 1 <= len(grid.windows) <= policy.max_windows, (width, height)
 
 
 def test_windows_of_a_grid_are_evenly_spaced() -> None:
     for width, height in sweep(200, seed=2):
         grid = place_windows(GRID, width, height)
-        for starts in (grid.xs, grid.ys):
+        for starts in starts_of(grid):
             steps = {b - a for a, b in itertools.pairwise(starts)}
             assert not steps or max(steps) - min(steps) <= 1, (width, height)
 
@@ -208,8 +211,8 @@ def test_official_windows_stand_at_stride_64_from_the_top_left(
 ) -> None:
     grid = place_windows(OFFICIAL, *size)
     assert (grid.width, grid.height) == size
-    assert grid.xs == tuple(64 * i for i in range(across))
-    assert grid.ys == tuple(64 * i for i in range(down))
+    wanted = [(64 * i, 64 * j) for j in range(down) for i in range(across)]
+    assert list(grid.windows) == wanted
 
 
 @every_heads
@@ -224,7 +227,8 @@ def test_the_plan_is_what_layout_crops_and_forward_give(
         layout = planner.layout(width, height, heads)
         crops = planner.crops(tiny.picture(width, height), heads)
         rows = scorer.forward(crops, layout.row_crop, layout.row_pass)
-        assert planner.plan(width, height, heads) == len(layout.row_crop) == len(rows)
+        assert planner.plan(width, height, heads) == layout.cost == len(rows)
+        assert layout.shape == crops.shape[2:] == (224, 224)
         assert len(crops) == layout.crops == max(layout.row_crop) + 1
         assert len(layout.row_pass) == len(layout.row_crop)
 
@@ -254,6 +258,25 @@ def test_rows_go_pass_by_pass_with_the_global_view_last(
         *((QUALITY_PASS, crop) for crop in quality_rows),
         *((ALIGNMENT_PASS, crop) for crop in alignment_rows),
     ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "row_cost"),
+    [((224, 224), 1), ((224, 225), 2), ((448, 448), 4), ((100, 300), 1), ((600, 1000), 12)],
+)
+def test_a_row_costs_its_area_in_rows_of_the_policys_size_rounded_up(
+    shape: tuple[int, int], row_cost: int
+) -> None:
+    planner = CropPlanner(tiny.config_of(), GRID)
+    layout = planner.rows_of(3, ("quality", "alignment"), shape)
+    assert (layout.shape, layout.row_cost, layout.cost) == (shape, row_cost, 6 * row_cost)
+
+
+def test_rows_of_a_number_of_windows_have_the_policys_shape() -> None:
+    planner = CropPlanner(tiny.config_of(), CropPolicy(size=64, stride=50))
+    layout = planner.rows_of(2, ("quality",))
+    assert layout == Layout(2, 2, (0, 1), (0, 0), (64, 64), 1)
+    assert layout.cost == 2
 
 
 @with_and_without_global_view

@@ -25,6 +25,7 @@ from model.errors import CheckpointError
 from model.official import convert, import_official, learner_weights
 from model.scorer import Scorer
 from tests.model import tiny
+from tests.model.test_weights import save_openai_archive
 
 
 def drawn(key: str, shape: tuple[int, ...], std: float, mean: float = 0.0) -> Tensor:
@@ -169,6 +170,18 @@ def test_an_import_rounds_the_backbones_matrices_as_openai_ships_them(
     torch.testing.assert_close(projection, weights["visual.proj"].half().float(), atol=0, rtol=0)
     norm = network.vision.visual.ln_post.weight
     torch.testing.assert_close(norm, weights["visual.ln_post.weight"], atol=0, rtol=0)
+
+
+def test_openais_archive_gives_the_checkpoint_that_its_plain_weights_give(
+    published: Published,
+) -> None:
+    _, plain = load_network(imported(published))
+    clip = open_clip.create_model(TINY_NAME)
+    clip.load_state_dict(torch.load(published.backbone, weights_only=True))
+    save_openai_archive(clip, published.backbone)
+    _, from_archive = load_network(imported(published))
+    wanted = plain.state_dict()
+    assert all(torch.equal(v, wanted[name]) for name, v in from_archive.state_dict().items())
 
 
 def test_names_are_read_below_any_prefix_and_recomputable_tensors_are_ignored(

@@ -1,13 +1,24 @@
-"""Prompts: splitting at commas, and texts of any length through the text tower."""
+"""Prompts: splitting at commas, and texts of any length through the text tower.
 
+``plain_text_feature`` is CLIP's text tower written out once more, against which other files of
+tests hold the methods as well.
+"""
+
+import math
 import random
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
+import open_clip
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.clip_agiqa import ClipAgiqa
-from model.prompts import Tokenizer, split_prompt
+from model.prompts import Tokenizer, encode_with_context, split_prompt
+from model.towers import TextTower
 from tests.model import tiny
 
 COMMA = 0
@@ -135,3 +146,106 @@ def test_a_context_of_any_length_fits_the_class_words() -> None:
         features = network.text_features()
     assert features.quality.shape == (2, 16)
     torch.testing.assert_close(features.quality.norm(dim=-1), torch.ones(2))
+
+
+LONGEST = 77  # tokens of every text of CLIP, padding included
+
+
+def plain_text_feature(clip: Any, pieces: Sequence[int | Tensor]) -> Tensor:
+    """Feature [d], not normalised, of token ids and vectors in a row, padded to 77, as written in
+    the CLIP paper: every token of every layer, a full causal mask, one head after another.
+    """
+    table = clip.token_embedding.weight
+    padded = [*pieces, *[0] * (LONGEST - len(pieces))]
+    x = torch.stack([table[p] if isinstance(p, int) else p for p in padded])
+    x = x + clip.positional_embedding
+    for block in clip.transformer.resblocks:
+        x = x + plain_attention(block.attn, plain_norm(block.ln_1, x))
+        hidden = plain_norm(block.ln_2, x) @ block.mlp.c_fc.weight.T + block.mlp.c_fc.bias
+        hidden = hidden / (1 + torch.exp(-1.702 * hidden))  # QuickGELU
+        x = x + hidden @ block.mlp.c_proj.weight.T + block.mlp.c_proj.bias
+    return plain_norm(clip.ln_final, x)[len(pieces) - 1] @ clip.text_projection
+
+
+def plain_norm(norm: Any, x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    spread = (centred**2).mean(-1, keepdim=True)
+    return centred / torch.sqrt(spread + norm.eps) * norm.weight + norm.bias
+
+
+def plain_attention(attn: Any, x: Tensor) -> Tensor:
+    q, k, v = (x @ attn.in_proj_weight.T + attn.in_proj_bias).split(attn.embed_dim, dim=1)
+    side = attn.embed_dim // attn.num_heads
+    future = torch.full((len(x), len(x)), -math.inf, dtype=x.dtype).triu(1)
+    seen = []
+    for head in range(attn.num_heads):
+        own = slice(head * side, (head + 1) * side)
+        weights = torch.exp(q[:, own] @ k[:, own].T / math.sqrt(side) + future)
+        seen.append(weights / weights.sum(1, keepdim=True) @ v[:, own])
+    return torch.cat(seen, dim=1) @ attn.out_proj.weight.T + attn.out_proj.bias
+
+
+plain_tokenizer = cache(open_clip.SimpleTokenizer)
+
+
+def sentence(before: Tensor | None, text: str, after: Tensor | None) -> list[int | Tensor]:
+    """[start, vectors, words, vectors, end] with open_clip's own tokens."""
+    bpe = plain_tokenizer()
+    vectors = [[] if v is None else list(v) for v in (before, after)]
+    return [bpe.sot_token_id, *vectors[0], *bpe.encode(text), *vectors[1], bpe.eot_token_id]
+
+
+def test_the_plain_text_tower_is_open_clips() -> None:
+    clip = tiny.random_clip().double()
+    texts = ["Good photo.", "a photo of a still_life with jpeg2000 compression artifacts", ""]
+    ids = plain_tokenizer()(texts)
+    with torch.no_grad():
+        ours = torch.stack([plain_text_feature(clip, sentence(None, t, None)) for t in texts])
+        torch.testing.assert_close(ours, clip.encode_text(ids), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0, 0), (3, 0), (0, 1), (0, 3), (1, 2), (8, 8)],
+    ids=["none", "before", "one-behind", "behind", "both-sides", "half-and-half"],
+)
+def test_vectors_stand_before_and_behind_the_words_of_each_text(before: int, after: int) -> None:
+    clip = tiny.random_clip().double()
+    texts = ["", "Bad photo.", "a much longer text of a photo, with a comma", "Good photo."]
+    noise = torch.Generator().manual_seed(1)
+    front, back = torch.randn(2, 8, 16, dtype=torch.float64, generator=noise)
+    front, back, tokenizer = front[:before], back[:after], Tokenizer()
+    with torch.no_grad():
+        ours = encode_with_context(
+            TextTower(clip), [tokenizer(t) for t in texts], front, tokenizer, after=back
+        )
+        plain = [plain_text_feature(clip, sentence(front, t, back)) for t in texts]
+    torch.testing.assert_close(ours, torch.stack(plain), atol=1e-10, rtol=1e-10)
+
+
+def test_no_vectors_behind_the_words_is_the_same_as_none_given() -> None:
+    clip, tokenizer = tiny.random_clip(), Tokenizer()
+    words, front = [tokenizer("Good photo."), tokenizer("photo")], torch.randn(3, 16)
+    tower, none = TextTower(clip), torch.empty(0, 16)
+    with torch.no_grad():
+        without = encode_with_context(tower, words, front, tokenizer)
+        empty = encode_with_context(tower, words, front, tokenizer, after=none)
+        behind = encode_with_context(tower, words, none, tokenizer, after=front)
+    assert torch.equal(without, empty)
+    assert not torch.allclose(without, behind, atol=1e-3)
+
+
+def test_a_text_that_is_too_long_for_the_tower_is_refused_in_words() -> None:
+    clip, tokenizer = tiny.random_clip(), Tokenizer()
+    with pytest.raises(ValueError, match="77"):
+        encode_with_context(TextTower(clip), [tokenizer(words(76))], torch.empty(0, 16), tokenizer)
+
+
+def test_vectors_on_both_sides_get_their_gradients_from_every_text() -> None:
+    clip, tokenizer = tiny.random_clip(), Tokenizer()
+    front, back = torch.randn(2, 16, requires_grad=True), torch.randn(3, 16, requires_grad=True)
+    words = [tokenizer("Good photo."), tokenizer("a photo that is bad")]
+    features = encode_with_context(TextTower(clip), words, front, tokenizer, after=back)
+    for text in range(2):
+        grads = torch.autograd.grad(features[text].sum(), (front, back), retain_graph=True)
+        assert all((grad.abs().sum(1) > 0).all() for grad in grads)

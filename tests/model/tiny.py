@@ -8,12 +8,11 @@ from PIL import Image
 from torch import nn
 
 from model.backbone import build
-from model.clip_agiqa import ClipAgiqa
+from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import (
     Architecture,
     BackboneConfig,
     CheckpointConfig,
-    ClipAgiqaOptions,
     CropPolicy,
 )
 

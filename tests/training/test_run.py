@@ -1,147 +1,199 @@
-"""A whole run in miniature: two stages, resume, checkpoint, evaluation, and what refuses to run."""
+"""Whole runs in miniature: pre-training, every method, resume, checkpoint, evaluation."""
 
 import json
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
-from safetensors.torch import load_file
 
 import model
 from app.cli import main
-from tests.training.miniature import write_agiqa3k
+from model.vocabulary import DISTORTIONS, SCENES
+from tests.training.runs import (
+    METHODS,
+    SCHEDULE,
+    backbone_recipe,
+    method_recipe,
+    weights,
+    with_backbone,
+    write_data,
+)
 from training.engine import Run
-from training.errors import RecipeError, TrainingError
-from training.recipe import Recipe, load_recipe
-from training.run import train
+from training.errors import LeakError, TrainingError
+from training.run import pretrain, train
 
-RECIPE: Mapping[str, Any] = {
-    "name": "miniature",
-    "zooms": [1.0, 1.25],
-    "crop_policy": {"size": 32, "stride": 24, "max_side": 64, "global_view": True},
-    "split": {"shares": {"train": 0.5, "validation": 0.25, "test": 0.25}},
-    "pretrain": {
-        "architecture": {
-            "embed_dim": 16,
-            "vision_cfg": {
-                "layers": 2,
-                "width": 16,
-                "head_width": 8,
-                "patch_size": 16,
-                "image_size": 32,
-            },
-            "text_cfg": {"layers": 2, "width": 16, "heads": 2},
-            "stem": [8, 8, 8],
-        },
-        "patch_dropout": 0.25,
-        "schedule": {"epochs": 3, "batch": 6, "lr": 1.0e-3, "warmup_epochs": 0.5},
-    },
-    "tune": {"schedule": {"epochs": 2, "batch": 6, "lr": 1.0e-3}},
-}
+Data = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_agiqa3k(tmp_path_factory.mktemp("AGIQA-3K"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
+@pytest.fixture(scope="module")
+def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
+    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
 
 
-def recipe(data: Path, folder: Path, **changes: Any) -> Recipe:
-    places = {"data": data, "out": folder / "checkpoint", "work": folder / "work"}
-    return Recipe.model_validate({**RECIPE, **places, **changes})
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    files = sorted((folder / "checkpoint").glob("*.safetensors"))
-    return {f"{f.name} {k}": v for f in files for k, v in load_file(f).items()}
+@pytest.fixture
+def folder(pretrained: Path, tmp_path: Path) -> Path:
+    """A folder of one's own with the backbone in it."""
+    shutil.copytree(pretrained / "backbone", tmp_path / "backbone")
+    torch.set_num_threads(1)
+    return tmp_path
 
 
 class Killed(Exception):
     pass
 
 
-def test_a_run_writes_a_checkpoint_that_scores(data: Path, tmp_path: Path) -> None:
-    report = train(recipe(data, tmp_path), "agiqa train miniature")
-    scorer = model.load(str(tmp_path / "checkpoint"), device="cpu")
-    score = scorer.score(next((data / "img").iterdir()), "prompt number 1,")
-    for value in (score.quality, score.alignment, score.consistency):
-        assert value is not None
-        assert 0 < value < 1
-    config = scorer.config
-    assert config.provenance.metrics["quality_srcc"] == round(report.figures["quality_srcc"], 4)
-    assert (config.score_range.low, config.score_range.high) == (0.0, 5.0)
-    card = (tmp_path / "checkpoint" / "README.md").read_text()
-    assert f"{report.figures['quality_srcc']:.3f}" in card
-    assert f"{report.figures['floor_quality_srcc']:.3f}" in card
-    assert "no-image floor" in card
-    metrics = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())
-    assert metrics["images"] == 9
-
-
-@pytest.mark.parametrize("epoch", [2, 4], ids=["in pre-training", "in tuning"])
-def test_a_stopped_run_resumes_to_bit_identical_weights(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
-) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(recipe(data, whole), "x")
-    saved = Run._save
-    count = 0
+def stop_after(patch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Ends the process, as it were, right after that many epochs were saved."""
+    saved, count = Run._save, 0
 
     def save_and_stop(self: Run, *arguments: Any) -> None:
         nonlocal count
         saved(self, *arguments)
         count += 1
-        if count == epoch:
+        if count == epochs:
             raise Killed
 
+    patch.setattr(Run, "_save", save_and_stop)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_to_a_checkpoint_that_scores(
+    data: Data, folder: Path, method: str
+) -> None:
+    report = train(method_recipe(data, folder, method), f"agiqa train {method}")
+    scorer = model.load(str(folder / "checkpoint"), device="cpu", dtype="float32")
+    name, _ = METHODS[method]
+    picture = next(path for path in data[name].rglob("*") if path.suffix.lower() == ".jpg")
+    prompt = "prompt number 1," if method == "clip-agiqa" else None
+    score = scorer.score(picture, prompt)
+    for head in scorer.config.heads:
+        assert 0 <= getattr(score, head) <= 1
+    assert set(score.scene or ()) == (set(SCENES) if method in {"mp-iqe", "liqe"} else set())
+    config = scorer.config
+    assert config.provenance.metrics["quality_srcc"] == round(report.figures["quality_srcc"], 4)
+    assert config.score_range.high == (5.0 if name == "AGIQA-3K" else 100.0)
+    card = (folder / "checkpoint" / "README.md").read_text()
+    assert f"{report.figures['quality_srcc']:.3f}" in card
+    assert "It is a miniature." in card
+    metrics = json.loads((folder / "checkpoint" / "metrics.json").read_text())
+    assert metrics["images"] == 9
+    assert (folder / "checkpoint" / "backbone.safetensors").exists() == (method == "liqe")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_changes_what_is_declared_and_nothing_else(
+    data: Data, folder: Path, method: str
+) -> None:
+    before = weights(folder / "backbone")
+    train(method_recipe(data, folder, method), "x")
+    first = weights(folder / "checkpoint")
+    shutil.rmtree(folder / "checkpoint")
+    # Stored in 16 bit: steps must be large enough to be seen.
+    longer = {"schedule": {**SCHEDULE, "epochs": 3, "lr": 1.0e-2}}
+    train(method_recipe(data, folder, method, work=folder / "other", **longer), "x")
+    second = weights(folder / "checkpoint")
+    same = [name for name in first if torch.equal(first[name], second[name])]
+    frozen = ("running_mean", "running_var", "num_batches_tracked", "logit_scale")
+    assert [name for name in same if not name.endswith(frozen)] == []
+    for name, value in weights(folder / "backbone").items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_the_figures_of_both_sets_and_what_was_seen_lie_beside_the_backbone(
+    pretrained: Path,
+) -> None:
+    described = json.loads((pretrained / "backbone" / "backbone.json").read_text())
+    figures = described["provenance"]["metrics"]
+    assert set(figures) == {
+        "quality_srcc_AGIQA-3K",
+        "alignment_srcc_AGIQA-3K",
+        "quality_srcc_LIVE-Challenge",
+    }
+    assert described["provenance"]["trained_on"] == ["AGIQA-3K", "LIVE-Challenge"]
+    card = (pretrained / "backbone" / "README.md").read_text()
+    assert "2 epochs on AGIQA-3K (x1), LIVE-Challenge (x2)" in card
+
+
+def test_cards_show_the_floor_and_accuracies_where_there_are_any(data: Data, folder: Path) -> None:
+    report = train(method_recipe(data, folder), "x")
+    card = (folder / "checkpoint" / "README.md").read_text()
+    assert "no-image floor" in card
+    assert f"{report.figures['floor_quality_srcc']:.3f}" in card
+    photographs = train(method_recipe(data, folder, "mp-iqe", out=folder / "photographs"), "x")
+    card = (folder / "photographs" / "README.md").read_text()
+    assert "no-image floor" not in card
+    assert f"scene is right for {photographs.figures['scene_accuracy']:.0%}" in card
+    assert 0 <= photographs.figures["distortion_accuracy"] <= 1
+    assert len(DISTORTIONS) == 11
+
+
+@pytest.mark.parametrize("epoch", [1, 3], ids=["first stage", "second stage"])
+def test_stopped_pre_training_resumes_to_bit_identical_weights(
+    data: Data, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    torch.set_num_threads(1)
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_save", save_and_stop)
+        stop_after(patch, epoch)
         with pytest.raises(Killed):
-            train(recipe(data, stopped), "x")
-    train(recipe(data, stopped), "x")
-    first, second = weights(whole), weights(stopped)
+            pretrain(backbone_recipe(data, tmp_path), "x")
+    pretrain(backbone_recipe(data, tmp_path), "x")
+    first, second = weights(pretrained / "backbone"), weights(tmp_path / "backbone")
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
-def test_a_work_folder_of_other_settings_is_refused(data: Path, tmp_path: Path) -> None:
-    train(recipe(data, tmp_path), "x")
-    with pytest.raises(TrainingError, match="other settings"):
-        train(recipe(data, tmp_path, seed=1), "x")
-
-
-def test_the_backbone_can_be_shared(data: Path, tmp_path: Path) -> None:
-    train(recipe(data, tmp_path, shared_backbone="backbone"), "x")
-    assert (tmp_path / "backbone" / "backbone.safetensors").is_file()
-    assert not (tmp_path / "checkpoint" / "backbone.safetensors").exists()
-    assert model.load(str(tmp_path / "checkpoint")).config.backbone.sha256
-
-
-def test_tuning_changes_the_declared_parameters_and_not_the_backbone(
-    data: Path, tmp_path: Path
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_method_resumes_to_bit_identical_weights(
+    data: Data, folder: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    train(recipe(data, tmp_path / "a"), "x")
-    longer = {"schedule": {"epochs": 3, "batch": 6, "lr": 1.0e-3}}
-    train(recipe(data, tmp_path / "b", tune=longer), "x")
-    first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
-    changed = {name for name in first if not torch.equal(first[name], second[name])}
-    assert not {name for name in changed if name.startswith("backbone")}
-    assert len(changed) > 10
+    train(method_recipe(data, folder, method, out=folder / "whole"), "x")
+    again = {"out": folder / "stopped", "work": folder / "again"}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Killed):
+            train(method_recipe(data, folder, method, **again), "x")
+    train(method_recipe(data, folder, method, **again), "x")
+    first, second = weights(folder / "whole"), weights(folder / "stopped")
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
-def test_evaluate_draws_the_checkpoint_s_own_split_again(data: Path, tmp_path: Path) -> None:
-    report = train(recipe(data, tmp_path), "x")
-    out = tmp_path / "report.json"
-    arguments = ["evaluate", "--checkpoint", str(tmp_path / "checkpoint"), "--data", str(data)]
+def test_a_work_folder_of_other_settings_is_refused(data: Data, folder: Path) -> None:
+    train(method_recipe(data, folder), "x")
+    with pytest.raises(TrainingError, match="other settings"):
+        train(method_recipe(data, folder, seed=1), "x")
+
+
+def test_a_backbone_that_may_have_seen_the_test_images_is_refused(data: Data, folder: Path) -> None:
+    other = {"seed": 7, "shares": {"train": 0.5, "validation": 0.25, "test": 0.25}}
+    with pytest.raises(LeakError, match="another split"):
+        train(method_recipe(data, folder, split=other), "x")
+
+
+def test_a_folder_without_a_backbone_is_named(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no backbone of ours"):
+        train(method_recipe(data, tmp_path), "x")
+
+
+@pytest.mark.parametrize("method", ["clip-agiqa", "mp-iqe"])
+def test_evaluate_draws_the_checkpoint_s_own_split_again(
+    data: Data, folder: Path, method: str
+) -> None:
+    report = train(method_recipe(data, folder, method), "x")
+    out = folder / "report.json"
+    place = data[METHODS[method][0]]
+    arguments = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--data", str(place)]
     result = CliRunner().invoke(main, [*arguments, "--dtype", "float32", "-o", str(out)])
     assert result.exit_code == 0, result.output
     measured = json.loads(out.read_text())
@@ -152,38 +204,23 @@ def test_evaluate_draws_the_checkpoint_s_own_split_again(data: Path, tmp_path: P
     assert len(measured["predictions"]) == 9
 
 
-def test_evaluate_names_an_unknown_part(data: Path, tmp_path: Path) -> None:
-    train(recipe(data, tmp_path), "x")
-    arguments = ["--checkpoint", str(tmp_path / "checkpoint"), "--data", str(data)]
-    result = CliRunner().invoke(main, ["evaluate", *arguments, "--part", "tset"])
+def test_evaluate_names_an_unknown_part_and_a_set_that_training_did_not_split(
+    data: Data, folder: Path
+) -> None:
+    train(method_recipe(data, folder), "x")
+    arguments = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--data"]
+    result = CliRunner().invoke(main, [*arguments, str(data["AGIQA-3K"]), "--part", "tset"])
     assert result.exit_code == 1
     assert "train, validation, test" in result.output
+    result = CliRunner().invoke(main, [*arguments, str(data["LIVE-Challenge"])])
+    assert result.exit_code == 1
+    assert "not trained on LIVE-Challenge" in result.output
+    result = CliRunner().invoke(main, [*arguments, str(data["LIVE-Challenge"]), "--part", "all"])
+    assert result.exit_code == 0, result.output
+    assert "36 images" in result.output
 
 
-def test_a_loss_that_is_no_number_names_the_batch(data: Path, tmp_path: Path) -> None:
-    broken = {**RECIPE["pretrain"], "weights": {"quality": float("nan")}}
+def test_a_loss_that_is_no_number_names_the_batch(data: Data, folder: Path) -> None:
+    broken = {"weights": {"quality": float("nan")}}
     with pytest.raises(TrainingError, match=r"nan; the batch held .*\.jpg"):
-        train(recipe(data, tmp_path, pretrain=broken), "x")
-
-
-def test_a_recipe_names_every_fault_at_once(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump({**RECIPE, "data": "x", "out": "y", "work": "z"}))
-    with pytest.raises(RecipeError, match=r"(?s)tune\.schedule\.epochs.*colour"):
-        load_recipe(str(file), ["tune.schedule.epochs=many", "colour=blue"])
-
-
-@pytest.mark.parametrize("setting", ["no-equals", "name.sub=1"], ids=["no value", "no section"])
-def test_a_setting_that_can_not_be_applied_is_named(tmp_path: Path, setting: str) -> None:
-    with pytest.raises(RecipeError, match=setting):
-        load_recipe("tiny-clip-agiqa", [setting])
-
-
-def test_an_unknown_recipe_lists_the_built_in_ones() -> None:
-    with pytest.raises(RecipeError, match="tiny-clip-agiqa"):
-        load_recipe("huge-clip-agiqa")
-
-
-def test_the_recipe_of_the_bundled_model_is_valid() -> None:
-    loaded = load_recipe("tiny-clip-agiqa", ["data=somewhere"])
-    assert loaded.shared_backbone == "tiny-backbone"
+        train(method_recipe(data, folder, **broken), "x")

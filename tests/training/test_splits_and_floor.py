@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from training import floor
-from training.agiqa3k import Sample
 from training.errors import LeakError
 from training.metrics import agreement, srcc, srcc_interval, within
+from training.samples import Sample
 from training.splits import refuse_leaks, split_by_group
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -14,7 +14,7 @@ SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 def sample(prompt: str, source: str = "a normal", mos: float = 0.5) -> Sample:
     generator, mode = source.split()
-    return Sample(Path("x.jpg"), prompt, generator, mode, mos, mos)
+    return Sample("AGIQA-3K", Path("x.jpg"), prompt, mos, mos, prompt, generator, mode)
 
 
 SAMPLES = [sample(f"prompt {i}", s) for i in range(20) for s in ("a normal", "b lowstep")]

@@ -4,18 +4,18 @@ import numpy as np
 import torch
 
 from model.config import CropPolicy, Normalisation
-from tests.training.miniature import write_agiqa3k
-from training import agiqa3k
+from tests.training.miniature import write_agiqa3k, write_live_challenge
+from training import agiqa3k, live_challenge
 from training.pretrain import drop_patches
 from training.views import Batches, load_pictures
 
 POLICY = CropPolicy(size=32, stride=24, max_side=64, global_view=True)
 
 
-def batches(folder: Path, zooms: tuple[float, ...] = (1.0, 1.25)) -> Batches:
+def batches(folder: Path, zooms: tuple[float, ...] = (1.0, 1.25), windows: int = 1) -> Batches:
     samples = agiqa3k.read(write_agiqa3k(folder, prompts=4))
     pictures = load_pictures(samples, POLICY, zooms)
-    return Batches(samples, pictures, POLICY, Normalisation(), size=5, seed=1)
+    return Batches(samples, pictures, POLICY, Normalisation(), size=5, seed=1, windows=windows)
 
 
 def test_an_epoch_is_the_same_at_every_call_and_another_is_not(tmp_path: Path) -> None:
@@ -32,7 +32,27 @@ def test_every_image_comes_at_most_once_an_epoch_with_its_own_scores(tmp_path: P
     assert len({b.samples[i].path for b, i in seen}) == 10
     for b, i in seen:
         assert b.mos[i] == np.float32(b.samples[i].mos)
-        assert b.windows.shape == b.wholes.shape == (5, 3, 32, 32)
+        assert b.windows.shape == (5, 1, 3, 32, 32)
+        assert b.wholes.shape == (5, 3, 32, 32)
+
+
+def test_several_windows_of_an_image_lie_beside_each_other(tmp_path: Path) -> None:
+    batch = next(batches(tmp_path, windows=3).epoch(0))
+    assert batch.windows.shape == (5, 3, 3, 32, 32)
+    shades = batch.windows.mean((2, 3, 4))  # an image's shade differs more than its windows do
+    assert shades.std(1).max() < 0.1 < shades.mean(1).std()
+
+
+def test_images_of_one_set_are_told_from_others(tmp_path: Path) -> None:
+    photographs = live_challenge.read(write_live_challenge(tmp_path / "photographs", images=6))
+    generated = agiqa3k.read(write_agiqa3k(tmp_path / "generated", prompts=2))
+    samples = [*photographs, *generated]
+    pictures = load_pictures(samples, POLICY)
+    batch = next(Batches(samples, pictures, POLICY, Normalisation(), size=12, seed=0).epoch(0))
+    sets = [s.dataset for s in batch.samples]
+    for i, row in enumerate(batch.same_set.tolist()):
+        assert row == [other == sets[i] for other in sets]
+    assert batch.mos_align.isnan().tolist() == [name == "LIVE-Challenge" for name in sets]
 
 
 def test_larger_global_views_are_cut_and_the_plain_one_is_whole(tmp_path: Path) -> None:

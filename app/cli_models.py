@@ -1,0 +1,210 @@
+"""The commands about checkpoints: which there are, and making and publishing them."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+CROP_POLICIES = ("grid", "official", "liqe", "random", "whole")
+
+CLIENT_KEY = "AGIQA_API_KEY"
+_SECONDS = 10.0
+_COLUMNS = (
+    "name",
+    "method",
+    "backbone",
+    "heads",
+    "trained on",
+    "quality SRCC",
+    "default for",
+)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--server", metavar="URL", help="Ask this running service what it has loaded.")
+@click.option("--api-key", envvar=CLIENT_KEY, help=f"The service's key  [{CLIENT_KEY}]")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
+def models(server: str | None, api_key: str | None, *, as_json: bool) -> None:
+    """List the bundled models, or those of a running service, with their measured figures."""
+    described = _of_service(server, api_key) if server else _bundled()
+    if as_json:
+        click.echo(json.dumps({"models": described}, indent=2))
+    else:
+        click.echo(table([_COLUMNS, *map(_row, described)]))
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.argument("url", metavar="hf://OWNER/NAME")
+@click.option("--private", is_flag=True, help="Only you can see it.")
+def push(folder: Path, url: str, *, private: bool) -> None:
+    """Upload a checkpoint to the Hugging Face hub."""
+    from model.errors import ModelError
+    from model.publish import push as upload
+
+    try:
+        page = upload(folder, url, private=private)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(page)
+
+
+@click.command()
+@click.argument("method")
+@click.option("--out", required=True, type=_NEW_FOLDER, help="Folder of the new checkpoint.")
+@click.option("--architecture", required=True, metavar="NAME", help="open_clip's name.")
+@click.option("--weights", type=_FILE, help="File of weights; it is copied.")
+@click.option("--pretrained", metavar="TAG", help="Instead: open_clip's tag of its weights.")
+@click.option(
+    "--pair",
+    "pairs",
+    multiple=True,
+    metavar="NAME=POSITIVE|NEGATIVE",
+    help="Two texts to compare, as quality='Good photo.|Bad photo.'; repeat for several.",
+)
+@click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the method's own]")
+@click.option("--name", help="The model's name  [the folder's]")
+def assemble(
+    method: str,
+    out: Path,
+    weights: Path | None,
+    pretrained: str | None,
+    pairs: Sequence[str],
+    **options: Any,
+) -> None:
+    """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
+    own = {"pairs": read_pairs(pairs)} if pairs else {}
+
+    from model.assemble import assemble as put_together
+    from model.errors import ModelError
+
+    try:
+        config = put_together(
+            method, out, weights=weights, pretrained=pretrained, options=own, **options
+        )
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {out} ({config.name}); serve it with: agiqa serve --model {out}")
+
+
+@click.command("import-official")
+@click.option("--backbone", required=True, type=_FILE, help="CLIP's weights.")
+@click.option("--aux", required=True, type=_FILE, help="Auxiliary (alignment) task.")
+@click.option("--tar", required=True, type=_FILE, help="Main (quality) task.")
+@click.option("--out", required=True, type=_NEW_FOLDER, help="Folder of the new checkpoint.")
+@click.option(
+    "--architecture", default="ViT-B-32-quickgelu", show_default=True, help="open_clip's name."
+)
+def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
+    """Turn published CLIP-AGIQA weights into a checkpoint."""
+    from model.errors import ModelError
+    from model.official import import_official as convert
+
+    try:
+        convert(backbone, aux, tar, out, architecture=architecture)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
+
+
+COMMANDS: tuple[click.Command, ...] = (models, push, assemble, import_official)
+
+
+def read_pairs(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """``NAME=POSITIVE|NEGATIVE`` as {name: [positive, negative]}.
+
+    Raises:
+        click.BadParameter: one of another form, or a name given twice.
+    """
+    read: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, _, texts = (part.strip() for part in pair.partition("="))
+        both = [text.strip() for text in texts.split("|")]
+        if not name or len(both) != 2 or not all(both):
+            raise click.BadParameter(f"{pair!r}: write NAME=POSITIVE|NEGATIVE", param_hint="--pair")
+        if name in read:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--pair")
+        read[name] = both
+    return read
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(described: Mapping[str, Any]) -> list[str]:
+    srcc = described["metrics"].get("quality_srcc")
+    cells = [
+        described["name"],
+        described["method"],
+        described["backbone"],
+        ", ".join(described["heads"]),
+        ", ".join(described["trained_on"]),
+        "" if srcc is None else f"{srcc:.3f}",
+        " ".join(described["default_for"]),
+    ]
+    return [cell or "-" for cell in cells]
+
+
+def _bundled() -> list[dict[str, Any]]:
+    """The checkpoints that ship, and what they serve by default."""
+    from app.catalogue import default_for, default_models, describe
+    from app.settings import Settings
+    from model.checkpoint import bundled_names, find, read_config
+
+    configs = {name: read_config(find(name)) for name in bundled_names()}
+    served = [configs[n] for n in Settings.model_fields["models"].default if n in configs]
+    defaults = default_models(served) if served else {}
+    return [
+        describe(config, config.crop_policy, default_for(config.name, defaults))
+        for config in configs.values()
+    ]
+
+
+def _of_service(server: str, api_key: str | None) -> list[dict[str, Any]]:
+    """What GET /models of a service says.
+
+    Raises:
+        click.ClickException: no service is there, or it refuses.
+    """
+    base = server if "://" in server else f"http://{server}"
+    url = f"{base.rstrip('/')}/models"
+    if not url.startswith(("http://", "https://")):
+        raise click.ClickException(f"{server}: give an address like http://localhost:8000")
+    request = urllib.request.Request(url)
+    if api_key:
+        request.add_unredirected_header("Authorization", f"Bearer {api_key}")
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+            described = json.load(answer)["models"]
+        table([_COLUMNS, *map(_row, described)])  # whether it can be read at all
+    except urllib.error.HTTPError as error:
+        raise click.ClickException(f"{url}: {_refusal(error)}") from error
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise click.ClickException(f"no service answers at {server} ({reason})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise click.ClickException(f"what answers at {url} is no agiqa service") from error
+    return cast(list[dict[str, Any]], described)
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    """The problem's sentence, with how to give a key where one is wanted."""
+    try:
+        detail = str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError, OSError):
+        detail = f"HTTP {error.code} {error.reason}"
+    hint = f" (here: --api-key, or {CLIENT_KEY})" if error.code == 401 else ""
+    return f"{detail}{hint}"

@@ -1,0 +1,255 @@
+"""Weight files: read safely from every real layout, described in words, and loaded strictly."""
+
+import collections
+import hashlib
+import io
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model.errors import BackboneError
+
+# Entries of published state dicts that are not parameters of the network.
+_NUMBERS = {"input_resolution", "context_length", "vocab_size"}
+_NOT_WEIGHTS = {"attn_mask", *_NUMBERS}
+# Under these names training code files a state dict away.
+_WRAPPERS = ("state_dict", "model_state_dict", "params")
+# With these they begin the names of its tensors: DataParallel's, and LIQE's in pyiqa.
+_PREFIXES = ("module.", "clip_model.")
+_WANTED = "a state dict as safetensors, as torch.save writes it, or in OpenAI's TorchScript archive"
+# What the pickle of a TorchScript archive calls the types of its tensors.
+_STORAGES = {
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "BoolStorage": torch.bool,
+}
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict in float32 from safetensors, a plain ``torch.save`` (LIQE's too), or OpenAI's
+    TorchScript archive; told apart by their content, whatever the file is called.
+
+    Nothing that the file holds is run: no pickle but of tensors, no TorchScript.
+
+    Raises:
+        BackboneError: none of these; says what was found.
+    """
+    try:
+        weights = _read(path)
+    except Exception as error:
+        raise BackboneError(
+            f"{path.name} holds no weights that can be read safely: found {_found(path, error)}, "
+            f"wanted {_WANTED}"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(weights, Mapping) and isinstance(weights.get(wrapper), Mapping):
+            weights = weights[wrapper]
+    if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
+        raise BackboneError(f"{path.name} holds no state dict, names with tensors")
+    tensors = {_bare(name): v for name, v in weights.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise BackboneError(f"{path.name} holds no state dict: there is no tensor in it")
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _read(path: Path) -> Any:
+    if _is_safetensors(_head(path)):
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if root := _torchscript_root(archive):
+                return _ScriptReader(archive, root).weights()
+    # By its path, torch would go by the name's ending. Of pickle protocols that it may not know it
+    # warns; what it does not know it refuses anyway.
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(80)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Eight bytes of length, then JSON."""
+    return head[8:9] == b"{"
+
+
+def _found(path: Path, error: Exception) -> str:
+    """What lies in a file that could not be read, in a few words."""
+    if isinstance(error, OSError):
+        return f"a file that can't be opened ({error.strerror or error})"
+    head = _head(path)
+    if not head:
+        return "an empty file"
+    if _is_safetensors(head):
+        return "a safetensors file that is cut off or damaged"
+    if head.startswith((b"PK", b"\x80")):  # a zip archive as torch writes it, a pickle as it did
+        if isinstance(error, pickle.UnpicklingError):
+            return "a pickle of more than tensors, not opened because it could run anything"
+        return "a torch file that is cut off or damaged"
+    if head.isascii() and all(
+        line.isprintable() for line in head.decode().expandtabs().split("\n")
+    ):
+        return f"a text file that begins with {head.decode().strip().split(chr(10))[0][:60]!r}"
+    return "bytes of no layout that is known"
+
+
+def _torchscript_root(archive: zipfile.ZipFile) -> str | None:
+    """The folder inside a TorchScript archive; None for a file of ``torch.save``."""
+    ends = "/constants.pkl"
+    found = [name for name in archive.namelist() if name.endswith(ends)]
+    return found[0].removesuffix(ends) if found else None
+
+
+class _ScriptReader(pickle.Unpickler):
+    """Takes the tensors out of a TorchScript archive and leaves its code alone.
+
+    ``torch.jit.load`` would run the ``__setstate__`` of the archive's classes, which may write
+    files. Here each class of the archive is an empty one of ours, whose attributes are kept.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self._archive, self._root = archive, root
+        self._module = type("_Module", (), {})
+        self._known: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _view,
+            **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every tensor by its path through the modules."""
+        return dict(self._walk(self.load(), ()))
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Modules of the archive, and the few names that tensors need."""
+        if module.partition(".")[0] == "__torch__":
+            return self._module
+        if (module, name) in self._known:
+            return self._known[module, name]
+        if module == "torch.jit._pickle":  # lists with the type of their items
+            return _first
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, saved: Any) -> Tensor:
+        """The storage ("storage", type, file, device, length) as one row of numbers."""
+        _, dtype, name, *_ = saved
+        data = bytearray(self._archive.read(f"{self._root}/data/{name}"))
+        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+    def _walk(self, module: object, path: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                yield ".".join((*path, name)), value
+            elif isinstance(value, self._module):
+                yield from self._walk(value, (*path, name))
+
+
+def _view(
+    storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
+) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+def _first(value: Any, *_: object) -> Any:
+    return value
+
+
+def is_openais(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these are weights that OpenAI published: they alone keep numbers among them."""
+    return weights.keys() >= _NUMBERS
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Loads ``weights`` into ``module``; every parameter must be there, no other, each of its
+    shape.
+
+    Raises:
+        BackboneError: says what was found and what was wanted, and names the first missing, unknown
+            or misshapen tensor.
+    """
+    own = module.state_dict()
+    weights = {k: v for k, v in weights.items() if k.rpartition(".")[2] not in _NOT_WEIGHTS}
+    fault = _first_fault(own, weights)
+    if fault:
+        raise BackboneError(f"{what} holds {describe(weights)}, wanted {describe(own)}: {fault}")
+    module.load_state_dict(weights, strict=True)
+
+
+def _first_fault(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
+    for name in own:
+        if name not in weights:
+            return f"the tensor {name} {list(own[name].shape)} is missing"
+    for name, value in weights.items():
+        if name not in own:
+            return f"the tensor {name} {list(value.shape)} belongs to another network"
+        if value.shape != own[name].shape:
+            return f"{name} is {list(value.shape)}, wanted {list(own[name].shape)}"
+    return None
+
+
+def describe(weights: Mapping[str, Tensor]) -> str:
+    """What kind of network a state dict belongs to, in a few words, from names and shapes."""
+    parts = [part for part in (_image_part(weights), _text_part(weights)) if part]
+    if parts:
+        return "a CLIP with " + " and ".join(parts)
+    if any(name.startswith(("vision_model.", "text_model.")) for name in weights):
+        return "a CLIP of the transformers library (convert it to open_clip's layout)"
+    if not weights:
+        return "no tensors"
+    return f"{len(weights)} tensors of no CLIP ({', '.join(list(weights)[:3])} ...)"
+
+
+def _image_part(weights: Mapping[str, Tensor]) -> str | None:
+    if "visual.class_embedding" in weights:
+        width = len(weights["visual.class_embedding"])
+        layers = _count(weights, "visual.transformer.resblocks.")
+        patch = weights.get("visual.conv1.weight")
+        size = f", patch {patch.shape[-1]}" if patch is not None else ""
+        return f"a ViT image tower ({layers} layers of width {width}{size})"
+    if "visual.layer1.0.conv1.weight" in weights:
+        blocks = [_count(weights, f"visual.layer{stage}.") for stage in range(1, 5)]
+        return f"a ResNet image tower (blocks {blocks})"
+    if any(name.startswith("visual.trunk.") for name in weights):
+        return "an image tower of the timm library"
+    return None
+
+
+def _text_part(weights: Mapping[str, Tensor]) -> str | None:
+    for prefix in ("", "text."):
+        table = weights.get(f"{prefix}token_embedding.weight")
+        if table is not None:
+            layers = _count(weights, f"{prefix}transformer.resblocks.")
+            return f"a text tower ({layers} layers of width {table.shape[1]})"
+    return None
+
+
+def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered modules stand behind the prefix."""
+    return len({n.removeprefix(prefix).split(".")[0] for n in weights if n.startswith(prefix)})

@@ -1,0 +1,148 @@
+"""Where a crop policy places its windows over an image of a given size. Needs no torch.
+
+grid      evenly spaced windows that cover the whole image
+official  CLIP-AGIQA's published test protocol: every window at stride 64 from the top left
+liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly
+random    MP-IQE's: 8 windows at random, seeded by the policy and the image's size
+whole     one window, the image itself: what a ResNet without positional embedding takes
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from model.config import CropPolicy
+
+# LIQE strides wider over images with a side of at least so many pixels.
+_LIQE_LARGE, _LIQE_LARGE_STRIDE = 1024, 48
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Windows of one size over an image that was first resized to ``width`` x ``height``.
+
+    ``window`` is (width, height) of each; ``windows`` holds the (x, y) of their top left corners.
+    """
+
+    width: int
+    height: int
+    window: tuple[int, int]
+    windows: tuple[tuple[int, int], ...]
+
+    def boxes(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
+        """The windows as [x, y, width, height] in pixels of the original ``width`` x ``height``
+        image.
+        """
+        boxes = []
+        for x, y in self.windows:
+            left, across = _span(x, self.window[0], width / self.width, width)
+            top, down = _span(y, self.window[1], height / self.height, height)
+            boxes.append((left, top, across, down))
+        return boxes
+
+
+def _span(start: int, length: int, scale: float, side: int) -> tuple[int, int]:
+    """Where a window begins in the original and how long it is there; at least one pixel."""
+    first = min(round(start * scale), side - 1)
+    return first, max(round((start + length) * scale), first + 1) - first
+
+
+@lru_cache(maxsize=4096)
+def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
+    """Places the policy's windows over a ``width`` x ``height`` image (design.md section 3)."""
+    return _KINDS[policy.kind](policy, width, height)
+
+
+def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
+    w, h = _grid_size(policy, width, height)
+    across, down = _window_counts(policy, w, h)
+    return _crossed(w, h, policy, _spread(w, policy.size, across), _spread(h, policy.size, down))
+
+
+def _official(policy: CropPolicy, width: int, height: int) -> Grid:
+    w, h = _at_least_a_window(policy, width, height)
+    return _crossed(w, h, policy, *(_strided(side, policy.size, policy.stride) for side in (w, h)))
+
+
+def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
+    w, h = _at_least_a_window(policy, width, height)
+    stride = _LIQE_LARGE_STRIDE if max(w, h) >= _LIQE_LARGE else policy.stride
+    every = _crossed(w, h, policy, *(_strided(side, policy.size, stride) for side in (w, h)))
+    step = max(1, len(every.windows) // policy.max_windows)
+    return Grid(w, h, every.window, every.windows[::step][: policy.max_windows])
+
+
+def _random(policy: CropPolicy, width: int, height: int) -> Grid:
+    w, h = _at_least_a_window(policy, width, height)
+    rng = np.random.default_rng((policy.seed, w, h))
+    xs, ys = (rng.integers(0, s - policy.size + 1, policy.max_windows).tolist() for s in (w, h))
+    return Grid(w, h, (policy.size, policy.size), tuple(zip(xs, ys, strict=True)))
+
+
+def _whole(policy: CropPolicy, width: int, height: int) -> Grid:
+    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
+    w, h = _scaled(width, height, max(scale, policy.size / min(width, height)), policy.size)
+    return Grid(w, h, (w, h), ((0, 0),))
+
+
+_KINDS: dict[str, Callable[[CropPolicy, int, int], Grid]] = {
+    "grid": _grid,
+    "official": _official,
+    "liqe": _liqe,
+    "random": _random,
+    "whole": _whole,
+}
+
+
+def _crossed(
+    width: int, height: int, policy: CropPolicy, xs: tuple[int, ...], ys: tuple[int, ...]
+) -> Grid:
+    """Windows at every x and every y, row by row."""
+    return Grid(width, height, (policy.size, policy.size), tuple((x, y) for y in ys for x in xs))
+
+
+def _at_least_a_window(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
+    """Native size, or scaled up until one window fits."""
+    return _scaled(width, height, max(1.0, policy.size / min(width, height)), policy.size)
+
+
+def _grid_size(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
+    size = policy.size
+    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
+    scale = max(scale, size / min(width, height))
+    w, h = _scaled(width, height, scale, size)
+    while (
+        math.ceil(w / size) * math.ceil(h / size) > policy.max_windows
+    ):  # not even edge to edge: shrink
+        scale *= 0.98
+        w, h = _scaled(width, height, scale, size)
+        if min(w, h) == size:
+            return min(w, policy.max_windows * size), min(h, policy.max_windows * size)
+    return w, h
+
+
+def _scaled(width: int, height: int, scale: float, least: int) -> tuple[int, int]:
+    return max(least, round(width * scale)), max(least, round(height * scale))
+
+
+def _window_counts(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
+    """Windows per axis at the policy's stride, thinned (never below edge to edge) until the cap
+    holds.
+    """
+    counts = [math.ceil((side - policy.size) / policy.stride) + 1 for side in (width, height)]
+    least = [math.ceil(side / policy.size) for side in (width, height)]
+    while counts[0] * counts[1] > policy.max_windows:
+        axis = max((0, 1), key=lambda a: (counts[a] > least[a], counts[a] / least[a]))
+        counts[axis] -= 1
+    return counts[0], counts[1]
+
+
+def _spread(side: int, size: int, count: int) -> tuple[int, ...]:
+    return tuple(round(i * (side - size) / max(1, count - 1)) for i in range(count))
+
+
+def _strided(side: int, size: int, stride: int) -> tuple[int, ...]:
+    return tuple(range(0, side - size + 1, stride))
