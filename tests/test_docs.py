@@ -1,0 +1,103 @@
+"""What the documentation says is what the code gives."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import model
+from benchmarks.costs import BUNDLED, HEADER, PAPERS, bundled_cost
+from model.checkpoint import find
+from model.registry import METHODS
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_table_of_costs_is_what_the_command_counts(name: str) -> None:
+    text = (DOCS / "methods.md").read_text()
+    assert HEADER in text
+    assert bundled_cost(name).line() in text
+
+
+def test_the_table_of_costs_holds_every_method() -> None:
+    text = (DOCS / "methods.md").read_text()
+    assert {method for method, _, _ in PAPERS} == set(METHODS)
+    for method, architecture, _ in PAPERS:
+        assert re.search(
+            rf"^\| {method} \| {architecture.removesuffix('-quickgelu')} \|", text, re.M
+        )
+
+
+def test_files_and_options_that_the_documentation_names_exist() -> None:
+    for page in DOCS.glob("*.md"):
+        for named in re.findall(r"`((?:model|training|docs)/[\w/.]+\.py)`", page.read_text()):
+            assert (DOCS.parent / named).is_file(), f"{page.name} names {named}"
+
+
+class _Registry(dict[str, Any]):
+    """As much of pyiqa's registry as a plug-in touches: a second registration raises."""
+
+    def register(self, thing: type) -> None:
+        assert thing.__name__ not in self
+        self[thing.__name__] = thing
+
+
+@pytest.fixture
+def pyiqa_tables(monkeypatch: pytest.MonkeyPatch) -> tuple[_Registry, dict[str, Any]]:
+    """Stands in for pyiqa's two tables, under their real module names."""
+    registry, configs = _Registry(), dict[str, Any]()
+    for name, members in (
+        ("pyiqa", {}),
+        ("pyiqa.utils", {}),
+        ("pyiqa.utils.registry", {"ARCH_REGISTRY": registry}),
+        ("pyiqa.default_model_configs", {"DEFAULT_CONFIGS": configs}),
+    ):
+        module = ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    return registry, configs
+
+
+def load_example() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "agiqa_pyiqa", DOCS / "examples" / "agiqa_pyiqa.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_the_plug_in_registers_once_and_scores_as_the_scorer(
+    pyiqa_tables: tuple[_Registry, dict[str, Any]],
+) -> None:
+    registry, configs = pyiqa_tables
+    load_example()
+    load_example()
+    assert configs["agiqa"]["metric_mode"] == "NR"
+    assert configs["agiqa"]["lower_better"] is model.load("tiny-mpiqe").lower_better
+    assert configs["agiqa"]["score_range"] == model.load("tiny-mpiqe").score_range
+    make: Callable[..., torch.nn.Module] = registry[configs["agiqa"]["metric_opts"]["type"]]
+    images = torch.rand(2, 3, 240, 260, generator=torch.Generator().manual_seed(0))
+    scores = make()(images)
+    assert torch.equal(scores, model.load("tiny-mpiqe", device="cpu")(images))
+    other = make(checkpoint="tiny-clip-agiqa")(images)
+    assert other.shape == (2, 1)
+    assert not torch.equal(other, scores)
+
+
+def test_a_scorer_reads_as_the_page_for_users_of_pyiqa_says(tmp_path: Path) -> None:
+    metric = model.load("tiny-mpiqe", device="cpu")
+    Image.new("RGB", (300, 240), "grey").save(tmp_path / "photo.png")
+    assert metric.lower_better is False
+    assert metric.score_range == "0, 1"
+    one = metric(str(tmp_path / "photo.png"))
+    assert one.shape == (1, 1)
+    assert find("tiny-mpiqe").is_dir()
