@@ -165,21 +165,17 @@ class Scorer:
         counts = self.planner.policy.global_view
         return self._net.read(passes, chosen, t_user, whole=counts)
 
-    def __call__(
-        self, image: "ImageSource | Tensor", prompt: Sequence[str | None] | str | None = None
-    ) -> Tensor:
+    def __call__(self, image: "ImageSource | Tensor") -> Tensor:
         """Quality as pyiqa's metrics give it: float32 [N, 1] on the CPU, high = better, no
         gradient.
 
         Args:
             image: a path, a Pillow image and so on (N = 1), or a tensor [N, 3 or 1, h, w] in
                 [0, 1], rounded to 8 bit.
-            prompt: accepted for methods whose quality depends on it; none here does.
 
         Raises:
             ValueError: a tensor of another shape or range.
         """
-        del prompt
         pictures = from_tensor(image) if isinstance(image, Tensor) else [image]
         scores = [self.score(picture, heads=("quality",)).quality for picture in pictures]
         return torch.tensor(scores, dtype=torch.float32)[:, None]

@@ -174,7 +174,8 @@ class Run:
         state = torch.load(self._state, weights_only=True)
         if state["fingerprint"] != self.fingerprint:
             raise TrainingError(
-                f"{self._state} belongs to other settings or data: remove it, or set another work"
+                f"{self._state} belongs to other settings, data or backbone: remove it, or set "
+                "another work"
             )
         _copy(state["parameters"], self.task.trained())
         _copy(state["buffers"], self.task.buffers())

@@ -52,8 +52,13 @@ class Material:
         schedule: Schedule,
         repeats: Mapping[str, int],
         seed: int,
+        standing_on: str = "",
     ) -> Run:
-        """A run of the engine over the sets in ``repeats``, each image so often an epoch."""
+        """A run of the engine over the sets in ``repeats``, each image so often an epoch.
+
+        It resumes only a run of the same settings and data that stood on the same weights
+        (``standing_on``: a digest of them).
+        """
         samples, pictures = [], []
         for data, times in repeats.items():
             samples += self.parts[data]["train"] * times
@@ -68,7 +73,8 @@ class Material:
             windows=schedule.windows,
         )
         settings = recipe.model_dump_json(exclude=_NOT_SETTINGS)
-        fingerprint = hashlib.sha256(f"{settings}{self.fingerprint}".encode()).hexdigest()
+        everything = f"{settings}{self.fingerprint}{standing_on}"
+        fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         recipe.work.mkdir(parents=True, exist_ok=True)
         return Run(name, task, batches, schedule, recipe.work, seed, fingerprint)
 

@@ -81,9 +81,11 @@ def train(recipe: MethodRecipe, command: str) -> Report:
     weights = kind.weights_type.model_validate(recipe.weights)
     task = kind(network, material.held, weights, whole=recipe.crop_policy.global_view)
     repeats = {recipe.data_set: 1}
-    material.stage(recipe, recipe.name, task, recipe.schedule, repeats, recipe.seed).fit()
+    material.stage(
+        recipe, recipe.name, task, recipe.schedule, repeats, recipe.seed, backbone.sha256 or ""
+    ).fit()
     network.eval().requires_grad_(False)
-    round_to_16_bit(network, only=set(network.learned()))
+    round_to_16_bit(network, only=None if network.tunes_backbone else set(network.learned()))
     commands = "\n".join(filter(None, (before.command, command)))
     provenance = _provenance(recipe, commands, {}, before.trained_on)
     config = _config(recipe, network, backbone, provenance)

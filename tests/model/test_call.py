@@ -125,15 +125,6 @@ def test_a_tensor_that_needs_a_gradient_is_scored_without(ours: Scorer) -> None:
     assert x.grad is None
 
 
-def test_a_prompt_is_accepted_and_changes_no_quality(ours: Scorer) -> None:
-    image = tiny.picture(224, 224)
-    plain = ours(image)
-    assert torch.equal(ours(image, "a cat"), plain)
-    assert torch.equal(ours(image, prompt=["a dog"]), plain)
-    x = tensor_of(image, image)
-    assert torch.equal(ours(x, ["a cat", None]), ours(x))
-
-
 def test_quality_alone_is_computed(ours: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     forward = ours.forward

@@ -175,6 +175,13 @@ def test_a_work_folder_of_other_settings_is_refused(data: Data, folder: Path) ->
         train(method_recipe(data, folder, seed=1), "x")
 
 
+def test_a_run_on_another_backbone_is_not_resumed(data: Data, folder: Path) -> None:
+    train(method_recipe(data, folder), "x")
+    pretrain(backbone_recipe(data, folder, seed=5, work=folder / "anew"), "x")
+    with pytest.raises(TrainingError, match="other settings"):
+        train(method_recipe(data, folder), "x")
+
+
 def test_a_backbone_that_may_have_seen_the_test_images_is_refused(data: Data, folder: Path) -> None:
     other = {"seed": 7, "shares": {"train": 0.5, "validation": 0.25, "test": 0.25}}
     with pytest.raises(LeakError, match="another split"):
