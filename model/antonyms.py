@@ -2,11 +2,11 @@
 Wang et al., AAAI 2023, Eq. 2), which every method here but LIQE and MP-IQE reads quality from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from model.network import FoldedFeatures, Views
+from model.network import FoldedFeatures, ReadsQuality, Views
 from model.scores import Score
 
 
@@ -17,7 +17,7 @@ def positive_probability(z: Tensor, classes: Tensor, scale: Tensor) -> Tensor:
     return (scale * (z @ classes.T)).softmax(-1)[..., 0]
 
 
-class FoldedAntonyms(FoldedFeatures):
+class FoldedAntonyms(FoldedFeatures, ReadsQuality):
     """A frozen tower and constant pairs of text features [2, d] by name; "quality" is the score,
     the others are attributes.
     """
@@ -27,17 +27,8 @@ class FoldedAntonyms(FoldedFeatures):
         self.pairs = {name: pair.detach().float().cpu() for name, pair in pairs.items()}
         self.scale = scale.detach().float().cpu()
 
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[str],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
+    def score(self, views: Views) -> Score:
         """Each pair's probability, mean over the windows."""
-        del heads, t_user, whole
-        (views,) = passes.values()
         each = {
             name: positive_probability(views.all, pair, self.scale)
             for name, pair in self.pairs.items()

@@ -12,6 +12,7 @@ from model.backbone import load_backbone
 from model.checkpoint import save_checkpoint
 from model.config import CLIP_NORMALISATION, BackboneConfig, CheckpointConfig, CropPolicy
 from model.errors import CheckpointError
+from model.network import Network
 from model.registry import METHODS, build_network
 from model.scorer import check_policy, choose_policy
 from model.weights import sha256_of
@@ -56,33 +57,33 @@ def assemble(
         raise CheckpointError(f"the options do not fit {method}: {error}") from error
     if network.stored():
         raise CheckpointError(f"{method} has parameters of its own to learn: use agiqa train")
-    size = network.input_size
-    blank = CheckpointConfig(
-        name=name or out.name, method=method, backbone=source, crop_policy=CropPolicy(size=size)
-    )
-    usual = "whole" if network.takes_any_size else _DEFAULT_POLICY.get(method, "grid")
-    try:
-        policy = choose_policy(blank, crop_policy or usual)
-        check_policy(blank.name, policy, network)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
-    backbone = source
+    own, backbone = None, source
     if weights is not None:
-        backbone = BackboneConfig(source="checkpoint", name=architecture)
-    config = blank.model_copy(
-        update={
-            "revision": sha256_of(weights)[:12] if weights else "0",
-            "backbone": backbone,
-            "options": network.options.model_dump(mode="json"),
-            "heads": network.heads,
-            "crop_policy": policy,
-            "normalisation": CLIP_NORMALISATION,
-        }
+        own, backbone = clip, BackboneConfig(source="checkpoint", name=architecture)
+    config = CheckpointConfig(
+        name=name or out.name,
+        revision=sha256_of(weights)[:12] if weights else "0",
+        method=method,
+        backbone=backbone,
+        options=network.options.model_dump(mode="json"),
+        heads=network.heads,
+        crop_policy=CropPolicy(size=network.input_size),
+        normalisation=CLIP_NORMALISATION,
     )
-    own = clip if weights is not None else None
+    config = config.model_copy(update={"crop_policy": _policy(config, network, crop_policy)})
     card = _card(config)
     save_checkpoint(out, config, network, card=card, metrics={}, backbone=own, dtype=torch.float32)
     return config
+
+
+def _policy(config: CheckpointConfig, network: Network, name: str | None) -> CropPolicy:
+    usual = "whole" if network.takes_any_size else _DEFAULT_POLICY.get(config.method, "grid")
+    try:
+        policy = choose_policy(config, name or usual)
+        check_policy(config.name, policy, network)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return policy
 
 
 def _source(architecture: str, weights: Path | None, pretrained: str | None) -> BackboneConfig:

@@ -11,7 +11,6 @@ and the marginals tell scene and distortion. The whole CLIP is fine-tuned, so a 
 backbone is what was learned.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, cast
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network import FoldedFeatures, Network, Options, Views
+from model.network import FoldedFeatures, Network, Options, ReadsQuality, Views
 from model.prompts import encode_with_context
 from model.scores import Score
 from model.towers import VisionTower
@@ -100,7 +99,7 @@ class Liqe(Network):
             return FoldedLiqe(self.vision, self.text_features(), self.logit_scale.exp())
 
 
-class FoldedLiqe(FoldedFeatures):
+class FoldedLiqe(FoldedFeatures, ReadsQuality):
     """LIQE at inference; a row is a crop's normalised feature, logits are linear in it."""
 
     def __init__(self, vision: nn.Module, texts: Tensor, scale: Tensor) -> None:
@@ -108,17 +107,8 @@ class FoldedLiqe(FoldedFeatures):
         self.texts = texts.detach().float().cpu()
         self.scale = scale.detach().float().cpu()
 
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[str],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
+    def score(self, views: Views) -> Score:
         """Logits averaged over the crops, then the softmax; quality mapped from 1..5 to [0, 1]."""
-        del heads, t_user, whole
-        (views,) = passes.values()
         logits = self.scale * views.all @ self.texts.T
         image = Marginals.of(logits.mean(0))
         each = Marginals.of(logits[: len(views.windows)])

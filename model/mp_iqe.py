@@ -14,7 +14,7 @@ constants. What the paper leaves open is listed in docs/methods.md.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.decoder import Decoder
-from model.network import Network, Options, Views
+from model.network import Network, Options, ReadsQuality, Views
 from model.prompts import encode_with_context
 from model.scores import Score
 from model.towers import VisionTower
@@ -169,7 +169,7 @@ def _prompts(shape: tuple[int, ...], std: float) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).normal_(std=std))
 
 
-class FoldedMpIqe(nn.Module):
+class FoldedMpIqe(nn.Module, ReadsQuality):
     """MP-IQE at inference. A row is [score, scene probabilities, distortion probabilities] of one
     crop.
     """
@@ -205,22 +205,8 @@ class FoldedMpIqe(nn.Module):
         logits = [each for each in (out.scene, out.distortion) if each is not None]
         return torch.cat([out.score[:, None], *(each.softmax(-1) for each in logits)], dim=1)
 
-    def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Refused: MP-IQE compares with no user's prompt."""
-        del prompts
-        raise TypeError("mp-iqe has no features of users' prompts")
-
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[str],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
+    def score(self, views: Views) -> Score:
         """Everything averaged over the crops, mixed with the global view, the score clipped."""
-        del heads, t_user, whole
-        (views,) = passes.values()
         row = views.mixed(self.global_weight)
         names = (
             SCENES if self.texts.scene is not None else (),

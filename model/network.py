@@ -4,6 +4,7 @@ What the methods share lives here once: the frozen CLIP with its learnable param
 of single crops are computed, and how crops are put together into an image's value.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, cast
@@ -174,7 +175,28 @@ class FoldedFeatures(nn.Module):
         prompts = None if self.prompts is None else self.prompts[row_pass]
         return F.normalize(tower.encode(tokens, prompts).float(), dim=-1)
 
+
+class ReadsQuality(ABC):
+    """How methods without alignment and consistency are read: one pass, no user's prompt."""
+
+    @abstractmethod
+    def score(self, views: Views) -> Score:
+        """One image's Score from its views."""
+
+    def read(
+        self,
+        passes: Mapping[int, Views],
+        heads: Sequence[str],
+        t_user: Tensor | None,
+        *,
+        whole: bool,
+    ) -> Score:
+        """One image's Score from its views in the one pass."""
+        del heads, t_user, whole
+        (views,) = passes.values()
+        return self.score(views)
+
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Refused: only methods with a consistency head compare with users' prompts."""
+        """Refused: there is no head that compares with users' prompts."""
         del prompts
         raise TypeError(f"{type(self).__name__} has no features of users' prompts")

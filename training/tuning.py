@@ -1,6 +1,7 @@
 """What the methods' trainings share: the declared parameters learn, on windows and global views."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -24,7 +25,7 @@ class LossWeights(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Tuning(Generic[N]):
+class Tuning(ABC, Generic[N]):
     """The task that ``training.engine`` runs for a method; its subclasses give ``loss`` and
     ``predict``.
 
@@ -44,13 +45,13 @@ class Tuning(Generic[N]):
         """None: the backbone's statistics stand still."""
         return {}
 
+    @abstractmethod
     def loss(self, batch: Batch) -> Losses:
         """The weighted terms for one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
         """Each head's values [n] of windows [n, k, 3, h, w] and global views [n, 3, h, w]."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
