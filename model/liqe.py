@@ -68,17 +68,6 @@ class Liqe(Network):
     def __init__(self, clip: nn.Module, options: Options) -> None:
         super().__init__(clip, VisionTower(cast(Any, clip.visual)))
         self.options = options
-        clip.logit_scale.requires_grad_(False)  # type: ignore[union-attr, operator]
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Both towers, without the logit scale (and its bias, where a CLIP has one)."""
-        towers = (*self.vision.parameters(), *self.text.parameters())
-        own = {id(p) for p in towers} - {id(self.logit_scale)}
-        return {
-            name: p
-            for name, p in self.named_parameters()
-            if id(p) in own and not name.endswith("logit_bias")
-        }
 
     def text_features(self) -> Tensor:
         """Normalised features [495, d] of the joint texts."""

@@ -35,13 +35,12 @@ class Views:
         """[n or n + 1, d]."""
         return self.windows if self.whole is None else torch.cat([self.windows, self.whole[None]])
 
-    def mixed(self, weight: Tensor | None = None) -> Tensor:
+    def mixed(self, weight: Tensor) -> Tensor:
         """One row [d] of the image: the mean over windows, mixed with the global view by its
-        ``weight``; without one the global view counts as one more window.
+        ``weight``.
         """
-        if self.whole is None or weight is None:
-            return self.all.mean(0)
-        return mix_views(self.windows.mean(0), self.whole, weight)
+        mean = self.windows.mean(0)
+        return mean if self.whole is None else mix_views(mean, self.whole, weight)
 
 
 def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:
@@ -82,9 +81,9 @@ class Network(nn.Module):
     """A method's network: a CLIP and declared learnable parameters.
 
     ``heads`` names what it can score; ``input_size`` is the side of the crops that it takes, and
-    ``takes_any_size`` tells that other sizes and shapes do as well. The
-    CLIP is frozen, and in evaluation mode for ever, unless the method says ``tunes_backbone``: then
-    the whole of it is what learns, and a checkpoint holds it as its backbone.
+    ``takes_any_size`` tells that other sizes and shapes do as well. The CLIP is frozen, and in
+    evaluation mode for ever, unless the method says ``tunes_backbone``: then both of its towers
+    learn (its logit scale does not), and a checkpoint holds them as its backbone.
     """
 
     options_type: ClassVar[type[Options]] = Options
@@ -102,6 +101,7 @@ class Network(nn.Module):
         self.tokenizer = Tokenizer()
         self.logit_scale = cast(Tensor, clip.logit_scale)
         clip.requires_grad_(self.tunes_backbone)
+        self.logit_scale.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for what learns; frozen towers' batch norms keep their statistics."""
@@ -112,12 +112,11 @@ class Network(nn.Module):
         return self
 
     def learned(self) -> dict[str, nn.Parameter]:
-        """The declared parameters, all that trains: what is not the backbone's, or all of it."""
-        if self.tunes_backbone:
-            return dict(self.named_parameters())
-        frozen = {
-            id(p) for p in (*self.vision.parameters(), *self.text.parameters(), self.logit_scale)
-        }
+        """The declared parameters: all that trains."""
+        # A flat CLIP is its own text tower, so scale and bias of its logits lie in there.
+        frozen = {id(self.logit_scale), id(getattr(self.text.text, "logit_bias", None))}
+        if not self.tunes_backbone:
+            frozen |= {id(p) for p in (*self.vision.parameters(), *self.text.parameters())}
         return {name: p for name, p in self.named_parameters() if id(p) not in frozen}
 
     def stored(self) -> dict[str, nn.Parameter]:

@@ -194,7 +194,7 @@ SIXTH = '''
 
         def read(self, passes, heads, t_user, *, whole):
             (views,) = passes.values()
-            light = torch.sigmoid(self.gain * views.mixed().mean() + self.offset)
+            light = torch.sigmoid(self.gain * views.all.mean() + self.offset)
             return Score(len(views.windows), float(light))
 '''
 
