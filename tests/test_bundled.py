@@ -12,7 +12,7 @@ from model.checkpoint import BUNDLED, bundled_names, find, read_config
 from model.scorer import Scorer
 from model.towers import VisionTower
 from model.weights import sha256_of
-from training.evaluate import evaluate_folder
+from training.evaluation.evaluate import evaluate_folder
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"

@@ -83,7 +83,7 @@ def evaluate(
     from model.checkpoint import write_atomically
 
     try:
-        from training.evaluate import evaluate_folder
+        from training.evaluation.evaluate import evaluate_folder
     except ModuleNotFoundError as error:
         raise _incomplete(error) from error
     try:

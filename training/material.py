@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.datasets import DATA_SETS
-from training.engine import Run, Schedule, Task
-from training.held import Held
+from training.data.datasets import read_as
+from training.data.samples import Sample
+from training.data.splits import split_by_group
+from training.data.views import Batches, Picture, load_pictures
+from training.engine.loop import Run, Schedule, Task
 from training.recipe import BackboneRecipe, MethodRecipe
-from training.samples import Sample
-from training.splits import split_by_group
-from training.views import Batches, Picture, load_pictures
+from training.tuning.held import Held
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Material:
             DataError, LeakError: unusable data.
         """
         policy = recipe.crop_policy
-        every = {name: DATA_SETS[name].read(recipe.folder(name)) for name in recipe.data}
+        every = {name: read_as(name, recipe.folder(name)) for name in recipe.data}
         shares, seed = recipe.split.shares, recipe.split.seed
         parts = {name: split_by_group(s, shares, seed) for name, s in every.items()}
         pictures = {

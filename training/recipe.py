@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
 from model.registry import network_type
-from training.datasets import DATA_SETS
-from training.engine import Schedule
+from training.data.datasets import DATA_SETS
+from training.engine.loop import Schedule
 from training.errors import RecipeError
-from training.pretrain import PretrainWeights
-from training.tuning import TASKS, tuning_type
+from training.tuning.base import TASKS, tuning_type
+from training.tuning.pretrain import PretrainWeights
 
 BUILT_IN = Path(__file__).parent / "recipes"
 

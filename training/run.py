@@ -17,15 +17,15 @@ from model.network import Network
 from model.registry import build_network
 from model.scorer import Scorer
 from model.weights import sha256_of
-from training.backbone_card import BackboneDescription, backbone_card
-from training.card import model_card
-from training.datasets import DATA_SETS
+from training.data.datasets import DATA_SETS
 from training.errors import LeakError
-from training.evaluate import Report, evaluate
+from training.evaluation.evaluate import Report, evaluate
 from training.material import Material
-from training.pretrain import Pretraining
 from training.recipe import BackboneRecipe, MethodRecipe
-from training.tuning import tuning_type
+from training.reports.backbone_card import BackboneDescription, backbone_card
+from training.reports.card import model_card
+from training.tuning.base import tuning_type
+from training.tuning.pretrain import Pretraining
 
 DESCRIPTION = "backbone.json"
 

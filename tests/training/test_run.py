@@ -21,7 +21,7 @@ from tests.training.runs import (
     with_backbone,
     write_data,
 )
-from training.engine import Run
+from training.engine.loop import Run
 from training.errors import LeakError, TrainingError
 from training.run import pretrain, train
 

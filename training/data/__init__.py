@@ -1,0 +1,1 @@
+"""Data sets on disk: rated images, their splits, and what training sees of them."""

@@ -1,0 +1,50 @@
+"""What is known of a data set as such, stated once: its scale, its direction, how it is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.config import ScoreRange
+from training.data.samples import Sample
+
+# Share of the scale by which a mean opinion may lie outside of it.
+_BEYOND = 0.05
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set as distributed.
+
+    ``annotations`` reads what the set lists, whether or not the image files are there, with scores
+    in [0, 1], high = better. ``score_range`` is the range of its opinion scores; where
+    ``lower_better`` (DMOS), it is that of the mirrored scale. ``marks`` are paths (glob patterns)
+    that a folder of this set has, all of them. ``split_by`` says what a split keeps together,
+    ``images`` how many it lists as distributed, ``about`` is for cards.
+    """
+
+    name: str
+    annotations: Callable[[Path], list[Sample]]
+    score_range: ScoreRange
+    marks: tuple[str, ...]
+    split_by: str
+    images: int
+    about: str
+    lower_better: bool = False
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder looks like this set."""
+        return all(any(folder.glob(mark)) for mark in self.marks)
+
+    def unit(self, score: float) -> float:
+        """An opinion score of the set's own scale in [0, 1], high = better. Means of standardised
+        opinions leave the scale a little: those are clipped.
+
+        Raises:
+            ValueError: it lies far outside, or is no number: another scale than the set's.
+        """
+        low, high = self.score_range.low, self.score_range.high
+        share = (score - low) / (high - low)
+        if not -_BEYOND <= share <= 1 + _BEYOND:
+            raise ValueError(f"{self.name} has scores from {low:g} to {high:g}, not {score:g}")
+        share = min(max(share, 0.0), 1.0)
+        return 1 - share if self.lower_better else share

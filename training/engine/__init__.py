@@ -1,0 +1,1 @@
+"""The training loop, whatever learns in it: devices, schedule, resume, logs."""

@@ -1,0 +1,1 @@
+"""Agreement with opinion scores, beside floors and rivals."""

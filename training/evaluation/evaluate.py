@@ -1,0 +1,176 @@
+"""Measures a scorer on a split, image by image, beside the no-image floor where there is one."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from model import images
+from model.config import CheckpointConfig
+from model.scorer import Scorer
+from model.scores import Score
+from training.data import datasets
+from training.data.samples import Sample
+from training.data.splits import split_by_group
+from training.errors import DataError
+from training.evaluation import floor
+from training.evaluation.metrics import agreement, srcc, srcc_interval, within
+
+# The opinion score that each head is compared with.
+TARGETS = {"quality": "mos", "alignment": "mos_align", "consistency": "mos_align"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one model on one part of a split. Keys ``quality_srcc``, ``consistency_plcc``,
+    ``floor_...``, ``scene_accuracy`` ...
+
+    ``groups``: how many prompts (reference images, photographs) the images have.
+    """
+
+    part: str
+    images: int
+    groups: int
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    within_generator: dict[str, dict[str, float]]
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds: everything but the single predictions."""
+        return {key: value for key, value in asdict(self).items() if key != "predictions"}
+
+
+def split_of(config: CheckpointConfig, samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Draws the split again that the checkpoint was trained with.
+
+    Raises:
+        DataError: the checkpoint does not say how it was split, or was trained on another set.
+    """
+    split = config.provenance.split
+    if "shares" not in split:
+        raise DataError(
+            f"{config.name} does not say how its training data was split; evaluate with --part all"
+        )
+    if strangers := {s.dataset for s in samples} - set(config.provenance.trained_on):
+        raise DataError(
+            f"{config.name} was not trained on {', '.join(strangers)}, so it has no split of it; "
+            "evaluate with --part all"
+        )
+    return split_by_group(samples, split["shares"], split["seed"])
+
+
+def evaluate(
+    scorer: Scorer, parts: Mapping[str, Sequence[Sample]], part: str, seed: int = 0
+) -> Report:
+    """Scores every image of ``part``, with its prompt where it has one, and compares with the
+    opinion scores.
+    """
+    samples = parts[part]
+    scored, permuted = _scores(scorer, samples, seed)
+    figures: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    inside: dict[str, dict[str, float]] = {}
+    for head in scorer.config.heads:
+        predicted = [getattr(score, head) for score in scored]
+        mos = [getattr(s, TARGETS[head]) for s in samples]
+        if None in predicted or None in mos:
+            continue  # no prompts, or no opinion of the alignment
+        figures |= {f"{head}_{name}": value for name, value in agreement(predicted, mos).items()}
+        intervals[f"{head}_srcc"] = srcc_interval(predicted, mos, seed)
+        if samples[0].generator:
+            inside[head] = dict(within([s.generator for s in samples], predicted, mos))
+    if "train" in parts and part != "train" and samples[0].generator:
+        for target in dict.fromkeys(TARGETS[head] for head in inside):
+            guess = floor.predict(parts["train"], samples, target)
+            head = "quality" if target == "mos" else "consistency"
+            figures[f"floor_{head}_srcc"] = srcc(guess, [getattr(s, target) for s in samples])
+    if permuted is not None:
+        aligned = [s.mos_align for s in samples if s.mos_align is not None]
+        figures["consistency_srcc_permuted_prompts"] = srcc(permuted, aligned)
+    figures |= _accuracies(samples, scored)
+    if "train" in parts and part != "train":
+        figures |= _commonest(parts["train"], samples, figures)
+    rows = [_row(sample, score) for sample, score in zip(samples, scored, strict=True)]
+    groups = len({s.group for s in samples})
+    return Report(part, len(samples), groups, figures, intervals, inside, rows)
+
+
+def evaluate_folder(scorer: Scorer, folder: Path, part: str) -> Report:
+    """``evaluate`` on a data set's folder; ``part`` is a name of the checkpoint's split, or "all".
+
+    Raises:
+        DataError: no known data set, or no such part.
+    """
+    samples = datasets.read(folder)
+    parts = {"all": samples} if part == "all" else split_of(scorer.config, samples)
+    if part not in parts:
+        raise DataError(
+            f"no part {part!r}: the checkpoint's split has {', '.join(parts)}; or ask for all"
+        )
+    return evaluate(scorer, parts, part)
+
+
+def _scores(
+    scorer: Scorer, samples: Sequence[Sample], seed: int
+) -> tuple[list[Score], list[float] | None]:
+    """Every image's Score with its own prompt, and its consistency with another image's prompt,
+    which must tell less if the prompt counts (None where there is no consistency).
+    """
+    order = np.random.default_rng(seed).permutation(len(samples))
+    prompted = all(sample.prompt for sample in samples)
+    heads = scorer.planner.heads(None, prompted=prompted)
+    compared = "consistency" in heads and all(s.mos_align is not None for s in samples)
+    scored, permuted = [], []
+    for sample, other in zip(tqdm(samples, desc="score", unit="image"), order, strict=True):
+        rows = scorer.rows(images.read(sample.path), heads)
+        scored.append(scorer.reduce(rows, sample.prompt if prompted else None, heads))
+        if compared:
+            another = scorer.reduce(rows, samples[other].prompt, heads).consistency
+            permuted.append(another or 0.0)
+    return scored, permuted if compared else None
+
+
+def _told(kind: str, sample: Sample) -> tuple[str, ...]:
+    """The image's scenes or its distortion, as its data set tells them; empty: not at all."""
+    return sample.scenes if kind == "scene" else tuple(filter(None, (sample.distortion,)))
+
+
+def _commonest(
+    train: Sequence[Sample], samples: Sequence[Sample], figures: Mapping[str, float]
+) -> dict[str, float]:
+    """What always naming the commonest label of the training part would reach, beside each measured
+    accuracy.
+    """
+    floors = {}
+    for kind in ("scene", "distortion"):
+        if f"{kind}_accuracy" in figures:
+            labels = Counter(label for sample in train for label in _told(kind, sample))
+            ((label, _),) = labels.most_common(1)
+            hits = [label in told for s in samples if (told := _told(kind, s))]
+            floors[f"floor_{kind}_accuracy"] = float(np.mean(hits))
+    return floors
+
+
+def _accuracies(samples: Sequence[Sample], scored: Sequence[Score]) -> dict[str, float]:
+    """How often the likeliest scene is one of the image's, and the likeliest distortion its own."""
+    figures = {}
+    for kind in ("scene", "distortion"):
+        hits = []
+        for sample, score in zip(samples, scored, strict=True):
+            told = _told(kind, sample)
+            guess: dict[str, float] | None = getattr(score, kind)
+            if guess and told:
+                hits.append(max(guess, key=guess.__getitem__) in told)
+        if hits:
+            figures[f"{kind}_accuracy"] = float(np.mean(hits))
+    return figures
+
+
+def _row(sample: Sample, score: Score) -> dict[str, Any]:
+    heads = {head: getattr(score, head) for head in TARGETS}
+    return {"image": sample.path.name, "mos": sample.mos, "mos_align": sample.mos_align, **heads}

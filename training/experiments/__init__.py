@@ -1,0 +1,1 @@
+"""Grids of runs that repeat the tables of the papers."""

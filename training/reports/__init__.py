@@ -1,0 +1,1 @@
+"""What people read: cards, tables, plots, pages."""

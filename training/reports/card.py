@@ -1,0 +1,140 @@
+"""The model card: what a checkpoint was trained on, what was measured, and what it can't do."""
+
+import textwrap
+from collections.abc import Iterable
+
+from model.config import CheckpointConfig
+from training.data.datasets import DATA_SETS
+from training.evaluation.evaluate import TARGETS, Report
+from training.recipe import MethodRecipe
+
+
+def model_card(config: CheckpointConfig, report: Report, recipe: MethodRecipe) -> str:
+    """The text of the checkpoint's README.md; all figures are those of ``report``."""
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
+    low, high = config.score_range.low, config.score_range.high
+    scale = f"mos = {low:g} + quality x {high - low:g}"
+    data = DATA_SETS[recipe.data_set]
+    limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
+    unseen = f"{report.groups} unseen {data.split_by}s"
+    if report.groups < report.images:
+        unseen = f"{report.images} images, {unseen}"
+    return f"""---
+license: apache-2.0
+library_name: agiqa
+pipeline_tag: image-classification
+tags: [image-quality-assessment, {config.method}, prompt-tuning]
+datasets: [{recipe.data_set}]
+---
+
+# {config.name}
+
+{fill(recipe.about)}
+
+Scores lie in [0, 1], high = better; {scale}.
+
+## Data and split
+
+{fill(data.about)}
+Split by {data.split_by} with seed {recipe.split.seed}: {shares}.
+The recipe's settings were chosen on the validation part, no epoch by its score; no choice was made
+on the test part.{_backbone(config)}
+
+## Measured on the test part ({unseen})
+
+{_table(_rows(report))}
+
+PLCC is of the raw scores.
+{_beside(report)}
+## Rebuild and measure
+
+```
+{config.provenance.command}
+agiqa evaluate --checkpoint {config.name} --data {recipe.data_set}
+```
+
+## What it cannot do
+
+{limits}
+"""
+
+
+def fill(text: str, **options: str) -> str:
+    """Prose wrapped to the width of the rest; its own line breaks don't count."""
+    return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False, **options)  # type: ignore[arg-type]
+
+
+def _backbone(config: CheckpointConfig) -> str:
+    if not (seen := config.provenance.backbone_trained_on):
+        return ""
+    sets = " and ".join(seen)
+    return f"\nIts backbone was pre-trained on the training parts of {sets}."
+
+
+def _rows(report: Report) -> list[list[str]]:
+    floors = "floor_quality_srcc" in report.figures
+    rows = [["head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE"]]
+    rows[0] += ["no-image floor SRCC"] * floors
+    for key, (low, high) in report.intervals.items():
+        head = key.removesuffix("_srcc")
+        quality = TARGETS[head] == "mos"
+        numbers = [report.figures[f"{head}_{name}"] for name in ("plcc", "krcc", "rmse")]
+        srcc = f"{report.figures[key]:.3f} ({low:.3f} to {high:.3f})"
+        against = f"opinion of {'quality' if quality else 'alignment'}"
+        row = [head, against, srcc, *(f"{n:.3f}" for n in numbers)]
+        if floors:
+            floor = report.figures[f"floor_{'quality' if quality else 'consistency'}_srcc"]
+            row.append(f"{floor:.3f}")
+        rows.append(row)
+    return rows
+
+
+def _beside(report: Report) -> str:
+    """What else was measured: the floor, permuted prompts, generators, scenes and distortions."""
+    parts = []
+    if report.within_generator:
+        about = 'The no-image floor predicts "generator-and-mode mean" from the training part'
+        parts.append(f"{about}, without a pixel.")
+    if "consistency_srcc_permuted_prompts" in report.figures:
+        parts.append(_permuted(report))
+    if report.within_generator:
+        table = _table(_within(report))
+        about = "SRCC within each generator, where the generator itself tells nothing"
+        parts.append(f"{about}:\n\n{table}")
+    told = [
+        f"the likeliest {kind} is right for {report.figures[f'{kind}_accuracy']:.0%} of the images "
+        f"(always naming the commonest: {report.figures[f'floor_{kind}_accuracy']:.0%})"
+        for kind in ("scene", "distortion")
+        if f"{kind}_accuracy" in report.figures
+    ]
+    if told:
+        sentence = "; ".join(told)
+        parts.append(fill(f"{sentence[0].upper()}{sentence[1:]}."))
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def _permuted(report: Report) -> str:
+    """What permuting the prompts does to the consistency's SRCC, and what that means."""
+    own = report.figures["consistency_srcc"]
+    permuted = report.figures["consistency_srcc_permuted_prompts"]
+    fact = f"With the prompts permuted among the images,\nthe consistency SRCC is {permuted:.3f}"
+    if permuted < own - 0.02:
+        return f"{fact} instead of {own:.3f}: the prompt counts."
+    return (
+        f"{fact}, against {own:.3f} with the right ones: another\nprompt changes the score, but on "
+        "unseen prompts not for the better. What this head knows, it knows\nfrom the image."
+    )
+
+
+def _within(report: Report) -> list[list[str]]:
+    generators = sorted({g for figures in report.within_generator.values() for g in figures})
+    rows = [["head", *generators]]
+    for head, figures in report.within_generator.items():
+        rows.append([head, *(f"{figures[g]:.3f}" for g in generators)])
+    return rows
+
+
+def _table(rows: Iterable[Iterable[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    columns = lines[0].count("|") - 1
+    return "\n".join([lines[0], "|" + "---|" * columns, *lines[1:]])

@@ -1,0 +1,1 @@
+"""What each method learns: its predictions, its losses, and the parameters that move."""

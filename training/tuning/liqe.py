@@ -1,0 +1,62 @@
+"""Full fine-tuning of LIQE (Zhang et al., CVPR 2023, section 3.3) with its three fidelity losses:
+quality on pairs within each data set, scenes as a multi-label problem, distortion as classes.
+"""
+
+from torch import Tensor
+
+from model.liqe import Liqe, Marginals, to_unit
+from model.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
+from training.data.views import Batch
+from training.engine.loop import Losses
+from training.tuning.base import LossWeights, Tuning
+from training.tuning.losses import (
+    binary_fidelity,
+    fidelity_of_classes,
+    multi_hot,
+    thurstone_fidelity,
+)
+
+
+class LiqeWeights(LossWeights):
+    """Weights of the three tasks."""
+
+    quality: float = 1.0
+    scene: float = 1.0
+    distortion: float = 1.0
+
+
+class LiqeTuning(Tuning[Liqe]):
+    """Every parameter of the CLIP learns, so its texts are encoded anew for every batch."""
+
+    weights_type = LiqeWeights
+
+    def loss(self, batch: Batch) -> Losses:
+        """The three fidelity losses; scenes and distortion on the images that tell them."""
+        told = self._marginals(batch.windows, batch.wholes)
+        w = self.weights
+        losses = {
+            "quality": w.quality * thurstone_fidelity(told.quality, batch.mos, batch.same_set)
+        }
+        # A scene counts with its whole probability: this is no share of a sum.
+        scenes = multi_hot([s.scenes for s in batch.samples], list(LIQE_SCENES.values())) > 0
+        distortions = multi_hot(
+            [(s.distortion,) for s in batch.samples], list(LIQE_DISTORTIONS.values())
+        )
+        if (rows := scenes.any(1)).any():
+            each = binary_fidelity(told.scene[rows], scenes[rows].float())
+            losses["scene"] = w.scene * each.mean()
+        if (rows := distortions.any(1)).any():
+            each = fidelity_of_classes(told.distortion[rows], distortions[rows])
+            losses["distortion"] = w.distortion * each.mean()
+        return losses
+
+    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
+        """The quality in [0, 1]."""
+        del prompts
+        return {"quality": to_unit(self._marginals(windows, wholes).quality)}
+
+    def _marginals(self, windows: Tensor, wholes: Tensor) -> Marginals:
+        """Of logits averaged over the views."""
+        views = self.views(windows, wholes)
+        logits = self.network.logits(views.flatten(0, 1), self.network.text_features())
+        return Marginals.of(logits.unflatten(0, views.shape[:2]).mean(1))

@@ -1,0 +1,187 @@
+"""Backbone pre-training: a small CLIP from scratch on rated images with prompts.
+
+What CLIP learns from the web is learned here from what data sets say about each image, through one
+image tower and one text tower: its quality ("good photo." against "bad photo."), and, where a set
+tells it, how well it follows its prompt ("aligned photo." against "misaligned photo."), which
+generator made it and in which mode, what scene it shows and what distorts it (as words), and its
+prompt (as a caption). One encoder sees both scales, a window at native size and the whole image
+squashed. All parameters train.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.antonyms import positive_probability
+from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.prompts import Tokenizer, encode_with_context
+from model.towers import TextTower, VisionTower
+from model.vocabulary import DISTORTIONS, SCENES
+from training.data.samples import Sample
+from training.data.views import Batch
+from training.engine.loop import Losses
+from training.tuning.held import Held
+from training.tuning.losses import contrastive, multi_hot, ranking, soft_cross_entropy
+
+_MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
+
+
+class PretrainWeights(BaseModel):
+    """Weights of the terms of the loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quality: float = 10.0
+    quality_ranking: float = 1.0
+    alignment: float = 5.0
+    alignment_ranking: float = 0.5
+    generator: float = 0.5
+    scene: float = 0.5
+    distortion: float = 0.5
+    caption: float = 0.2
+
+
+class Pretraining:
+    """The task that ``training.engine`` runs: the whole CLIP learns."""
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        sources: Sequence[str],
+        held: Held,
+        weights: PretrainWeights,
+        patch_dropout: float = 0.0,
+    ) -> None:
+        self.clip, self.held, self.weights = clip, held, weights
+        self.patch_dropout = patch_dropout
+        self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
+        self.tokenizer = Tokenizer()
+        self.sources = list(sources)
+
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        """Every parameter of the CLIP."""
+        return dict(self.clip.named_parameters())
+
+    def buffers(self) -> Mapping[str, Tensor]:
+        """Batch norm's running statistics."""
+        return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
+
+    def loss(self, batch: Batch) -> Losses:
+        """The weighted terms for one batch, each on the images that tell what it needs."""
+        self.clip.train()
+        n, w = len(batch.samples), self.weights
+        both = torch.cat([batch.windows[:, 0], batch.wholes])
+        tokens = drop_patches(self.vision.patchify(both), self.patch_dropout)
+        views = F.normalize(self.vision.encode(tokens), dim=-1).view(2, n, -1)
+        captions = self._captions(batch.samples)
+        texts = self._texts([text for several in captions.values() for text in several])
+        t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
+        same = batch.same_set
+        losses = self._rated(
+            "quality", views, t["quality"], batch.mos, (w.quality, w.quality_ranking), same
+        )
+        aligned = ~batch.mos_align.isnan()
+        if aligned.any():
+            losses |= self._rated(
+                "alignment",
+                views[:, aligned],
+                t["alignment"],
+                batch.mos_align[aligned],
+                (w.alignment, w.alignment_ranking),
+                same[aligned][:, aligned],
+            )
+        return losses | self._told(views, t, batch.samples)
+
+    def _captions(self, samples: Sequence[Sample]) -> dict[str, list[str]]:
+        """The texts that a batch is compared with."""
+        return {
+            "quality": list(QUALITY_WORDS),
+            "alignment": list(ALIGNMENT_WORDS),
+            "generator": [f"a picture by {source}" for source in self.sources],
+            "scene": [f"a photo of {scene}" for scene in SCENES],
+            "distortion": [f"a photo with {distortion}" for distortion in DISTORTIONS],
+            "caption": list(dict.fromkeys(s.prompt for s in samples if s.prompt)),
+        }
+
+    def _told(
+        self, views: Tensor, texts: Mapping[str, Tensor], samples: Sequence[Sample]
+    ) -> Losses:
+        """What the names of generator, scene and distortion, and the prompts as captions, teach."""
+        w, scale = self.weights, self._scale()
+        mean = F.normalize(views.sum(0), dim=-1)
+        targets = {
+            "generator": multi_hot([(s.source,) for s in samples], self.sources),
+            "scene": multi_hot([s.scenes for s in samples], SCENES),
+            "distortion": multi_hot([(s.distortion,) for s in samples], DISTORTIONS),
+        }
+        losses = {
+            name: getattr(w, name) * soft_cross_entropy(scale * mean @ texts[name].T, target)
+            for name, target in targets.items()
+            if target.any()
+        }
+        prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
+        if prompts:
+            asked = torch.tensor([bool(s.prompt) for s in samples])
+            matches = torch.tensor([[s.prompt == p for p in prompts] for s in samples if s.prompt])
+            losses["caption"] = w.caption * contrastive(
+                mean[asked], texts["caption"], matches, scale
+            )
+        return losses
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """SRCC of quality per data set, and of alignment where it is told, on the held samples,
+        from two views each.
+        """
+        self.clip.eval()
+        z = [self._encode(views) for views in (self.held.middles[:, 0], self.held.wholes)]
+        texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
+        quality, alignment = (
+            np.asarray(sum(positive_probability(v, t, self._scale()) for v in z)) / 2 for t in texts
+        )
+        return self.held.figures({"quality": quality, "alignment": alignment})
+
+    def _rated(
+        self,
+        name: str,
+        views: Tensor,
+        classes: Tensor,
+        mos: Tensor,
+        weights: tuple[float, float],
+        same: Tensor,
+    ) -> Losses:
+        """Squared error of both views [2, n, d] and of their mean; ranking within a data set."""
+        each = positive_probability(views, classes, self._scale())  # [2, n]
+        mean = each.mean(0)
+        squares = F.mse_loss(mean, mos) + 0.5 * sum(F.mse_loss(e, mos) for e in each)
+        mse, rank = weights
+        return {name: mse * squares, f"{name}_ranking": rank * ranking(mean, mos, same)}
+
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        """Normalised features [n, d] of plain texts."""
+        none = torch.empty(0, self.text.width)
+        ids = [self.tokenizer(text)[: self.text.context_length - 2] for text in texts]
+        return F.normalize(
+            encode_with_context(self.text, ids, none, self.tokenizer, deep=None), dim=-1
+        )
+
+    def _encode(self, views: Tensor) -> Tensor:
+        chunks = [self.vision.encode(self.vision.patchify(chunk)) for chunk in views.split(32)]
+        return F.normalize(torch.cat(chunks), dim=-1)
+
+    def _scale(self) -> Tensor:
+        return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
+
+
+def drop_patches(tokens: Tensor, share: float) -> Tensor:
+    """[B, 1 + n, w] without a random share of each image's patches; the class token stays."""
+    if not share:
+        return tokens
+    batch, n, width = tokens[:, 1:].shape
+    kept = torch.rand(batch, n).argsort(1)[:, : max(1, round(n * (1 - share)))]
+    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, width))
+    return torch.cat([tokens[:, :1], patches], dim=1)
