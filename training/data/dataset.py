@@ -6,6 +6,7 @@ from pathlib import Path
 
 from model.config import ScoreRange
 from training.data.samples import Sample
+from training.errors import DataError
 
 # Share of the scale by which a mean opinion may lie outside of it.
 _BEYOND = 0.05
@@ -18,8 +19,9 @@ class DataSet:
     ``annotations`` reads what the set lists, whether or not the image files are there, with scores
     in [0, 1], high = better. ``score_range`` is the range of its opinion scores; where
     ``lower_better`` (DMOS), it is that of the mirrored scale. ``marks`` are paths (glob patterns)
-    that a folder of this set has, all of them. ``split_by`` says what a split keeps together,
-    ``images`` how many it lists as distributed, ``about`` is for cards.
+    that a folder of this set has, all of them; "|" stands between two that replace each other.
+    ``split_by`` says what a split keeps together, ``images`` how many it lists as distributed,
+    ``about`` is for cards.
     """
 
     name: str
@@ -33,7 +35,23 @@ class DataSet:
 
     def is_in(self, folder: Path) -> bool:
         """Whether a folder looks like this set."""
-        return all(any(folder.glob(mark)) for mark in self.marks)
+        return all(
+            any(any(folder.glob(pattern)) for pattern in mark.split("|")) for mark in self.marks
+        )
+
+    def whole(self, samples: list[Sample]) -> list[Sample]:
+        """The samples, which are as many as this set has images.
+
+        Raises:
+            DataError: they are more, or fewer, or an image stands there twice.
+        """
+        listed = len({sample.path for sample in samples})
+        if not len(samples) == listed == self.images:
+            raise DataError(
+                f"{self.name} has {self.images} images, but its table {len(samples)} rows of "
+                f"{listed}: take it as distributed, or read a part of it as a table of your own"
+            )
+        return samples
 
     def unit(self, score: float) -> float:
         """An opinion score of the set's own scale in [0, 1], high = better. Means of standardised

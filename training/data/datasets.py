@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.data import agiqa3k, live_challenge
+from training.data import (
+    agiqa1k,
+    agiqa3k,
+    aigciqa2023,
+    bid,
+    csiq,
+    kadid10k,
+    koniq10k,
+    live,
+    live_challenge,
+)
 from training.data.dataset import DataSet
 from training.data.samples import Sample, present
 from training.errors import DataError
@@ -11,7 +21,14 @@ from training.errors import DataError
 DATA_SETS: Mapping[str, DataSet] = {
     data.name: data
     for data in (
+        agiqa1k.SET,
         agiqa3k.SET,
+        aigciqa2023.SET,
+        bid.SET,
+        csiq.SET,
+        kadid10k.SET,
+        koniq10k.SET,
+        live.SET,
         live_challenge.SET,
     )
 }

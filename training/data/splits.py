@@ -1,12 +1,18 @@
-"""Splits by content: no group (prompt, reference image) lies in two parts. Reproducible from shares
-and a seed.
+"""Splits by content: no group (prompt, reference image) lies in two parts. Drawn from shares and a
+seed, as the paper drew them, as the set itself says, or with one generator kept for the test.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from training.errors import LeakError
+from training.data.samples import Sample
+from training.errors import DataError, LeakError
+
+PARTS = ("train", "validation", "test")
+
+# CLIP-AGIQA's rounds: the seed, the prompts of AGIQA-3K, and how many of them train.
+_PAPER_SEED, _PAPER_PROMPTS, _PAPER_TRAIN = 10, 300, 240
 
 
 class Grouped(Protocol):
@@ -20,27 +26,106 @@ G = TypeVar("G", bound=Grouped)
 
 
 def split_by_group(
-    samples: Sequence[G], shares: Mapping[str, float], seed: int
+    samples: Sequence[G],
+    shares: Mapping[str, float],
+    seed: int,
+    pinned: Collection[str] = frozenset(),
 ) -> dict[str, list[G]]:
     """Draws named parts, e.g. {"train": .75, "validation": .1, "test": .15}, of the groups in
     sorted order.
 
-    Shares are of the groups, not of the samples, and add up to 1.
+    Shares are of the groups, not of the samples, and add up to 1. ``pinned`` groups (those that
+    the backbone has seen) always go to "train"; the other parts are drawn from the rest.
+
+    Raises:
+        DataError: too few groups are free for the parts other than "train".
     """
     if abs(sum(shares.values()) - 1) > 1e-9:
         raise ValueError(f"the shares add up to {sum(shares.values())}, not 1")
     groups = sorted({sample.group for sample in samples})
     random.Random(seed).shuffle(groups)
-    owner: dict[str, str] = {}
-    start, total = 0, 0.0
-    for part, share in shares.items():
-        total += share
-        end = round(total * len(groups))
-        owner |= dict.fromkeys(groups[start:end], part)
-        start = end
+    names = {key_of(group) for group in pinned}
+    fixed = [group for group in groups if key_of(group) in names]
+    free = [group for group in groups if key_of(group) not in names]
+    sizes = _sizes(shares, len(groups))
+    if fixed:
+        sizes["train"] = _left_to_train(sizes, len(fixed))
+    owner = dict.fromkeys(fixed, "train")
+    start = 0
+    for part, size in sizes.items():
+        owner |= dict.fromkeys(free[start : start + size], part)
+        start += size
     parts = {part: [s for s in samples if owner[s.group] == part] for part in shares}
     refuse_leaks(parts)
     return parts
+
+
+def paper_rounds(samples: Sequence[Sample], round: int) -> dict[str, list[Sample]]:
+    """Round 0, 1, ... of the splits that CLIP-AGIQA was published with: {"train", "test"}, 240 and
+    60 of AGIQA-3K's 300 prompts.
+
+    Raises:
+        DataError: not all 300 prompts are there, or more.
+    """
+    if round < 0:
+        raise ValueError(f"rounds count from 0, and {round} is before that")
+    prompts = sorted({sample.prompt for sample in samples})
+    if len(prompts) != _PAPER_PROMPTS:
+        raise DataError(
+            f"the paper's rounds are drawn from {_PAPER_PROMPTS} prompts, and {len(prompts)} are "
+            "here: draw rounds of your own, one per seed"
+        )
+    rng, order = random.Random(_PAPER_SEED), list(range(_PAPER_PROMPTS))
+    for _ in range(round + 1):
+        rng.shuffle(order)
+    tested = {prompts[i] for i in order[_PAPER_TRAIN:]}
+    parts = {
+        "train": [sample for sample in samples if sample.prompt not in tested],
+        "test": [sample for sample in samples if sample.prompt in tested],
+    }
+    refuse_leaks(parts)
+    return parts
+
+
+def official(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The parts that the set itself puts its images into.
+
+    Raises:
+        DataError: it puts some into none.
+    """
+    if without := sum(not sample.part for sample in samples):
+        raise DataError(
+            f"{without} of the {len(samples)} images have no part of an official split: draw one"
+        )
+    told = {sample.part for sample in samples}
+    names = [*(part for part in PARTS if part in told), *sorted(told - set(PARTS))]
+    parts = {name: [sample for sample in samples if sample.part == name] for name in names}
+    refuse_leaks(parts)
+    return parts
+
+
+def without_generator(
+    parts: Mapping[str, Sequence[Sample]], generator: str
+) -> dict[str, list[Sample]]:
+    """Leaves one generator out of everything but the test, which keeps nothing but its images; no
+    group moves.
+
+    Raises:
+        DataError: no image is this generator's, or none of the test part.
+    """
+    known = sorted({s.generator for part in parts.values() for s in part if s.generator})
+    if generator not in known:
+        raise DataError(
+            f"no image is by {generator!r}; the generators here are {', '.join(known) or 'unknown'}"
+        )
+    left = {
+        name: [s for s in part if (s.generator == generator) == (name == "test")]
+        for name, part in parts.items()
+    }
+    if not left.get("test"):
+        raise DataError(f"the test part has no image by {generator}")
+    refuse_leaks(left)
+    return left
 
 
 def refuse_leaks(parts: Mapping[str, Sequence[Grouped]]) -> None:
@@ -49,9 +134,35 @@ def refuse_leaks(parts: Mapping[str, Sequence[Grouped]]) -> None:
     """
     seen: dict[str, str] = {}
     for part, samples in parts.items():
-        for group in {sample.group.strip().casefold() for sample in samples}:
+        for group in {key_of(sample.group) for sample in samples}:
             if group in seen:
                 raise LeakError(
                     f"{group!r} lies in both {seen[group]} and {part}: split by content instead"
                 )
             seen[group] = part
+
+
+def key_of(group: str) -> str:
+    """A group's name by which two are the same: case and spaces at the ends don't count."""
+    return group.strip().casefold()
+
+
+def _sizes(shares: Mapping[str, float], groups: int) -> dict[str, int]:
+    """How many groups each part gets; they add up, whatever the rounding."""
+    sizes, start, total = {}, 0, 0.0
+    for part, share in shares.items():
+        total += share
+        end = round(total * groups)
+        sizes[part], start = end - start, end
+    return sizes
+
+
+def _left_to_train(sizes: Mapping[str, int], pinned: int) -> int:
+    """Free groups that the training part still takes beside the pinned ones."""
+    groups, train = sum(sizes.values()), sizes.get("train", 0)
+    if pinned > train:
+        raise DataError(
+            f"{pinned} of the {groups} groups are pinned to train, which leaves {groups - pinned}; "
+            f"the other parts take {groups - train}"
+        )
+    return train - pinned

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.config import CropPolicy, Normalisation
+from model.config import CropPolicy
 from tests.training.miniature import write_agiqa3k, write_live_challenge
 from training.data import datasets
-from training.data.views import Batches, load_pictures
+from training.data.batches import Batches
+from training.data.pictures import Pictures
 from training.tuning.pretrain import drop_patches
 
 POLICY = CropPolicy(size=32, stride=24, max_side=64, global_view=True)
@@ -14,8 +15,7 @@ POLICY = CropPolicy(size=32, stride=24, max_side=64, global_view=True)
 
 def batches(folder: Path, zooms: tuple[float, ...] = (1.0, 1.25), windows: int = 1) -> Batches:
     samples = datasets.read(write_agiqa3k(folder, prompts=4))
-    pictures = load_pictures(samples, POLICY, zooms)
-    return Batches(samples, pictures, POLICY, Normalisation(), size=5, seed=1, windows=windows)
+    return Batches(samples, Pictures(POLICY, zooms), size=5, seed=1, windows=windows)
 
 
 def test_an_epoch_is_the_same_at_every_call_and_another_is_not(tmp_path: Path) -> None:
@@ -33,13 +33,15 @@ def test_every_image_comes_at_most_once_an_epoch_with_its_own_scores(tmp_path: P
     for b, i in seen:
         assert b.mos[i] == np.float32(b.samples[i].mos)
         assert b.windows.shape == (5, 1, 3, 32, 32)
+        assert b.wholes is not None
         assert b.wholes.shape == (5, 3, 32, 32)
 
 
 def test_several_windows_of_an_image_lie_beside_each_other(tmp_path: Path) -> None:
     batch = next(batches(tmp_path, windows=3).epoch(0))
     assert batch.windows.shape == (5, 3, 3, 32, 32)
-    shades = batch.windows.mean((2, 3, 4))  # an image's shade differs more than its windows do
+    # An image's shade differs more than its windows do.
+    shades = batch.windows.float().mean((2, 3, 4)) / 60
     assert shades.std(1).max() < 0.1 < shades.mean(1).std()
 
 
@@ -47,8 +49,7 @@ def test_images_of_one_set_are_told_from_others(tmp_path: Path) -> None:
     photographs = datasets.read(write_live_challenge(tmp_path / "photographs", images=6))
     generated = datasets.read(write_agiqa3k(tmp_path / "generated", prompts=2))
     samples = [*photographs, *generated]
-    pictures = load_pictures(samples, POLICY)
-    batch = next(Batches(samples, pictures, POLICY, Normalisation(), size=12, seed=0).epoch(0))
+    batch = next(Batches(samples, Pictures(POLICY), size=12, seed=0).epoch(0))
     sets = [s.dataset for s in batch.samples]
     for i, row in enumerate(batch.same_set.tolist()):
         assert row == [other == sets[i] for other in sets]
@@ -57,8 +58,8 @@ def test_images_of_one_set_are_told_from_others(tmp_path: Path) -> None:
 
 def test_larger_global_views_are_cut_and_the_plain_one_is_whole(tmp_path: Path) -> None:
     plain, zoomed = batches(tmp_path / "a", (1.0,)), batches(tmp_path / "b", (1.25,))
-    assert zoomed.pictures[0].wholes[0].shape == (3, 40, 40)
-    looks = {bytes(np.asarray(b.wholes[0])) for n in range(8) for b in plain.epoch(n)}
+    assert zoomed.pictures[zoomed.samples[0].path].wholes[0].shape == (3, 40, 40)
+    looks = {b.wholes[0].numpy().tobytes() for n in range(8) for b in plain.epoch(n)}
     flips = 2 * len(plain.samples)
     assert len(looks) <= flips
 

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from training.data import seen
+from training.data.samples import Sample
+from training.errors import LeakError
+
+
+def sample(group: str, dataset: str = "A") -> Sample:
+    return Sample(dataset, Path(f"{group}.jpg"), group, 0.5)
+
+
+def test_what_was_learned_from_is_told_on_any_copy_of_the_set() -> None:
+    told = {"A": seen.digests(["a cat", "a dog"])}
+    samples = [sample("A Cat "), sample("a fish"), sample("a dog", "B")]
+    assert seen.among(samples, told) == samples[:1]
+
+
+def test_digests_of_several_models_are_joined_by_data_set() -> None:
+    one, other = {"A": seen.digests(["x"])}, {"A": seen.digests(["x", "y"]), "B": seen.digests("z")}
+    both = seen.joined(one, other)
+    assert both == {"A": seen.digests(["y", "x"]), "B": seen.digests(["z"])}
+    assert len(both["A"]) == 16
+
+
+def test_a_leak_is_counted_and_named_with_its_remedy() -> None:
+    told = {"A": seen.digests(["x"])}
+    samples = [sample("y"), sample("x"), sample("x")]
+    with pytest.raises(LeakError, match=r"2 of the 3 images of the test part .*'x' first: do so"):
+        seen.refuse(samples, told, "the test part", "do so")
+    seen.refuse(samples[:1], told, "the test part", "do so")

@@ -1,0 +1,114 @@
+"""Decoded images as training sees them, kept in memory up to a limit.
+
+Preprocessing is the service's own (``model.images``, ``model.crops``): the size that the crop
+policy gives its windows, and the whole image squashed to one crop. What does not fit into the limit
+is decoded again whenever it is used.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from model import images
+from model.config import CropPolicy
+from model.crops import squash
+from model.errors import ImageError
+from model.windows import place_windows
+from training.data.samples import Sample
+from training.errors import DataError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image: uint8 [h, w, 3] as the windows see it, and the whole image squashed to
+    [3, s, s], first at the crop's size, then larger; no whole where none is wanted.
+    """
+
+    pixels: np.ndarray
+    wholes: tuple[np.ndarray, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(array.nbytes for array in (self.pixels, *self.wholes))
+
+
+class Pictures:
+    """Pictures by path. ``zooms`` are the sizes of the squashed views, in crops; () for none.
+
+    ``limit`` is the most that is kept, in bytes.
+    """
+
+    def __init__(
+        self, policy: CropPolicy, zooms: Sequence[float] = (1.0,), limit: int = 4 * 2**30
+    ) -> None:
+        self.policy, self.zooms, self.limit = policy, tuple(zooms), limit
+        self._kept: dict[Path, Picture] = {}
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many are in memory."""
+        return len(self._kept)
+
+    def __getitem__(self, path: Path) -> Picture:
+        """The picture, decoded now if it is not in memory.
+
+        Raises:
+            DataError: an unreadable image, by name.
+        """
+        if (kept := self._kept.get(path)) is not None:
+            return kept
+        picture = self._decode(path)
+        with self._lock:
+            if path not in self._kept and self._used + picture.size <= self.limit:
+                self._kept[path] = picture
+                self._used += picture.size
+        return picture
+
+    def warm(self, samples: Iterable[Sample]) -> None:
+        """Decodes images in threads, with a progress bar, until the limit is reached."""
+        paths = [p for p in dict.fromkeys(s.path for s in samples) if p not in self._kept]
+        with ThreadPoolExecutor() as pool:
+            decode = pool.map(self._unless_full, paths)
+            list(tqdm(decode, total=len(paths), desc="decode", unit="image", disable=not paths))
+
+    def _unless_full(self, path: Path) -> None:
+        # An average picture more would not fit: those that still come are decoded when used.
+        if self._used + self._used / max(1, len(self._kept)) <= self.limit:
+            self[path]
+
+    def _decode(self, path: Path) -> Picture:
+        try:
+            image = images.decode(path.read_bytes())
+        except (OSError, ImageError) as error:
+            raise DataError(
+                f"{path} can't be read ({error}): replace it, or remove it from the set; "
+                "agiqa data check names all such files"
+            ) from error
+        wholes = tuple(squash(image, round(self.policy.size * zoom)) for zoom in self.zooms)
+        grid = place_windows(self.policy, *image.size)
+        if image.size != (grid.width, grid.height):
+            image = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
+        return Picture(np.asarray(image), wholes)
+
+
+class Shelf:
+    """Pictures that several runs of a process share, as far as they look at images alike."""
+
+    def __init__(self) -> None:
+        self._pictures: list[Pictures] = []
+
+    def pictures(self, policy: CropPolicy, zooms: tuple[float, ...], limit: int) -> Pictures:
+        """Those of an earlier run that has at least these views, or new ones."""
+        for pictures in self._pictures:
+            if pictures.policy == policy and zooms in {(), pictures.zooms}:
+                return pictures
+        self._pictures.append(Pictures(policy, zooms, limit))
+        return self._pictures[-1]
