@@ -3,7 +3,8 @@
 TrainingError
 ├── DataError       a data set that isn't laid out as distributed, or files that can't be read
 │   └── LeakError   a split that shares content between its parts
-└── RecipeError     a recipe with unknown, missing or unfitting settings
+├── RecipeError     a recipe with unknown, missing or unfitting settings
+└── RivalError      scores of others that can't be had, read or told apart
 """
 
 
@@ -21,3 +22,7 @@ class LeakError(DataError):
 
 class RecipeError(TrainingError):
     """A recipe with unknown, missing or unfitting settings."""
+
+
+class RivalError(TrainingError):
+    """Scores of others that can't be had, read or told apart."""

@@ -13,15 +13,34 @@ from model import images
 from model.config import CheckpointConfig
 from model.scorer import Scorer
 from model.scores import Score
-from training.data import datasets
+from training.data import datasets, seen
+from training.data.protocol import Split, draw
 from training.data.samples import Sample
-from training.data.splits import split_by_group
 from training.errors import DataError
 from training.evaluation import floor
-from training.evaluation.metrics import agreement, srcc, srcc_interval, within
+from training.evaluation.metrics import (
+    Metric,
+    agreement,
+    interval,
+    krcc,
+    plcc,
+    plcc_vqeg,
+    rmse,
+    srcc,
+    within,
+)
 
 # The opinion score that each head is compared with.
 TARGETS = {"quality": "mos", "alignment": "mos_align", "consistency": "mos_align"}
+
+# Rounds of the bootstrap; fitting a curve in each takes some ten times as long.
+_ROUNDS: Mapping[Metric, int] = {
+    srcc: 1000,
+    plcc: 1000,
+    plcc_vqeg: 100,
+    krcc: 1000,
+    rmse: 1000,
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +70,8 @@ def split_of(config: CheckpointConfig, samples: Sequence[Sample]) -> dict[str, l
     Raises:
         DataError: the checkpoint does not say how it was split, or was trained on another set.
     """
-    split = config.provenance.split
-    if "shares" not in split:
+    split = Split.of_provenance(config.provenance.split)
+    if split is None:
         raise DataError(
             f"{config.name} does not say how its training data was split; evaluate with --part all"
         )
@@ -61,7 +80,7 @@ def split_of(config: CheckpointConfig, samples: Sequence[Sample]) -> dict[str, l
             f"{config.name} was not trained on {', '.join(strangers)}, so it has no split of it; "
             "evaluate with --part all"
         )
-    return split_by_group(samples, split["shares"], split["seed"])
+    return draw(split, samples)
 
 
 def evaluate(
@@ -81,7 +100,10 @@ def evaluate(
         if None in predicted or None in mos:
             continue  # no prompts, or no opinion of the alignment
         figures |= {f"{head}_{name}": value for name, value in agreement(predicted, mos).items()}
-        intervals[f"{head}_srcc"] = srcc_interval(predicted, mos, seed)
+        intervals |= {
+            f"{head}_{metric.__name__}": interval(metric, predicted, mos, seed, rounds)
+            for metric, rounds in _ROUNDS.items()
+        }
         if samples[0].generator:
             inside[head] = dict(within([s.generator for s in samples], predicted, mos))
     if "train" in parts and part != "train" and samples[0].generator:
@@ -100,19 +122,44 @@ def evaluate(
     return Report(part, len(samples), groups, figures, intervals, inside, rows)
 
 
+def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[str, list[Sample]]:
+    """The parts of ``samples`` that a checkpoint is measured on: those of its split, drawn again;
+    "all" of them; or those with prompts or photographs that it has not
+    learned from ("unseen").
+
+    Raises:
+        DataError: no such part, or no split of these samples.
+        LeakError: a part that should be unseen is not: this is no copy of the folder that the split
+            was drawn from.
+    """
+    told = config.provenance.seen
+    if part == "all":
+        return {"all": samples}
+    if part == "unseen":
+        known = {id(sample) for sample in seen.among(samples, told)}
+        left = [sample for sample in samples if id(sample) not in known]
+        if not left:
+            raise DataError(f"{config.name} was trained on every prompt or image here")
+        return {"unseen": left}
+    parts = split_of(config, samples)
+    if part not in parts:
+        raise DataError(
+            f"no part {part!r}: the checkpoint's split has {', '.join(parts)}; or ask for all, or "
+            "unseen"
+        )
+    if part in {"validation", "test"}:
+        remedy = "the folder holds other images than the split was drawn from; use --part unseen"
+        seen.refuse(parts[part], told, f"the part {part!r}", remedy)
+    return parts
+
+
 def evaluate_folder(scorer: Scorer, folder: Path, part: str) -> Report:
     """``evaluate`` on a data set's folder; ``part`` is a name of the checkpoint's split, or "all".
 
     Raises:
         DataError: no known data set, or no such part.
     """
-    samples = datasets.read(folder)
-    parts = {"all": samples} if part == "all" else split_of(scorer.config, samples)
-    if part not in parts:
-        raise DataError(
-            f"no part {part!r}: the checkpoint's split has {', '.join(parts)}; or ask for all"
-        )
-    return evaluate(scorer, parts, part)
+    return evaluate(scorer, part_of(scorer.config, datasets.read(folder), part), part)
 
 
 def _scores(
@@ -173,4 +220,6 @@ def _accuracies(samples: Sequence[Sample], scored: Sequence[Score]) -> dict[str,
 
 def _row(sample: Sample, score: Score) -> dict[str, Any]:
     heads = {head: getattr(score, head) for head in TARGETS}
-    return {"image": sample.path.name, "mos": sample.mos, "mos_align": sample.mos_align, **heads}
+    told = {"mos": sample.mos, "mos_align": sample.mos_align}
+    about = {"prompt": sample.prompt, "generator": sample.generator, "group": sample.group}
+    return {"image": sample.path.name, "path": str(sample.path), **told, **heads, **about}

@@ -1,30 +1,38 @@
 """The model card: what a checkpoint was trained on, what was measured, and what it can't do."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from model.config import CheckpointConfig
-from training.data.datasets import DATA_SETS
 from training.evaluation.evaluate import TARGETS, Report
 from training.recipe import MethodRecipe
 
 
-def model_card(config: CheckpointConfig, report: Report, recipe: MethodRecipe) -> str:
-    """The text of the checkpoint's README.md; all figures are those of ``report``."""
+def model_card(
+    config: CheckpointConfig, reports: Mapping[str, Report], recipe: MethodRecipe
+) -> str:
+    """The text of the checkpoint's README.md; all figures are those of ``reports``, one per data
+    set.
+    """
     shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
     low, high = config.score_range.low, config.score_range.high
     scale = f"mos = {low:g} + quality x {high - low:g}"
-    data = DATA_SETS[recipe.data_set]
+    about = "\n".join(fill(data.about) for data in recipe.sets.values())
+    kinds = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
-    unseen = f"{report.groups} unseen {data.split_by}s"
-    if report.groups < report.images:
-        unseen = f"{report.images} images, {unseen}"
+    measured = "\n".join(
+        _measured(recipe, name, report, several=len(reports) > 1)
+        for name, report in reports.items()
+    )
+    commands = "\n".join(
+        f"agiqa evaluate --checkpoint {config.name} --data {name}" for name in reports
+    )
     return f"""---
 license: apache-2.0
 library_name: agiqa
 pipeline_tag: image-classification
 tags: [image-quality-assessment, {config.method}, prompt-tuning]
-datasets: [{recipe.data_set}]
+datasets: [{", ".join(recipe.data)}]
 ---
 
 # {config.name}
@@ -35,28 +43,53 @@ Scores lie in [0, 1], high = better; {scale}.
 
 ## Data and split
 
-{fill(data.about)}
-Split by {data.split_by} with seed {recipe.split.seed}: {shares}.
-The recipe's settings were chosen on the validation part, no epoch by its score; no choice was made
-on the test part.{_backbone(config)}
+{about}
+Split by {kinds} with seed {recipe.split.seed}: {shares}.
+{_chosen(recipe)}{_backbone(config)}
 
-## Measured on the test part ({unseen})
-
-{_table(_rows(report))}
-
-PLCC is of the raw scores.
-{_beside(report)}
+{measured}
 ## Rebuild and measure
 
 ```
 {config.provenance.command}
-agiqa evaluate --checkpoint {config.name} --data {recipe.data_set}
+{commands}
 ```
 
 ## What it cannot do
 
 {limits}
 """
+
+
+def _measured(recipe: MethodRecipe, name: str, report: Report, *, several: bool) -> str:
+    """The figures on one data set's test part."""
+    unseen = f"{report.groups} unseen {recipe.sets[name].split_by}s"
+    if report.groups < report.images:
+        unseen = f"{report.images} images, {unseen}"
+    where = f" of {name}" if several else ""
+    return f"""## Measured on the test part{where} ({unseen})
+
+{_table(_rows(report))}
+
+PLCC and RMSE are of the raw scores; the card's metrics.json has them after the VQEG logistic too.
+{_beside(report)}"""
+
+
+def _chosen(recipe: MethodRecipe) -> str:
+    if recipe.protocol == "paper":
+        return fill(
+            "**Published protocol**: the epoch was chosen on the test part, as the paper's code "
+            "does, so these figures are too good; compare them with published ones only."
+        )
+    how = (
+        "the epoch was chosen there too"
+        if recipe.schedule.select == "best"
+        else ("no epoch by its score")
+    )
+    return (
+        f"The recipe's settings were chosen on the validation part, {how}; no choice was made\n"
+        "on the test part."
+    )
 
 
 def fill(text: str, **options: str) -> str:
@@ -75,8 +108,8 @@ def _rows(report: Report) -> list[list[str]]:
     floors = "floor_quality_srcc" in report.figures
     rows = [["head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE"]]
     rows[0] += ["no-image floor SRCC"] * floors
-    for key, (low, high) in report.intervals.items():
-        head = key.removesuffix("_srcc")
+    for key in (f"{head}_srcc" for head in TARGETS if f"{head}_srcc" in report.figures):
+        head, (low, high) = key.removesuffix("_srcc"), report.intervals[key]
         quality = TARGETS[head] == "mos"
         numbers = [report.figures[f"{head}_{name}"] for name in ("plcc", "krcc", "rmse")]
         srcc = f"{report.figures[key]:.3f} ({low:.3f} to {high:.3f})"

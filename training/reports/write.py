@@ -1,0 +1,23 @@
+"""Writes a report's files."""
+
+from pathlib import Path
+
+from model.checkpoint import write_atomically
+from training.reports.document import Document, figure_files
+from training.reports.html import to_html
+from training.reports.markdown import to_markdown
+
+FIGURES = "figures"
+
+
+def write(document: Document, folder: Path) -> None:
+    """Writes ``report.md``, ``report.html`` and ``figures/`` into ``folder``, which is made if need
+    be. Each file replaces its predecessor as a whole, the figures first: a report never names one
+    that isn't there.
+    """
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for section, files in zip(document.sections, figure_files(document), strict=True):
+        for figure, file in zip(section.figures, files, strict=True):
+            write_atomically(folder / FIGURES / file, figure.image)
+    write_atomically(folder / "report.md", to_markdown(document, FIGURES).encode())
+    write_atomically(folder / "report.html", to_html(document).encode())
