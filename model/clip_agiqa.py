@@ -45,6 +45,7 @@ class ClipAgiqaOptions(Options):
     visual_prompts: bool = True
     prompt_position: Literal["pre_ln", "post_ln"] = "pre_ln"
     consistency_context: str = "a photo that depicts"
+    learn_consistency_context: bool = True
     init_std: float = Field(default=0.02, gt=0)
 
 
@@ -151,7 +152,9 @@ class ClipAgiqa(Network):
             [self.tokenizer(self.options.consistency_context)], device=self.logit_scale.device
         )
         context = self.text.embed(ids)[0]
-        return ConsistencyHead(self.vision.embed_dim, context, float(self.logit_scale.exp()))
+        head = ConsistencyHead(self.vision.embed_dim, context, float(self.logit_scale.exp()))
+        head.context.requires_grad_(self.options.learn_consistency_context)
+        return head
 
     def _class_features(self, task: TaskPrompts, words: Sequence[str]) -> Tensor:
         ids = [self.tokenizer(word) for word in words]

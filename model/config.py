@@ -131,12 +131,14 @@ class ScoreRange(_Frozen):
 
 class Provenance(_Frozen):
     """What was trained, on what, and how; ``split`` is enough to draw the same split of
-    ``trained_on`` again. ``backbone_trained_on``: what a backbone of our own saw before.
+    ``trained_on`` again. ``backbone_trained_on``: what a backbone of our own saw before. ``seen``:
+    by data set, digests of all groups (prompts, images) that either learned from.
     """
 
     trained_on: tuple[str, ...] = ()
     backbone_trained_on: tuple[str, ...] = ()
     split: dict[str, Any] = Field(default_factory=dict)
+    seen: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     seed: int | None = None
     command: str | None = None

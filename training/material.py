@@ -1,94 +1,121 @@
-"""What a run trains on: data sets read, split and decoded, and a fingerprint of it all."""
+"""What a run trains on: data sets read and divided, their pictures, and a fingerprint of it all."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.data.datasets import read_as
-from training.data.samples import Sample
-from training.data.splits import split_by_group
-from training.data.views import Batches, Picture, load_pictures
-from training.engine.loop import Run, Schedule, Task
+from training.data.batches import Batches
+from training.data.liqe_labels import with_labels
+from training.data.pictures import Pictures, Shelf
+from training.data.protocol import Parts, draw
+from training.data.samples import Sample, present
+from training.engine.held import Held
+from training.engine.loop import Run
+from training.engine.schedule import Schedule
+from training.engine.task import Task
 from training.recipe import BackboneRecipe, MethodRecipe
-from training.tuning.held import Held
+
+AnyRecipe = BackboneRecipe | MethodRecipe
+
+
+def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
+    """The rated images of each data set that are there, with LIQE's labels where the recipe names
+    them.
+
+    Raises:
+        DataError: a set that is not as distributed.
+    """
+    every = {}
+    for name, data in recipe.sets.items():
+        folder = recipe.folder(name)
+        samples = present(data.annotations(folder), folder)
+        labels = recipe.labels.get(name)
+        every[name] = samples if labels is None else with_labels(samples, labels)
+    return every
 
 
 @dataclass(frozen=True)
 class Material:
-    """By data set: the parts of its split, and the decoded pictures of its training part; ``held``
-    are all validation images.
+    """``parts`` of the split by data set, the pictures, and a ``fingerprint`` of all samples and
+    of where each went.
     """
 
-    parts: dict[str, dict[str, list[Sample]]]
-    pictures: dict[str, list[Picture]]
-    held: Held
+    parts: dict[str, Parts]
+    pictures: Pictures
     fingerprint: str
 
     @classmethod
-    def prepare(cls, recipe: BackboneRecipe | MethodRecipe) -> "Material":
-        """Reads and splits the data, and decodes the parts that training looks at.
+    def prepare(
+        cls, recipe: AnyRecipe, *, wholes: bool = True, shelf: Shelf | None = None
+    ) -> "Material":
+        """Reads and divides the data, and decodes what training looks at (``wholes``: whole images
+        too), unless an earlier run left it on the ``shelf``.
 
         Raises:
             DataError, LeakError: unusable data.
         """
-        policy = recipe.crop_policy
-        every = {name: read_as(name, recipe.folder(name)) for name in recipe.data}
-        shares, seed = recipe.split.shares, recipe.split.seed
-        parts = {name: split_by_group(s, shares, seed) for name, s in every.items()}
-        pictures = {
-            name: load_pictures(part["train"], policy, recipe.zooms) for name, part in parts.items()
-        }
-        validation = [sample for part in parts.values() for sample in part["validation"]]
-        seen = load_pictures(validation, policy)
-        held = Held.of(validation, seen, policy.size, recipe.normalisation)
-        return cls(parts, pictures, held, data_fingerprint([s for e in every.values() for s in e]))
+        parts = {name: draw(recipe.split, samples) for name, samples in read_sets(recipe).items()}
+        zooms = tuple(dict.fromkeys((1.0, *recipe.zooms))) if wholes else ()
+        limit = round(recipe.cache_gib * 2**30)
+        pictures = (shelf or Shelf()).pictures(recipe.crop_policy, zooms, limit)
+        for divided in parts.values():
+            pictures.warm(divided["train"])
+        return cls(parts, pictures, data_fingerprint(parts))
+
+    def held(self, part: str, *, every: bool = False) -> Held:
+        """The images that tell how training goes: a ``part`` of every data set."""
+        samples = [sample for parts in self.parts.values() for sample in parts[part]]
+        self.pictures.warm(samples)
+        return Held(samples, self.pictures, every)
 
     def stage(
         self,
-        recipe: BackboneRecipe | MethodRecipe,
+        recipe: AnyRecipe,
         name: str,
         task: Task,
         schedule: Schedule,
         repeats: Mapping[str, int],
         seed: int,
         standing_on: str = "",
+        held_part: str = "validation",
     ) -> Run:
         """A run of the engine over the sets in ``repeats``, each image so often an epoch.
 
         It resumes only a run of the same settings and data that stood on the same weights
         (``standing_on``: a digest of them).
         """
-        samples, pictures = [], []
-        for data, times in repeats.items():
-            samples += self.parts[data]["train"] * times
-            pictures += self.pictures[data] * times
+        samples = [s for data, times in repeats.items() for s in self.parts[data]["train"] * times]
         batches = Batches(
             samples,
-            pictures,
-            recipe.crop_policy,
-            recipe.normalisation,
+            self.pictures,
             size=schedule.batch,
             seed=seed,
             windows=schedule.windows,
+            wholes=bool(self.pictures.zooms),
         )
+        held = self.held(held_part, every=schedule.validate_on == "every")
         settings = recipe.model_dump_json(exclude=_NOT_SETTINGS)
         everything = f"{settings}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         recipe.work.mkdir(parents=True, exist_ok=True)
-        return Run(name, task, batches, schedule, recipe.work, seed, fingerprint)
+        return Run(
+            name, task, batches, held, schedule, recipe.work, seed, fingerprint, recipe.device
+        )
 
 
 # Of a recipe: what changes neither weights nor figures.
-_NOT_SETTINGS = {"out", "work", "data", "name", "about", "limits"}
+_NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
 
 
-def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """A digest of names, scores and labels: another data set, or another version of it, has
-    another.
+def data_fingerprint(parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:
+    """A digest of names, scores, labels and parts: another data set, another version of it, or
+    another split has another.
     """
     rows = [
-        (s.path.name, s.prompt, round(s.mos, 6), s.mos_align, s.scenes, s.distortion)
+        (name, part, s.path.name, s.prompt, round(s.mos, 6), s.mos_align, s.scenes, s.distortion)
+        for name, divided in parts.items()
+        for part, samples in divided.items()
         for s in samples
     ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

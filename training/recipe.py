@@ -1,10 +1,10 @@
 """Recipes: YAML files that say everything about a training run, validated as a whole.
 
 ``kind: backbone`` pre-trains a CLIP of our own; ``kind: method`` trains a method's parameters on a
-backbone and writes a checkpoint.
+backbone and writes a checkpoint. ``base: NAME`` takes another recipe's settings, its own over them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
 from model.registry import network_type
+from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
-from training.engine.loop import Schedule
+from training.data.protocol import Split
+from training.data.table import table_set
+from training.engine.schedule import Schedule
 from training.errors import RecipeError
 from training.tuning.base import TASKS, tuning_type
 from training.tuning.pretrain import PretrainWeights
@@ -26,28 +29,44 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SplitRecipe(_Section):
-    """Shares of the groups (prompts, images) per part, and the seed of the draw."""
+class TableRecipe(_Section):
+    """The scale of a data set of one's own, a CSV: from ``low`` to ``high``, or the other way
+    round; ``file`` names the table where the folder has several.
+    """
 
-    seed: int = 1
-    shares: dict[str, float] = Field(default={"train": 0.75, "validation": 0.10, "test": 0.15})
+    low: float
+    high: float
+    lower_better: bool = False
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _is_a_scale(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"a scale from {self.low:g} to {self.high:g} is empty")
+        return self
 
 
 class _Recipe(_Section):
     """What every run says.
 
-    ``data``: the folder of each data set, given by ``--set data.NAME=FOLDER``; ``out``: what is
-    written; ``work`` keeps the state for resuming; ``zooms``: how much larger than a crop the whole
-    image is squashed before one is cut from it; ``about`` and ``limits`` are prose for the card.
+    ``data``: the folder of each data set, given by ``--set data.NAME=FOLDER``; ``tables`` declares
+    those of one's own; ``labels``: folders of LIQE's label files, for scenes and distortions of a
+    set that does not tell them. ``out`` is what is written, ``work`` keeps the state for resuming.
+    ``zooms``: how much larger than a crop the whole image is squashed before one is cut from it.
+    ``cache_gib``: decoded images in memory, at most. ``about`` and ``limits`` are for the card.
     """
 
     name: str
-    data: dict[str, Path | None]
+    data: dict[str, Path | None] = Field(min_length=1)
+    tables: dict[str, TableRecipe] = Field(default_factory=dict)
+    labels: dict[str, Path | None] = Field(default_factory=dict)
     out: Path
     work: Path
     seed: int = 0
+    device: str = "auto"
+    cache_gib: float = Field(default=4.0, ge=0)
     zooms: tuple[float, ...] = (1.0,)
-    split: SplitRecipe = SplitRecipe()
+    split: Split = Split()
     crop_policy: CropPolicy = CropPolicy()
     normalisation: Normalisation = Normalisation()
     about: str = ""
@@ -55,12 +74,17 @@ class _Recipe(_Section):
 
     @model_validator(mode="after")
     def _has_its_data(self) -> Self:
-        for name, folder in self.data.items():
-            if name not in DATA_SETS:
-                raise ValueError(f"unknown data set {name}; known: {', '.join(DATA_SETS)}")
-            if folder is None:
-                raise ValueError(f"give the folder of {name}: --set data.{name}=FOLDER")
+        _refuse(data_faults(self.data, self.tables, self.labels))
         return self
+
+    @property
+    def sets(self) -> dict[str, DataSet]:
+        """The data sets by name, in the recipe's order."""
+        own = {
+            name: table_set(name, t.low, t.high, lower_better=t.lower_better, file=t.file)
+            for name, t in self.tables.items()
+        }
+        return {name: own.get(name) or DATA_SETS[name] for name in self.data}
 
     def folder(self, name: str) -> Path:
         """Where a data set lies."""
@@ -95,37 +119,40 @@ class BackboneRecipe(_Recipe):
 
 
 class MethodRecipe(_Recipe):
-    """Training of a method on one data set.
+    """Training of a method.
 
-    ``backbone`` is a folder that a backbone recipe wrote (relative to ``out``), or names one as a
-    checkpoint's configuration does. ``options`` are the method's, ``weights`` those of its losses.
+    ``backbone`` is a folder that a backbone recipe wrote (relative to ``out``), the name of a
+    bundled one, or names one as a checkpoint's configuration does. ``options`` are the method's,
+    ``weights`` those of its losses.
+    ``protocol``: under ``paper`` the published one is repeated, which chooses the epoch on the test
+    part, and every figure is labelled so. ``spare_backbone``: what a backbone of our own was
+    trained on goes to the training part, so that any other split of its data holds no leak.
     """
 
     kind: Literal["method"]
     method: str
     backbone: Path | BackboneConfig
+    protocol: Literal["clean", "paper"] = "clean"
+    spare_backbone: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> Self:
-        if self.method not in TASKS:
-            raise ValueError(f"{self.method} can't be trained; choose one of {', '.join(TASKS)}")
-        if len(self.data) != 1:
-            raise ValueError(f"a method takes one data set, not {len(self.data)}")
-        network_type(self.method).options_type.model_validate(self.options)
-        tuning_type(self.method).weights_type.model_validate(self.weights)
+        _refuse(method_faults(self.method, self.options, self.weights))
         return self
-
-    @property
-    def data_set(self) -> str:
-        """The name of its data set."""
-        return next(iter(self.data))
 
 
 Recipe = Annotated[BackboneRecipe | MethodRecipe, Field(discriminator="kind")]
 _RECIPE: TypeAdapter[BackboneRecipe | MethodRecipe] = TypeAdapter(Recipe)
+
+
+def built_in_names() -> list[str]:
+    """The recipes that come with the package, those that only others stand on left out."""
+    paths = sorted(BUILT_IN.rglob("*.yaml"))
+    names = [path.relative_to(BUILT_IN).with_suffix("").as_posix() for path in paths]
+    return [name for name in names if not name.endswith("/base")]
 
 
 def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> BackboneRecipe | MethodRecipe:
@@ -135,22 +162,110 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> BackboneReci
     Raises:
         RecipeError: every unknown, missing or unfitting setting, all at once.
     """
-    built_in = BUILT_IN / f"{name_or_path}.yaml"
-    path = built_in if built_in.is_file() else Path(name_or_path)
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.yaml")))
-        raise RecipeError(f"no recipe {name_or_path!r}: give a YAML file, or one of {names}")
-    content = yaml.safe_load(path.read_text())
+    content, called = read_content(name_or_path, settings)
+    return validated(content, called)
+
+
+def read_content(name_or_path: str, settings: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
+    """What a recipe states with its settings, not yet validated, and the name of its file.
+
+    Raises:
+        RecipeError: no such recipe, no YAML, or a setting that can't be applied.
+    """
+    path = _find(name_or_path)
+    content = _read(path)
     for setting in settings:
-        _apply(content, setting)
+        apply(content, setting)
+    return content, path.name
+
+
+def validated(content: Mapping[str, Any], called: str) -> BackboneRecipe | MethodRecipe:
+    """The recipe that a mapping states.
+
+    Raises:
+        RecipeError: names every fault.
+    """
     try:
         return _RECIPE.validate_python(content)
     except ValidationError as error:
-        faults = "\n".join(f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{path.name} can't be run:\n{faults}") from error
+        faults = [_told(e["loc"][1:], e["msg"]) for e in error.errors()]
+        faults += [fault for fault in _deeper(content) if not any(fault in f for f in faults)]
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise RecipeError(f"{called} can't be run:\n{listed}") from error
 
 
-def _apply(content: dict[str, Any], setting: str) -> None:
+def _told(place: Sequence[int | str], message: str) -> str:
+    """A fault with its place, in few words."""
+    said = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {said}" if place else said
+
+
+def data_faults(
+    data: Mapping[str, Any], tables: Mapping[str, Any], labels: Mapping[str, Any]
+) -> list[str]:
+    """What is wrong with a recipe's data sets and their folders."""
+    faults = []
+    for name, folder in data.items():
+        if name not in DATA_SETS and name not in tables:
+            known = ", ".join(DATA_SETS)
+            faults.append(
+                f"unknown data set {name}; known: {known}; a CSV of your own needs its scale: "
+                f"--set tables.{name}.low=... --set tables.{name}.high=..."
+            )
+        if folder is None:
+            faults.append(f"give the folder of {name}: --set data.{name}=FOLDER")
+    for name, folder in labels.items():
+        if folder is None:
+            faults.append(
+                f"{name} needs LIQE's label files (*_clip.txt): --set labels.{name}=FOLDER"
+            )
+        if name not in data:
+            faults.append(f"there are labels for {name}, which is not among the data")
+    return faults
+
+
+def method_faults(method: str, options: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a method, its options and the weights of its losses."""
+    if method not in TASKS:
+        return [f"{method} can't be trained; choose one of {', '.join(TASKS)}"]
+    faults = []
+    for section, kind, told in (
+        ("options", network_type(method).options_type, options),
+        ("weights", tuning_type(method).weights_type, weights),
+    ):
+        try:
+            kind.model_validate(told)
+        except ValidationError as error:
+            faults += [
+                f"{section}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+            ]
+    return faults
+
+
+def _deeper(content: Mapping[str, Any]) -> list[str]:
+    """Faults that pydantic does not look for while it finds shallower ones."""
+    sections = {
+        name: section if isinstance(section := content.get(name) or {}, dict) else {}
+        for name in ("data", "tables", "labels", "options", "weights")
+    }
+    faults = data_faults(sections["data"], sections["tables"], sections["labels"])
+    if content.get("kind") == "method":
+        method = str(content.get("method"))
+        faults += method_faults(method, sections["options"], sections["weights"])
+    return faults
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise ValueError("\n  ".join(faults))
+
+
+def apply(content: dict[str, Any], setting: str) -> None:
+    """Sets one ``key.sub=value`` in a recipe's content.
+
+    Raises:
+        RecipeError: no equals sign, no YAML, or a key inside of what is no section.
+    """
     key, equals, value = setting.partition("=")
     if not equals:
         raise RecipeError(f"--set {setting!r}: write key=value")
@@ -160,4 +275,40 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise RecipeError(f"--set {setting!r}: {parent} is no section")
-    section[last] = yaml.safe_load(value)
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {setting!r}: the value is no YAML: {error}") from error
+
+
+def _find(name_or_path: str) -> Path:
+    built_in = BUILT_IN / f"{name_or_path}.yaml"
+    path = built_in if built_in.is_file() else Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(built_in_names())
+        raise RecipeError(f"no recipe {name_or_path!r}: give a YAML file, or one of {names}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} is no recipe: it holds no settings")
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    beside = path.parent / f"{base}.yaml"
+    return _merged(_read(beside if beside.is_file() else _find(str(base))), content)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below``, section by section; data sets are replaced as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        inside = key not in {"data", "shares"} and isinstance(value, dict)
+        is_section = inside and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if is_section else value
+    return merged

@@ -1,33 +1,69 @@
 """Runs a recipe: pre-training of a backbone, or training of a method with its measurement on the
-test split, checkpoint and model card.
+test part, checkpoint and model card.
 """
 
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from model.backbone import WEIGHTS, build, load_backbone
-from model.checkpoint import save_checkpoint, write_atomically, write_weights
-from model.config import BackboneConfig, CheckpointConfig, Provenance
+from model.checkpoint import BUNDLED, save_checkpoint, write_atomically, write_weights
+from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
 from model.network import Network
 from model.registry import build_network
 from model.scorer import Scorer
 from model.weights import sha256_of
-from training.data.datasets import DATA_SETS
-from training.errors import LeakError
+from training.data import seen
+from training.data.pictures import Shelf
+from training.data.protocol import Split
+from training.engine.devices import processes
+from training.engine.state import Progress
 from training.evaluation.evaluate import Report, evaluate
+from training.manifest import write_manifest
 from training.material import Material
 from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
-from training.tuning.base import tuning_type
+from training.tuning.base import Tuning, tuning_type
 from training.tuning.pretrain import Pretraining
 
 DESCRIPTION = "backbone.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave: a report per data set, and how it went."""
+
+    config: CheckpointConfig
+    reports: Mapping[str, Report]
+    progress: Progress
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of the one data set; of several, their names behind each key, and the mean of the
+        quality's SRCC.
+        """
+        return summary(self.reports)
+
+
+def summary(reports: Mapping[str, Report]) -> dict[str, float]:
+    """See ``Trained.figures``."""
+    if len(reports) == 1:
+        return dict(next(iter(reports.values())).figures)
+    each = {
+        f"{key}_{name}": value
+        for name, report in reports.items()
+        for key, value in report.figures.items()
+    }
+    mean = float(np.mean([report.figures["quality_srcc"] for report in reports.values()]))
+    return {"quality_srcc": mean, **each}
 
 
 def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
@@ -40,22 +76,25 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
         TrainingError: unusable data, a leak, or a loss that is no number.
     """
     material = Material.prepare(recipe)
+    write_manifest(_made(recipe.work), recipe, material, command)
     torch.manual_seed(recipe.seed)
     clip = build(recipe.architecture)
     train = [s for parts in material.parts.values() for s in parts["train"]]
     sources = sorted({sample.source for sample in train if sample.source})
-    task = Pretraining(clip, sources, material.held, recipe.weights, recipe.patch_dropout)
+    task = Pretraining(clip, sources, recipe.weights, recipe.patch_dropout, recipe.normalisation)
+    figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
         seed = recipe.seed + number
-        material.stage(recipe, stage.name, task, stage.schedule, stage.data, seed).fit()
+        run = material.stage(recipe, stage.name, task, stage.schedule, stage.data, seed)
+        run.fit()
         round_to_16_bit(clip)
-    figures = task.evaluate()
+        figures = run.measure()
     write_weights(_made(recipe.out) / WEIGHTS, clip.state_dict(), torch.float16)
     described = BackboneDescription(
         name=recipe.name,
         architecture=recipe.architecture,
         sha256=sha256_of(recipe.out / WEIGHTS),
-        provenance=_provenance(recipe, command, figures),
+        provenance=_provenance(recipe, command, figures, trained_groups(material)),
     )
     write_atomically(recipe.out / "README.md", backbone_card(described, recipe).encode())
     text = described.model_dump_json(indent=2, exclude_none=True) + "\n"
@@ -63,9 +102,13 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
     return figures
 
 
-def train(recipe: MethodRecipe, command: str) -> Report:
-    """Trains a method (resuming what a stopped run left), measures it once on the test split, and
-    writes the checkpoint.
+def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Trained | None:
+    """Trains a method (resuming what a stopped run left), measures it once on the test part, and
+    writes the checkpoint. Images that earlier runs left on the ``shelf`` are
+    not decoded again.
+
+    Returns:
+        None in all processes but the main one.
 
     Raises:
         TrainingError: unusable data, a leak, or a loss that is no number.
@@ -73,44 +116,57 @@ def train(recipe: MethodRecipe, command: str) -> Report:
     """
     _made(recipe.out)  # the backbone's path starts there
     backbone, before = find_backbone(recipe)
+    recipe = sparing(recipe, before)
     clip = load_backbone(backbone, recipe.out)
-    material = Material.prepare(recipe)
     torch.manual_seed(recipe.seed + 1)
     network = build_network(recipe.method, clip, recipe.options)
     kind = tuning_type(recipe.method)
-    weights = kind.weights_type.model_validate(recipe.weights)
-    task = kind(network, material.held, weights, whole=recipe.crop_policy.global_view)
-    repeats = {recipe.data_set: 1}
-    material.stage(
-        recipe, recipe.name, task, recipe.schedule, repeats, recipe.seed, backbone.sha256 or ""
-    ).fit()
+    task: Tuning[Network] = kind(
+        network,
+        kind.weights_type.model_validate(recipe.weights),
+        whole=recipe.crop_policy.global_view,
+        normalisation=recipe.normalisation,
+    )
+    material = Material.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
+    refuse_seen(before, material)
+    if processes(recipe.device).is_main_process:
+        write_manifest(_made(recipe.work), recipe, material, command)
+    run = material.stage(
+        recipe,
+        recipe.name,
+        task,
+        recipe.schedule,
+        dict.fromkeys(recipe.data, 1),
+        recipe.seed,
+        backbone.sha256 or "",
+        "test" if recipe.protocol == "paper" else "validation",
+    )
+    progress = run.fit()
+    if not processes(recipe.device).is_main_process:
+        return None
     network.eval().requires_grad_(False)
     round_to_16_bit(network, only=None if network.tunes_backbone else set(network.learned()))
     commands = "\n".join(filter(None, (before.command, command)))
-    provenance = _provenance(recipe, commands, {}, before.trained_on)
+    provenance = _provenance(
+        recipe, commands, {}, seen.joined(trained_groups(material), before.seen), before.trained_on
+    )
     config = _config(recipe, network, backbone, provenance)
-    return publish(recipe, material, network, clip, config)
+    config, reports = publish(recipe, material, network, clip, config)
+    write_manifest(recipe.out, recipe, material, command)
+    return Trained(config, reports, progress)
 
 
 def find_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, Provenance]:
-    """The configuration of the recipe's backbone, and what is known of its training; a folder of
-    our own is checked for leaks.
+    """The configuration of the recipe's backbone, and what is known of its training.
 
     Raises:
-        LeakError: the backbone saw the recipe's data set under another split.
         DataError: the folder holds no backbone.
     """
     if isinstance(recipe.backbone, BackboneConfig):
         return recipe.backbone, Provenance()
-    folder = recipe.out / recipe.backbone
+    bundled = BUNDLED / recipe.backbone
+    folder = bundled if (bundled / DESCRIPTION).is_file() else recipe.out / recipe.backbone
     described = BackboneDescription.read(folder / DESCRIPTION)
-    own, used = described.provenance.split, recipe.split.model_dump()
-    saw = recipe.data_set in described.provenance.trained_on
-    if saw and {key: own.get(key) for key in used} != used:
-        raise LeakError(
-            f"{described.name} was pre-trained on {recipe.data_set} under another split ({own}), "
-            "so it may have seen the test images: use the same split, or pre-train anew"
-        )
     relative = Path(os.path.relpath(folder / WEIGHTS, recipe.out)).as_posix()
     config = BackboneConfig(
         source="file",
@@ -119,6 +175,41 @@ def find_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, Provenance]:
         sha256=described.sha256,
     )
     return config, described.provenance
+
+
+def sparing(recipe: MethodRecipe, backbone: Provenance) -> MethodRecipe:
+    """The recipe with the backbone's own split pinned, where it asks for that and the backbone saw
+    its data under another split.
+    """
+    own = Split.of_provenance(backbone.split)
+    met = set(recipe.data) & set(backbone.trained_on)
+    if not (recipe.spare_backbone and met and own) or own.draws_as(recipe.split):
+        return recipe
+    split = recipe.split.model_copy(update={"pinned": own})
+    return recipe.model_copy(update={"split": split})
+
+
+def refuse_seen(backbone: Provenance, material: Material) -> None:
+    """Refuses a test or validation part of which the backbone was trained on a prompt or image.
+
+    Raises:
+        LeakError: names the first.
+    """
+    remedy = (
+        "the backbone was pre-trained under another split; use the same one, set "
+        "spare_backbone=true, or pre-train anew"
+    )
+    for name, parts in material.parts.items():
+        for part in ("validation", "test"):
+            seen.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
+
+
+def trained_groups(material: Material) -> dict[str, str]:
+    """Digests of the groups in the training parts."""
+    return {
+        name: seen.digests(sample.group for sample in parts["train"])
+        for name, parts in material.parts.items()
+    }
 
 
 def _config(
@@ -135,9 +226,15 @@ def _config(
         heads=network.heads,
         crop_policy=recipe.crop_policy,
         normalisation=recipe.normalisation,
-        score_range=DATA_SETS[recipe.data_set].score_range,
+        score_range=_score_range(recipe),
         provenance=provenance,
     )
+
+
+def _score_range(recipe: MethodRecipe) -> ScoreRange:
+    """That of the one data set; several have none in common."""
+    ranges = {data.score_range for data in recipe.sets.values()}
+    return ranges.pop() if len(ranges) == 1 else ScoreRange()
 
 
 def publish(
@@ -146,17 +243,21 @@ def publish(
     network: Network,
     clip: nn.Module,
     config: CheckpointConfig,
-) -> Report:
-    """Measures the finished network on the test split and writes the checkpoint."""
-    scorer = Scorer(config, network, device="cpu", dtype="float32")
-    report = evaluate(scorer, material.parts[recipe.data_set], "test")
-    metrics = {key: round(value, 4) for key, value in report.figures.items()}
+) -> tuple[CheckpointConfig, dict[str, Report]]:
+    """Measures the finished network on the test part of every data set and writes the
+    checkpoint.
+    """
+    scorer = Scorer(config, network, device=recipe.device, dtype="float32")
+    reports = {name: evaluate(scorer, parts, "test") for name, parts in material.parts.items()}
+    metrics = {key: round(value, 4) for key, value in summary(reports).items()}
     provenance = config.provenance.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"provenance": provenance})
-    card = model_card(config, report, recipe)
+    card = model_card(config, reports, recipe)
     own = clip if config.backbone.source == "checkpoint" else None
-    save_checkpoint(recipe.out, config, network, card=card, metrics=report.as_dict(), backbone=own)
-    return report
+    told = [report.as_dict() for report in reports.values()]
+    every = told[0] if len(told) == 1 else {"sets": dict(zip(reports, told, strict=True))}
+    save_checkpoint(recipe.out, config, network, card=card, metrics=every, backbone=own)
+    return config, reports
 
 
 _OWN = {"source": "checkpoint", "path": None, "pretrained": None, "sha256": None}
@@ -166,13 +267,18 @@ def _provenance(
     recipe: BackboneRecipe | MethodRecipe,
     command: str,
     metrics: dict[str, float],
-    seen: tuple[str, ...] = (),
+    learned_from: dict[str, str],
+    backbone_trained_on: tuple[str, ...] = (),
 ) -> Provenance:
-    by = "/".join(dict.fromkeys(DATA_SETS[name].split_by for name in recipe.data))
+    by = "/".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
+    split = recipe.split.model_dump(exclude_none=True)
+    if isinstance(recipe, MethodRecipe) and recipe.protocol == "paper":
+        split["protocol"] = "paper"
     return Provenance(
         trained_on=tuple(recipe.data),
-        backbone_trained_on=seen,
-        split={"by": by, **recipe.split.model_dump()},
+        backbone_trained_on=backbone_trained_on,
+        seen=learned_from,
+        split={"by": by, **split},
         metrics={key: round(value, 4) for key, value in metrics.items()},
         seed=recipe.seed,
         command=command,

@@ -1,27 +1,47 @@
-"""Validation images as the quick monitor of training sees them."""
+"""Validation images, as training looks at them after an epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.config import Normalisation
+from model.windows import place_windows
+from training.data.pictures import Picture, Pictures
 from training.data.samples import Sample
-from training.data.views import Picture
 from training.evaluation.metrics import srcc
+
+# Views per chunk.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class HeldViews:
+    """uint8 windows [n, k, 3, s, s] and global views [n, 3, s, s] (None where not wanted) of the
+    held samples ``rows``.
+    """
+
+    rows: list[int]
+    windows: Tensor
+    wholes: Tensor | None
 
 
 @dataclass(frozen=True)
 class Held:
-    """The middle window [n, 1, 3, size, size] and the whole image [n, 3, size, size] of each
-    sample, normalised.
+    """The validation samples and what is looked at: their middle window, or ``every`` window of the
+    crop policy, as the scorer does.
     """
 
     samples: Sequence[Sample]
-    middles: Tensor
-    wholes: Tensor
+    pictures: Pictures
+    every: bool = False
+
+    def views(self, rank: int = 0, processes: int = 1) -> Iterator[HeldViews]:
+        """This process's share in chunks; images with as many windows share one."""
+        for number, rows in enumerate(self._chunks()):
+            if number % processes == rank:
+                yield self._cut(rows)
 
     def figures(self, predicted: Mapping[str, np.ndarray]) -> dict[str, float]:
         """SRCC of each head's predictions [n], per data set: ``quality_srcc_AGIQA-3K`` ..."""
@@ -35,19 +55,34 @@ class Held:
                     figures[f"{head}_srcc_{dataset}"] = srcc(values[rows], told)
         return figures
 
-    @classmethod
-    def of(
-        cls, samples: Sequence[Sample], pictures: Sequence[Picture], size: int, norm: Normalisation
-    ) -> "Held":
-        """Cuts the middle windows and normalises both views."""
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (norm.mean, norm.std))
-        stacks = ([_middle(p.pixels, size) for p in pictures], [p.wholes[0] for p in pictures])
-        middles, wholes = (
-            (torch.from_numpy(np.stack(views)).float() - mean) / std for views in stacks
+    def _chunks(self) -> Iterator[list[int]]:
+        waiting: dict[int, list[int]] = {}
+        for row, sample in enumerate(self.samples):
+            windows = len(self._corners(self.pictures[sample.path]))
+            rows = waiting.setdefault(windows, [])
+            rows.append(row)
+            if (len(rows) + 1) * windows > _CHUNK:
+                yield waiting.pop(windows)
+        yield from waiting.values()
+
+    def _cut(self, rows: list[int]) -> HeldViews:
+        size = self.pictures.policy.size
+        pictures = [self.pictures[self.samples[row].path] for row in rows]
+        windows = [
+            np.stack([p.pixels[y : y + size, x : x + size] for x, y in self._corners(p)])
+            for p in pictures
+        ]
+        wholes = np.stack([p.wholes[0] for p in pictures]) if self.pictures.zooms else None
+        return HeldViews(
+            rows,
+            torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3),
+            None if wholes is None else torch.from_numpy(wholes),
         )
-        return cls(samples, middles[:, None], wholes)
 
-
-def _middle(pixels: np.ndarray, size: int) -> np.ndarray:
-    y, x = ((side - size) // 2 for side in pixels.shape[:2])
-    return pixels[y : y + size, x : x + size].transpose(2, 0, 1)
+    def _corners(self, picture: Picture) -> Sequence[tuple[int, int]]:
+        """Top left (x, y) of the windows that are looked at."""
+        height, width = picture.pixels.shape[:2]
+        size = self.pictures.policy.size
+        if self.every and self.pictures.policy.kind != "whole":  # of one shape, so that they stack
+            return place_windows(self.pictures.policy, width, height).windows
+        return [((width - size) // 2, (height - size) // 2)]

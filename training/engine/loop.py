@@ -1,229 +1,194 @@
-"""The training loop: optimiser, schedule, moving average, progress, and resume at the end of every
-epoch.
+"""The training loop: steps, moving average, validation, early stopping, and resume at the end of
+every epoch.
 
 Everything random is derived from (seed, epoch), so a resumed run goes on as if it had not stopped.
 """
 
-import copy
-import csv
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from accelerate import Accelerator
 from tqdm import tqdm
 
-from training.data.views import Batch, Batches
+from training.data.batches import Batches
+from training.engine.devices import accelerator_for
+from training.engine.held import Held
+from training.engine.history import Curves, write_csv
+from training.engine.schedule import Schedule
+from training.engine.state import Progress, load_state, save_atomically
+from training.engine.task import Step, Task, refuse_nan, refuse_nan_gradient
+from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
-
-Losses = dict[str, Tensor]
-
-_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-    "sgd": torch.optim.SGD,
-}
-
-
-class Task(Protocol):
-    """What the loop trains: parameters, a loss per batch, and figures per epoch."""
-
-    def trained(self) -> Mapping[str, nn.Parameter]:
-        """The parameters that learn, by name."""
-
-    def buffers(self) -> Mapping[str, Tensor]:
-        """Running statistics that change with training."""
-
-    def loss(self, batch: Batch) -> Losses:
-        """Terms of the loss; their sum is minimised."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures on the validation split."""
-
-
-class Schedule(BaseModel):
-    """How long and how fast: epochs, batch, optimiser, cosine decay after a warm-up, clipping,
-    moving average. ``windows`` are cut from each image of a batch.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int
-    batch: int = 32
-    windows: int = 1
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_epochs: float = 1.0
-    clip_norm: float = 1.0
-    ema: float = 0.999
-    evaluate_every: int = 1
 
 
 @dataclass
 class Run:
-    """One stage of training in a folder that keeps its state."""
+    """One stage of training in a folder that keeps its state (``NAME.state.pt``), its figures
+    (``NAME.metrics.csv``) and TensorBoard's (``tensorboard/NAME``).
+    """
 
     name: str
     task: Task
     batches: Batches
+    held: Held
     schedule: Schedule
     folder: Path
     seed: int
     fingerprint: str
+    device: str = "auto"
 
-    def fit(self, report: Callable[[str], None] = print) -> None:
-        """Trains to the end, from the last finished epoch on; leaves the moving average in the
-        task's parameters.
+    def fit(self, report: Callable[[str], None] = print) -> Progress:
+        """Trains to the end, from the last finished epoch on; leaves the weights that are kept in
+        the task, on the CPU.
+
+        Raises:
+            TrainingError: nothing to train on, a loss or gradient that is no number, or a state
+                that belongs to another run.
         """
-        parameters = self.task.trained()
-        optimiser = self._optimiser(parameters)
-        average = {k: p.detach().clone() for k, p in parameters.items()}
-        first = self._resume(optimiser, average)
-        for epoch in range(first, self.schedule.epochs):
-            torch.manual_seed(self.seed * 100_003 + epoch)
-            mean = self._epoch(epoch, parameters, optimiser, average)
-            figures = self._evaluated(epoch, parameters, average)
-            self._log(epoch, mean | figures)
-            self._save(epoch + 1, optimiser, average)
-            report(f"{self.name} {epoch + 1}/{self.schedule.epochs}: " + _shown(mean | figures))
-        _copy(average, parameters)
+        accelerator = accelerator_for(self.device, self.schedule.precision)
+        self._share(accelerator)
+        training = _Training(self, accelerator)
+        progress = training.progress
+        with Curves(self.folder / "tensorboard" / self.name) as curves:
+            while progress.epochs < self.schedule.epochs and not self._is_over(progress):
+                training.epoch()
+                accelerator.wait_for_everyone()
+                if accelerator.is_main_process:
+                    self._save(training, curves)
+                    report(f"{self.name} {progress.epochs}/{self.schedule.epochs}: {progress.last}")
+                accelerator.wait_for_everyone()
+        kept = progress.best if self.schedule.select == "best" else training.weights.average
+        copy_into(self.task.trained(), kept)
+        self.task.module.to("cpu")
+        return progress
 
-    def _epoch(
-        self,
-        epoch: int,
-        parameters: Mapping[str, nn.Parameter],
-        optimiser: torch.optim.Optimizer,
-        average: Mapping[str, Tensor],
-    ) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        steps = tqdm(
-            self.batches.epoch(epoch),
-            total=len(self.batches),
-            desc=f"{self.name} {epoch + 1}",
-            leave=False,
-        )
-        for i, batch in enumerate(steps):
-            step = epoch * len(self.batches) + i
-            for group in optimiser.param_groups:
-                group["lr"] = self.schedule.lr * self._pace(step)
-            losses = self.task.loss(batch)
-            total = torch.stack(list(losses.values())).sum()
-            _refuse_nan(total, batch)
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters.values(), self.schedule.clip_norm)
-            optimiser.step()
-            _follow(average, parameters, min(self.schedule.ema, (step + 1) / (step + 10)))
-            for key, value in losses.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach())
-        return {key: value / len(self.batches) for key, value in sums.items()}
-
-    def _pace(self, step: int) -> float:
-        warmup = max(1.0, self.schedule.warmup_epochs * len(self.batches))
-        total = self.schedule.epochs * len(self.batches)
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
-
-    def _optimiser(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        matrices = [p for p in parameters.values() if p.ndim > 1]
-        vectors = [p for p in parameters.values() if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.schedule.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return _OPTIMISERS[self.schedule.optimiser](groups, lr=self.schedule.lr)
-
-    def _evaluated(
-        self, epoch: int, parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        if (epoch + 1) % self.schedule.evaluate_every and epoch + 1 < self.schedule.epochs:
-            return {}
-        trained = {k: p.detach().clone() for k, p in parameters.items()}
-        _copy(average, parameters)
-        figures = self.task.evaluate()
-        _copy(trained, parameters)
+    def measure(self) -> dict[str, float]:
+        """Figures of the task as it is now, in full precision; leaves it on the CPU."""
+        accelerator = accelerator_for(self.device, "fp32")
+        self.task.module.to(accelerator.device)
+        figures = self.task.evaluate(self.held, accelerator)
+        self.task.module.to("cpu")
         return figures
 
-    @property
-    def _state(self) -> Path:
-        return self.folder / f"{self.name}.state.pt"
-
-    def _save(
-        self, epochs: int, optimiser: torch.optim.Optimizer, average: Mapping[str, Tensor]
-    ) -> None:
-        state = {
-            "fingerprint": self.fingerprint,
-            "epochs": epochs,
-            "parameters": {k: p.detach() for k, p in self.task.trained().items()},
-            "buffers": dict(self.task.buffers()),
-            "average": dict(average),
-            "optimiser": optimiser.state_dict(),
-        }
-        save_atomically(self._state, state)
-
-    def _resume(self, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
-        if not self._state.is_file():
-            return 0
-        state = torch.load(self._state, weights_only=True)
-        if state["fingerprint"] != self.fingerprint:
+    def _share(self, accelerator: Accelerator) -> None:
+        if not len(self.batches):
+            images = len(self.batches.samples)
             raise TrainingError(
-                f"{self._state} belongs to other settings, data or backbone: remove it, or set "
-                "another work"
+                f"{images} training images make no batch of {self.batches.size}: set "
+                "schedule.batch lower"
             )
-        _copy(state["parameters"], self.task.trained())
-        _copy(state["buffers"], self.task.buffers())
-        optimiser.load_state_dict(state["optimiser"])
-        average.update(state["average"])
-        return int(state["epochs"])
+        try:
+            self.batches.share(accelerator.process_index, accelerator.num_processes)
+        except ValueError as error:
+            raise TrainingError(f"{error}: set schedule.batch to a multiple") from error
 
-    def _log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        path = self.folder / f"{self.name}.metrics.csv"
-        with path.open("a", newline="") as file:
-            csv.writer(file).writerows(
-                [epoch + 1, key, f"{value:.6f}"] for key, value in figures.items()
-            )
+    def _is_over(self, progress: Progress) -> bool:
+        patience = self.schedule.patience
+        return patience is not None and progress.epochs - progress.best_epoch >= patience
 
-
-def save_atomically(path: Path, state: Mapping[str, Any]) -> None:
-    """``torch.save`` beside ``path``, synced, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(copy.copy(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    def _save(self, training: "_Training", curves: Curves) -> None:
+        progress = training.progress
+        write_csv(self.folder / f"{self.name}.metrics.csv", progress.history)
+        curves.add(progress.epochs, progress.history[-1])
+        state = {"fingerprint": self.fingerprint, **training.state()}
+        save_atomically(self.folder / f"{self.name}.state.pt", state)
 
 
-@torch.no_grad()
-def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, value in target.items():
-        value.copy_(source[name])
+class _Training:
+    """A run on a machine: optimiser, wrapped step, weights and progress."""
 
+    def __init__(self, run: Run, accelerator: Accelerator) -> None:
+        self.run, self.accelerator, self.task = run, accelerator, run.task
+        self.task.module.to(accelerator.device)
+        self.weights = Weights(self.task.trained(), run.schedule.ema)
+        optimiser = run.schedule.optimiser_of(self.weights.parameters)
+        self.step, self.optimiser = accelerator.prepare(Step(self.task), optimiser)
+        self.progress = Progress()
+        if state := load_state(run.folder / f"{run.name}.state.pt", run.fingerprint):
+            self._restore(state)
 
-@torch.no_grad()
-def _follow(
-    average: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], decay: float
-) -> None:
-    torch._foreach_lerp_(
-        list(average.values()), [parameters[k].detach() for k in average], 1 - decay
-    )
+    def epoch(self) -> None:
+        """Trains one more epoch and measures it."""
+        number = self.progress.epochs
+        torch.manual_seed(self.run.seed * 100_003 + number)
+        figures = self._train(number)
+        schedule = self.run.schedule
+        last = number + 1 == schedule.epochs
+        if last or (number + 1) % schedule.evaluate_every == 0:
+            with self.weights.averaged(), self.accelerator.autocast():
+                measured = self.task.evaluate(self.run.held, self.accelerator)
+            figures |= measured
+            self._keep_if_best(number + 1, measured)
+        self.progress.history.append(figures)
 
+    def _train(self, number: int) -> dict[str, float]:
+        """One pass over the batches; the mean of every term of the loss."""
+        run = self.run
+        sums: dict[str, float] = {}
+        bar = tqdm(
+            run.batches.epoch(number),
+            total=len(run.batches),
+            desc=f"{run.name} {number + 1}",
+            leave=False,
+            disable=not self.accelerator.is_main_process,
+        )
+        for i, batch in enumerate(bar):
+            place = number * len(run.batches) + i
+            for group in self.optimiser.param_groups:
+                group["lr"] = run.schedule.rate(place, len(run.batches))
+            batch = batch.to(self.accelerator.device)
+            losses = self.step(batch)
+            total = torch.stack(list(losses.values())).sum()
+            refuse_nan(losses, total, batch)
+            self.optimiser.zero_grad(set_to_none=True)
+            self.accelerator.backward(total)
+            norm = self._clip()
+            if self.accelerator.scaler is None:  # the scaler skips such steps by itself
+                refuse_nan_gradient(norm, batch)
+            self.optimiser.step()
+            self.weights.follow(place)
+            bar.set_postfix(loss=f"{float(total.detach()):.4f}", refresh=False)
+            for key, value in losses.items():
+                sums[key] = sums.get(key, 0.0) + float(value.detach())
+        return {key: value / len(run.batches) for key, value in sums.items()}
 
-def _refuse_nan(total: Tensor, batch: Batch) -> None:
-    if not torch.isfinite(total):
-        names: Iterable[str] = (sample.path.name for sample in batch.samples)
-        raise TrainingError(
-            f"the loss became {float(total.detach())}; the batch held {', '.join(names)}"
+    def _clip(self) -> torch.Tensor | None:
+        longest = self.run.schedule.clip_norm
+        # Without clipping the norm is still asked for: it tells of numbers that are none.
+        return self.accelerator.clip_grad_norm_(
+            list(self.weights.parameters.values()), float("inf") if longest is None else longest
         )
 
+    def _keep_if_best(self, epoch: int, figures: Mapping[str, float]) -> None:
+        values = [value for key, value in figures.items() if key.startswith("quality_srcc")]
+        # Constant predictions have no rank correlation: no epoch is worse.
+        value = float(np.nan_to_num(np.mean(values), nan=-1.0)) if values else -1.0
+        if value > self.progress.best_value:
+            self.progress.best_value, self.progress.best_epoch = value, epoch
+            if self.run.schedule.select == "best":
+                self.progress.best = self.weights.snapshot()
 
-def _shown(figures: Mapping[str, float]) -> str:
-    return "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
+    def state(self) -> dict[str, Any]:
+        """All that ``_restore`` needs."""
+        scaler = self.accelerator.scaler
+        return {
+            "parameters": {k: p.detach() for k, p in self.weights.parameters.items()},
+            "buffers": dict(self.task.buffers()),
+            "average": self.weights.average,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "progress": asdict(self.progress),
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        copy_into(self.weights.parameters, state["parameters"])
+        copy_into(self.task.buffers(), state["buffers"])
+        copy_into(self.weights.average, state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])

@@ -2,21 +2,23 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from model.config import Normalisation
 from model.network import Network, mix_views
-from training.data.views import Batch
-from training.engine.loop import Losses
-from training.tuning.held import Held
+from training.data.batches import Batch
+from training.engine.held import Held
+from training.engine.task import Losses, Said, normalised
 
 N = TypeVar("N", bound=Network)
-_CHUNK = 32
 
 
 class LossWeights(BaseModel):
@@ -26,53 +28,96 @@ class LossWeights(BaseModel):
 
 
 class Tuning(ABC, Generic[N]):
-    """The task that ``training.engine`` runs for a method; its subclasses give ``loss`` and
-    ``predict``.
+    """The task that ``training.engine`` runs for a method; its subclasses give what the network
+    says of images, the loss of it, and the heads' values.
 
     ``whole``: the crop policy has a global view, so it is trained too.
     """
 
     weights_type: ClassVar[type[LossWeights]] = LossWeights
 
-    def __init__(self, network: N, held: Held, weights: Any, *, whole: bool) -> None:
-        self.network, self.held, self.weights, self.whole = network.eval(), held, weights, whole
+    def __init__(
+        self,
+        network: N,
+        weights: Any,
+        *,
+        whole: bool,
+        normalisation: Normalisation | None = None,
+    ) -> None:
+        self.network, self.weights, self.whole = network.eval(), weights, whole
+        self.normalisation = normalisation or Normalisation()
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    @property
+    def wants_whole(self) -> bool:
+        """Whether it looks at whole images at all."""
+        return self.whole
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         """The network's declared parameters, and no other."""
-        return self.network.learned()
+        return {k: p for k, p in self.network.learned().items() if p.requires_grad}
 
     def buffers(self) -> Mapping[str, Tensor]:
         """None: the backbone's statistics stand still."""
         return {}
 
     @abstractmethod
-    def loss(self, batch: Batch) -> Losses:
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
+
+    @abstractmethod
+    def loss(self, said: Said, batch: Batch) -> Losses:
         """The weighted terms for one batch."""
 
     @abstractmethod
-    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
-        """Each head's values [n] of windows [n, k, 3, h, w] and global views [n, 3, h, w]."""
+    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Each head's values [n] of what the network said of images with these prompts."""
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """SRCC of every head on the held samples."""
-        held, parts = self.held, []
-        prompts = [sample.prompt for sample in held.samples]
-        for start in range(0, len(prompts), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            parts.append(self.predict(held.middles[rows], held.wholes[rows], prompts[rows]))
-        heads = {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
-        return held.figures({head: np.asarray(values) for head, values in heads.items()})
+    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
+        """SRCC of every head on the held samples; the processes share the images."""
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        told: list[tuple[list[int], dict[str, list[float]]]] = []
+        for views in held.views(rank, processes):
+            windows, wholes = (
+                None if v is None else normalised(v.to(accelerator.device), self.normalisation)
+                for v in (views.windows, views.wholes)
+            )
+            assert windows is not None
+            prompts = [held.samples[row].prompt for row in views.rows]
+            heads = self.heads(self.say(windows, wholes), prompts)
+            told.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
+        if processes > 1:
+            told = gather_object(told)
+        return held.figures(_by_head(told, len(held.samples)))
 
-    def views(self, windows: Tensor, wholes: Tensor) -> Tensor:
+    def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
         """[n, k, 3, h, w], with the global view as the last one where the policy has it."""
-        return torch.cat([windows, wholes[:, None]], dim=1) if self.whole else windows
+        if not self.whole:
+            return windows
+        assert wholes is not None
+        return torch.cat([windows, wholes[:, None]], dim=1)
 
     def mixed(self, values: Tensor, weight: Tensor) -> Tensor:
         """[n, views] -> [n]: the mean over the windows, mixed with the global view."""
         if not self.whole:
             return values.mean(1)
         return mix_views(values[:, :-1].mean(1), values[:, -1], weight)
+
+
+def _by_head(
+    told: Sequence[tuple[list[int], dict[str, list[float]]]], images: int
+) -> dict[str, np.ndarray]:
+    """Each head's values in the order of the samples."""
+    heads = {head: np.full(images, np.nan) for _, values in told for head in values}
+    for rows, values in told:
+        for head, several in values.items():
+            heads[head][rows] = several
+    return heads
 
 
 TASKS: Mapping[str, str] = {

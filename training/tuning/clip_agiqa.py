@@ -1,23 +1,30 @@
-"""Prompt tuning of CLIP-AGIQA on a frozen backbone, with the consistency head (methods: sections 1
-and 2).
+"""Prompt tuning of CLIP-AGIQA on a frozen backbone: the paper's loss, and that of the consistency
+head.
+
+    L = MSE(quality, MOS) + 0.1 MSE(alignment, MOS_align)
+      + 0.1 MSE(A, MOS_align) + 0.1 mean relu(m - A(x, u) + A(x, u')) + 0.1 fidelity(A)
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.clip_agiqa import ClipAgiqa
+from model.clip_agiqa import ClipAgiqa, TextFeatures
 from model.consistency import pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
-from training.data.views import Batch
-from training.engine.loop import Losses
+from training.data.batches import Batch
+from training.engine.task import Losses, Said
+from training.errors import DataError
 from training.tuning.base import LossWeights, Tuning
 from training.tuning.losses import fidelity, ranking, shuffled_margin
 
 
 class ClipAgiqaWeights(LossWeights):
-    """Weights of the terms of the loss; the paper's own are quality 1 and alignment 0.1, no
-    ranking.
+    """Weights of the terms of the loss; the paper's own are quality 1 and alignment 0.1, no ranking
+    and no consistency.
     """
 
     quality: float = 1.0
@@ -28,72 +35,117 @@ class ClipAgiqaWeights(LossWeights):
     same_prompt_fidelity: float = 0.1
     margin: float = 0.1
 
+    @property
+    def asks(self) -> bool:
+        """Whether anything is learned from the users' prompts."""
+        return any((self.consistency, self.shuffled_prompt, self.same_prompt_fidelity))
+
 
 class ClipAgiqaTuning(Tuning[ClipAgiqa]):
     """Prompts, conditioning and heads learn, on images that tell their prompt and alignment."""
 
     weights_type = ClipAgiqaWeights
+    weights: ClipAgiqaWeights
 
-    def loss(self, batch: Batch) -> Losses:
-        """The weighted terms for one batch: both tasks on all views, and the user's prompt."""
-        z = self._features(batch.windows, batch.wholes)
-        texts = self.network.text_features()
-        quality = self._probability(z[QUALITY_PASS], texts.quality, QUALITY_PASS)
-        w = self.weights
-        losses = {
-            "quality": w.quality * F.mse_loss(quality, batch.mos),
-            "quality_ranking": w.quality_ranking * ranking(quality, batch.mos),
-        }
-        if texts.alignment is None:
-            return losses
-        alignment = self._probability(z[ALIGNMENT_PASS], texts.alignment, ALIGNMENT_PASS)
-        losses["alignment"] = w.alignment * F.mse_loss(alignment, batch.mos_align)
-        return losses | self._consistency(batch, pool_views(z[ALIGNMENT_PASS]), texts.alignment)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._known: dict[str, Tensor] = {}
 
-    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
-        """Quality, and with the auxiliary task alignment and consistency."""
-        z, texts = self._features(windows, wholes), self.network.text_features()
-        heads = {"quality": self._probability(z[QUALITY_PASS], texts.quality, QUALITY_PASS)}
-        head = self.network.consistency
-        if texts.alignment is None or head is None:
-            return heads
-        aligned = z[ALIGNMENT_PASS]
-        heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
-        asked = self.network.user_features(prompts)
-        heads["consistency"] = head(pool_views(aligned), asked, texts.alignment)
-        return heads
+    @property
+    def asks(self) -> bool:
+        """Whether users' prompts are learned from; if not, no text of theirs is encoded."""
+        return self.weights.asks and self.network.consistency is not None
 
-    def _features(self, windows: Tensor, wholes: Tensor) -> Tensor:
-        """Normalised features [passes, n, k + 1, d] of windows and, last, the global view, which
-        consistency always reads; one patch embedding for both passes.
+    @property
+    def wants_whole(self) -> bool:
+        """Consistency always reads the whole image."""
+        return self.whole or self.asks
+
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """``z``: normalised features [n, passes, k (+ 1), d] of windows and, last, the global view;
+        one patch embedding and one run of the tower for both passes.
         """
         network = self.network
-        views = torch.cat([windows, wholes[:, None]], dim=1)
+        views = windows
+        if self.wants_whole:
+            assert wholes is not None
+            views = torch.cat([windows, wholes[:, None]], dim=1)
         n, k = views.shape[:2]
         prompts = network.visual_prompts()
         with torch.no_grad():
             tokens = network.vision.patchify(views.flatten(0, 1))
-        which = torch.arange(len(prompts)).repeat_interleave(n * k)
-        z = network.vision.encode(tokens.repeat(len(prompts), 1, 1), prompts[which])
-        return F.normalize(z, dim=-1).view(len(prompts), n, k, -1)
+        passes = len(prompts)
+        which = torch.arange(passes, device=tokens.device).repeat_interleave(n * k)
+        z = network.vision.encode(tokens.repeat(passes, 1, 1), prompts[which])
+        return {"z": F.normalize(z.float(), dim=-1).view(passes, n, k, -1).transpose(0, 1)}
+
+    def loss(self, said: Said, batch: Batch) -> Losses:
+        """The weighted terms for one batch: both tasks on all views, and the users' prompts."""
+        z, w, texts = said["z"], self.weights, self.network.text_features()
+        quality = self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)
+        losses = {"quality": w.quality * F.mse_loss(quality, batch.mos)}
+        if w.quality_ranking:
+            losses["quality_ranking"] = w.quality_ranking * ranking(
+                quality, batch.mos, batch.same_set
+            )
+        if texts.alignment is None:
+            return losses
+        rated = ~batch.mos_align.isnan()
+        if not rated.any():
+            raise DataError(
+                f"{batch.samples[0].dataset} tells no alignment: set options.auxiliary_task=false"
+            )
+        aligned = z[:, ALIGNMENT_PASS]
+        alignment = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        losses["alignment"] = w.alignment * F.mse_loss(alignment[rated], batch.mos_align[rated])
+        if self.asks:
+            losses |= self._consistency(batch, pool_views(aligned), texts, rated)
+        return losses
+
+    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Quality, and with the auxiliary task alignment and consistency."""
+        z, texts = said["z"], self.network.text_features()
+        heads = {"quality": self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)}
+        head = self.network.consistency
+        if texts.alignment is None or head is None:
+            return heads
+        aligned = z[:, ALIGNMENT_PASS]
+        heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        if self.asks and all(prompts):
+            asked = self._asked(list(prompts))
+            heads["consistency"] = head(pool_views(aligned), asked, texts.alignment)
+        return heads
 
     def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
-        """[n, k + 1, d] -> [n]: mean over windows, mixed with the global view where it counts."""
-        each = self.network.probability(z if self.whole else z[:, :-1], classes)
+        """[n, views, d] -> [n]: mean over windows, mixed with the global view where it counts."""
+        windows_only = self.wants_whole and not self.whole
+        each = self.network.probability(z[:, :-1] if windows_only else z, classes)
         return self.mixed(each, torch.sigmoid(self.network.global_logit[task]))
 
-    def _consistency(self, batch: Batch, z: Tensor, classes: Tensor) -> Losses:
-        head, w = self.network.consistency, self.weights
+    def _consistency(self, batch: Batch, z: Tensor, texts: TextFeatures, rated: Tensor) -> Losses:
+        head, w, classes = self.network.consistency, self.weights, texts.alignment
         assert head is not None
+        assert classes is not None
         prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
-        rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples])
-        features = self.network.user_features(prompts)
-        others = (rows + torch.randint(1, max(2, len(prompts)), rows.shape)) % len(prompts)
+        rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples], device=z.device)
+        features = self._asked(prompts)
+        shift = torch.randint(1, max(2, len(prompts)), (len(rows),)).to(z.device)
         matched = head(z, features[rows], classes)
-        shuffled = head(z, features[others], classes)
-        same = rows[:, None] == rows[None]
+        shuffled = head(z, features[(rows + shift) % len(prompts)], classes)
+        same = (rows[:, None] == rows[None]) & rated & rated[:, None]
         return {
-            "consistency": w.consistency * F.mse_loss(matched, batch.mos_align),
+            "consistency": w.consistency * F.mse_loss(matched[rated], batch.mos_align[rated]),
             "shuffled_prompt": w.shuffled_prompt * shuffled_margin(matched, shuffled, w.margin),
             "same_prompt": w.same_prompt_fidelity * fidelity(matched, batch.mos_align, same),
         }
+
+    def _asked(self, prompts: list[str]) -> Tensor:
+        """Users' prompts as features [n, d]: of learned contexts anew, of frozen ones once each."""
+        head = self.network.consistency
+        assert head is not None
+        if head.context.requires_grad:
+            return self.network.user_features(prompts)
+        if new := [p for p in dict.fromkeys(prompts) if p not in self._known]:
+            with torch.no_grad():
+                self._known |= dict(zip(new, self.network.user_features(new), strict=True))
+        return torch.stack([self._known[p] for p in prompts])

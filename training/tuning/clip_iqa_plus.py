@@ -1,12 +1,14 @@
 """Training of CLIP-IQA+ (Wang, Chan and Loy, AAAI 2023): the squared error of the quality."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from model.clip_iqa_plus import ClipIqaPlus
-from training.data.views import Batch
-from training.engine.loop import Losses
+from training.data.batches import Batch
+from training.engine.task import Losses, Said
 from training.tuning.base import LossWeights, Tuning
 
 
@@ -21,18 +23,19 @@ class ClipIqaPlusTuning(Tuning[ClipIqaPlus]):
 
     weights_type = ClipIqaPlusWeights
 
-    def loss(self, batch: Batch) -> Losses:
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """``z``: normalised features [n, k, d] of all k views; nothing before the text learns."""
+        views = self.views(windows, wholes)
+        with torch.no_grad():
+            z = self.network.features(views.flatten(0, 1)).float()
+        return {"z": F.normalize(z, dim=-1).unflatten(0, views.shape[:2])}
+
+    def loss(self, said: Said, batch: Batch) -> Losses:
         """MSE(mean over the views, MOS)."""
-        quality = self._quality(batch.windows, batch.wholes)
+        quality = self.network.probability(said["z"]).mean(1)
         return {"quality": self.weights.quality * F.mse_loss(quality, batch.mos)}
 
-    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
+    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The quality."""
         del prompts
-        return {"quality": self._quality(windows, wholes)}
-
-    def _quality(self, windows: Tensor, wholes: Tensor) -> Tensor:
-        views = self.views(windows, wholes)
-        with torch.no_grad():  # nothing before the text features learns
-            z = F.normalize(self.network.features(views.flatten(0, 1)), dim=-1)
-        return self.network.probability(z).view(views.shape[:2]).mean(1)
+        return {"quality": self.network.probability(said["z"]).mean(1)}

@@ -2,12 +2,14 @@
 quality on pairs within each data set, scenes as a multi-label problem, distortion as classes.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from model.liqe import Liqe, Marginals, to_unit
 from model.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
-from training.data.views import Batch
-from training.engine.loop import Losses
+from training.data.batches import Batch
+from training.engine.task import Losses, Said
 from training.tuning.base import LossWeights, Tuning
 from training.tuning.losses import (
     binary_fidelity,
@@ -30,18 +32,25 @@ class LiqeTuning(Tuning[Liqe]):
 
     weights_type = LiqeWeights
 
-    def loss(self, batch: Batch) -> Losses:
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """``logits`` [n, 495], averaged over the views."""
+        views = self.views(windows, wholes)
+        logits = self.network.logits(views.flatten(0, 1), self.network.text_features())
+        return {"logits": logits.float().unflatten(0, views.shape[:2]).mean(1)}
+
+    def loss(self, said: Said, batch: Batch) -> Losses:
         """The three fidelity losses; scenes and distortion on the images that tell them."""
-        told = self._marginals(batch.windows, batch.wholes)
-        w = self.weights
+        told, w = Marginals.of(said["logits"]), self.weights
         losses = {
             "quality": w.quality * thurstone_fidelity(told.quality, batch.mos, batch.same_set)
         }
+        device = told.quality.device
         # A scene counts with its whole probability: this is no share of a sum.
         scenes = multi_hot([s.scenes for s in batch.samples], list(LIQE_SCENES.values())) > 0
         distortions = multi_hot(
             [(s.distortion,) for s in batch.samples], list(LIQE_DISTORTIONS.values())
         )
+        scenes, distortions = scenes.to(device), distortions.to(device)
         if (rows := scenes.any(1)).any():
             each = binary_fidelity(told.scene[rows], scenes[rows].float())
             losses["scene"] = w.scene * each.mean()
@@ -50,13 +59,7 @@ class LiqeTuning(Tuning[Liqe]):
             losses["distortion"] = w.distortion * each.mean()
         return losses
 
-    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
+    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The quality in [0, 1]."""
         del prompts
-        return {"quality": to_unit(self._marginals(windows, wholes).quality)}
-
-    def _marginals(self, windows: Tensor, wholes: Tensor) -> Marginals:
-        """Of logits averaged over the views."""
-        views = self.views(windows, wholes)
-        logits = self.network.logits(views.flatten(0, 1), self.network.text_features())
-        return Marginals.of(logits.unflatten(0, views.shape[:2]).mean(1))
+        return {"quality": to_unit(Marginals.of(said["logits"]).quality)}

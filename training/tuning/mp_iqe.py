@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.mp_iqe import MpIqe, Outputs
+from model.mp_iqe import MpIqe
 from model.vocabulary import DISTORTIONS, SCENES
-from training.data.views import Batch
-from training.engine.loop import Losses
+from training.data.batches import Batch
+from training.engine.task import Losses, Said
 from training.tuning.base import LossWeights, Tuning
 from training.tuning.losses import multi_hot, ranking, soft_cross_entropy
 
@@ -37,48 +37,50 @@ class MpIqeTuning(Tuning[MpIqe]):
 
     weights_type = MpIqeWeights
 
-    def loss(self, batch: Batch) -> Losses:
-        """Eq. 15 and 16 on the images that tell scene, distortion and score."""
-        w = self.weights
-        views = self.views(batch.windows, batch.wholes)
-        n, k = views.shape[:2]
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """``score`` [n, k], not clipped, and the logits ``scene`` [n, k, 9] and ``distortion`` [n,
+        k, 11] of all k views; none in their ablations.
+        """
+        views = self.views(windows, wholes)
         out = self.network(views.flatten(0, 1))
-        each = out.score.view(n, k)
+        told = {"score": out.score, "scene": out.scene, "distortion": out.distortion}
+        return {
+            name: value.float().unflatten(0, views.shape[:2])
+            for name, value in told.items()
+            if value is not None
+        }
+
+    def loss(self, said: Said, batch: Batch) -> Losses:
+        """Eq. 15 and 16 on the images that tell scene, distortion and score."""
+        w, each = self.weights, said["score"]
         image = self.mixed(each, torch.sigmoid(self.network.global_logit))
         beta = w.smooth_l1_beta
         score = F.smooth_l1_loss(image, batch.mos, beta=beta) + F.smooth_l1_loss(
-            each, batch.mos[:, None].expand(n, k), beta=beta
+            each, batch.mos[:, None].expand_as(each), beta=beta
         )
-        return {
-            "score": w.score * score,
-            "ranking": w.ranking * ranking(image, batch.mos, batch.same_set),
-            **self._labelled(out, batch, k),
-        }
-
-    def _labelled(self, out: Outputs, batch: Batch, k: int) -> Losses:
-        """L_scene and L_distortion of all views, for the branches that the network has."""
+        losses = {"score": w.score * score}
+        if w.ranking:
+            losses["ranking"] = w.ranking * ranking(image, batch.mos, batch.same_set)
         scenes = [sample.scenes for sample in batch.samples]
         distortions = [(sample.distortion,) for sample in batch.samples]
-        losses = {}
-        for name, logits, told, names in (
-            ("scene", out.scene, scenes, SCENES),
-            ("distortion", out.distortion, distortions, DISTORTIONS),
+        for name, told, names in (
+            ("scene", scenes, SCENES),
+            ("distortion", distortions, DISTORTIONS),
         ):
-            if logits is not None:
-                losses[name] = getattr(self.weights, name) * _cross_entropy(logits, told, names, k)
+            if name in said:
+                losses[name] = getattr(w, name) * _cross_entropy(said[name], told, names)
         return losses
 
-    def predict(self, windows: Tensor, wholes: Tensor, prompts: list[str]) -> dict[str, Tensor]:
+    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The score, clipped as scoring does."""
         del prompts
-        views = self.views(windows, wholes)
-        each = self.network(views.flatten(0, 1)).score.view(views.shape[:2])
-        image = self.mixed(each, torch.sigmoid(self.network.global_logit))
+        image = self.mixed(said["score"], torch.sigmoid(self.network.global_logit))
         return {"quality": image.clamp(0, 1)}
 
 
-def _cross_entropy(
-    logits: Tensor, told: Sequence[Sequence[str]], names: Sequence[str], k: int
-) -> Tensor:
-    """Of k views per image, each with its image's soft target."""
-    return soft_cross_entropy(logits, multi_hot(told, names).repeat_interleave(k, dim=0))
+def _cross_entropy(logits: Tensor, told: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Of k views per image [n, k, c], each with its image's soft target."""
+    targets = multi_hot(told, names).to(logits.device)
+    return soft_cross_entropy(
+        logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0)
+    )

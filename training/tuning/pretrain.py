@@ -12,19 +12,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.antonyms import positive_probability
 from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.config import Normalisation
 from model.prompts import Tokenizer, encode_with_context
 from model.towers import TextTower, VisionTower
 from model.vocabulary import DISTORTIONS, SCENES
+from training.data.batches import Batch
 from training.data.samples import Sample
-from training.data.views import Batch
-from training.engine.loop import Losses
-from training.tuning.held import Held
+from training.engine.held import Held
+from training.engine.task import Losses, Said, normalised
 from training.tuning.losses import contrastive, multi_hot, ranking, soft_cross_entropy
 
 _MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
@@ -52,12 +54,13 @@ class Pretraining:
         self,
         clip: nn.Module,
         sources: Sequence[str],
-        held: Held,
         weights: PretrainWeights,
         patch_dropout: float = 0.0,
+        normalisation: Normalisation | None = None,
     ) -> None:
-        self.clip, self.held, self.weights = clip, held, weights
+        self.clip, self.weights = clip, weights
         self.patch_dropout = patch_dropout
+        self.normalisation = normalisation or Normalisation()
         self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
         self.tokenizer = Tokenizer()
         self.sources = list(sources)
@@ -70,13 +73,22 @@ class Pretraining:
         """Batch norm's running statistics."""
         return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
 
-    def loss(self, batch: Batch) -> Losses:
-        """The weighted terms for one batch, each on the images that tell what it needs."""
+    @property
+    def module(self) -> nn.Module:
+        """The CLIP."""
+        return self.clip
+
+    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        """``views``: normalised features [n, 2, d] of the first window and the whole image."""
+        assert wholes is not None
         self.clip.train()
-        n, w = len(batch.samples), self.weights
-        both = torch.cat([batch.windows[:, 0], batch.wholes])
-        tokens = drop_patches(self.vision.patchify(both), self.patch_dropout)
-        views = F.normalize(self.vision.encode(tokens), dim=-1).view(2, n, -1)
+        tokens = self.vision.patchify(torch.cat([windows[:, 0], wholes]))
+        z = self.vision.encode(drop_patches(tokens, self.patch_dropout))
+        return {"views": F.normalize(z.float(), dim=-1).unflatten(0, (2, -1)).transpose(0, 1)}
+
+    def loss(self, said: Said, batch: Batch) -> Losses:
+        """The weighted terms for one batch, each on the images that tell what it needs."""
+        views, w = said["views"].transpose(0, 1), self.weights
         captions = self._captions(batch.samples)
         texts = self._texts([text for several in captions.values() for text in several])
         t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
@@ -119,31 +131,39 @@ class Pretraining:
             "distortion": multi_hot([(s.distortion,) for s in samples], DISTORTIONS),
         }
         losses = {
-            name: getattr(w, name) * soft_cross_entropy(scale * mean @ texts[name].T, target)
+            name: getattr(w, name)
+            * soft_cross_entropy(scale * mean @ texts[name].T, target.to(mean.device))
             for name, target in targets.items()
             if target.any()
         }
         prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
         if prompts:
-            asked = torch.tensor([bool(s.prompt) for s in samples])
-            matches = torch.tensor([[s.prompt == p for p in prompts] for s in samples if s.prompt])
+            device = mean.device
+            asked = torch.tensor([bool(s.prompt) for s in samples], device=device)
+            rows = [[s.prompt == p for p in prompts] for s in samples if s.prompt]
+            matches = torch.tensor(rows, device=device)
             losses["caption"] = w.caption * contrastive(
                 mean[asked], texts["caption"], matches, scale
             )
         return losses
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
         """SRCC of quality per data set, and of alignment where it is told, on the held samples,
         from two views each.
         """
         self.clip.eval()
-        z = [self._encode(views) for views in (self.held.middles[:, 0], self.held.wholes)]
         texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
-        quality, alignment = (
-            np.asarray(sum(positive_probability(v, t, self._scale()) for v in z)) / 2 for t in texts
-        )
-        return self.held.figures({"quality": quality, "alignment": alignment})
+        told = {head: np.zeros(len(held.samples)) for head in ("quality", "alignment")}
+        for views in held.views():
+            assert views.wholes is not None
+            for part in (views.windows[:, 0], views.wholes):
+                pixels = normalised(part.to(accelerator.device), self.normalisation)
+                z = F.normalize(self.vision.encode(self.vision.patchify(pixels)).float(), dim=-1)
+                for head, classes in zip(told, texts, strict=True):
+                    p = positive_probability(z, classes, self._scale())
+                    told[head][views.rows] += p.float().cpu().numpy() / 2
+        return held.figures(told)
 
     def _rated(
         self,
@@ -163,15 +183,11 @@ class Pretraining:
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features [n, d] of plain texts."""
-        none = torch.empty(0, self.text.width)
+        none = torch.empty(0, self.text.width, device=self.clip.logit_scale.device)  # type: ignore[arg-type]
         ids = [self.tokenizer(text)[: self.text.context_length - 2] for text in texts]
         return F.normalize(
             encode_with_context(self.text, ids, none, self.tokenizer, deep=None), dim=-1
         )
-
-    def _encode(self, views: Tensor) -> Tensor:
-        chunks = [self.vision.encode(self.vision.patchify(chunk)) for chunk in views.split(32)]
-        return F.normalize(torch.cat(chunks), dim=-1)
 
     def _scale(self) -> Tensor:
         return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
@@ -182,6 +198,8 @@ def drop_patches(tokens: Tensor, share: float) -> Tensor:
     if not share:
         return tokens
     batch, n, width = tokens[:, 1:].shape
-    kept = torch.rand(batch, n).argsort(1)[:, : max(1, round(n * (1 - share)))]
+    kept = torch.rand(batch, n, device=tokens.device).argsort(1)[
+        :, : max(1, round(n * (1 - share)))
+    ]
     patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, width))
     return torch.cat([tokens[:, :1], patches], dim=1)

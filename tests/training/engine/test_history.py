@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from training.engine.history import Curves, read_csv, write_csv
+
+
+def test_figures_come_back_with_those_that_an_epoch_lacks(tmp_path: Path) -> None:
+    history = [{"loss": 0.5}, {"loss": 0.25, "srcc": -0.125}, {"loss": 0.0, "srcc": 0.75}]
+    path = tmp_path / "metrics.csv"
+    write_csv(path, history)
+    assert path.read_text() == (
+        "epoch,loss,srcc\n1,0.500000,\n2,0.250000,-0.125000\n3,0.000000,0.750000\n"
+    )
+    assert read_csv(path) == history
+
+
+def test_a_table_without_epochs_is_empty(tmp_path: Path) -> None:
+    write_csv(tmp_path / "metrics.csv", [])
+    assert read_csv(tmp_path / "metrics.csv") == []
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    """A curve as TensorBoard shows it."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    told = [(event.step, event.value) for event in events.Scalars(name)]
+    assert len(dict(told)) == len(told)
+    return {step: pytest.approx(value) for step, value in told}
+
+
+def write(folder: Path, figures: dict[int, dict[str, float]]) -> None:
+    """The epochs of one run."""
+    with Curves(folder) as curves:
+        for epoch, told in figures.items():
+            curves.add(epoch, told)
+
+
+def test_tensorboard_reads_every_epoch(tmp_path: Path) -> None:
+    expected = {epoch: 1 / epoch for epoch in range(1, 13)}
+    odd = {"srcc": 0.25}
+    write(tmp_path, {e: {"loss": v} | (odd if e % 2 else {}) for e, v in expected.items()})
+    assert curve(tmp_path, "loss") == expected
+    assert curve(tmp_path, "srcc") == dict.fromkeys(range(1, 13, 2), 0.25)
+
+
+def test_an_epoch_is_there_before_the_run_ends(tmp_path: Path) -> None:
+    with Curves(tmp_path) as curves:
+        for epoch in (1, 2):
+            curves.add(epoch, {"loss": 0.5})
+            assert curve(tmp_path, "loss") == dict.fromkeys(range(1, epoch + 1), 0.5)
+
+
+def test_a_resumed_epoch_replaces_what_a_killed_run_wrote_of_it_and_later_ones(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, {epoch: {"loss": float(epoch)} for epoch in (1, 2, 3)})
+    write(tmp_path, {2: {"loss": 20.0}})
+    assert curve(tmp_path, "loss") == {1: 1.0, 2: 20.0}
+    write(tmp_path, {3: {"loss": 30.0}})
+    assert curve(tmp_path, "loss") == {1: 1.0, 2: 20.0, 3: 30.0}
+
+
+def test_a_run_without_an_epoch_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "curves", {})
+    assert not (tmp_path / "curves").exists()

@@ -1,0 +1,164 @@
+"""Real processes, by the command line: killed and started again, and two that share the work."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.training.runs import METHODS, SCHEDULE, method_recipe, weights, with_backbone, write_data
+
+pytestmark = pytest.mark.slow
+
+AGIQA = [sys.executable, "-m", "app.cli"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+Data = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture
+def folder(pretrained: Path, tmp_path: Path) -> Path:
+    """A folder of one's own with the backbone in it."""
+    shutil.copytree(pretrained / "backbone", tmp_path / "backbone")
+    return tmp_path
+
+
+def written(folder: Path, data: Data, method: str, schedule: dict[str, Any]) -> Path:
+    """A recipe file whose run writes ``checkpoint`` and ``work`` in ``folder``."""
+    _, own = METHODS[method]
+    schedule = {**SCHEDULE, **own.get("schedule", {}), **schedule}
+    recipe = method_recipe(
+        data, folder, method, work=folder / "work", device="cpu", schedule=schedule
+    )
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+    return path
+
+
+def started(command: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
+    """A process group of its own, on one thread, whose output goes to a file."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finished(command: Sequence[str | Path], log: Path) -> int:
+    process = started(command, log)
+    try:
+        return process.wait(200)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def is_gone(group: int) -> bool:
+    """Whether no process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(what: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
+    """Until the state of a run holds so many epochs."""
+    deadline = time.monotonic() + 100
+    table = what / "miniature.metrics.csv"
+    while not table.is_file() or len(table.read_text().splitlines()) <= epochs:
+        assert process.poll() is None, "the run ended"
+        assert time.monotonic() < deadline, "the run is too slow"
+        time.sleep(0.005)
+
+
+def progress_of(work: Path) -> list[dict[str, float]]:
+    state = torch.load(work / "miniature.state.pt", weights_only=True)
+    history: list[dict[str, float]] = state["progress"]["history"]
+    return history
+
+
+def test_a_run_that_is_killed_twice_ends_in_the_same_weights(data: Data, folder: Path) -> None:
+    schedule = {"epochs": 10, "batch": 2, "select": "best", "patience": 9}
+    whole, stopped = folder / "whole", folder / "stopped"
+    for place in (whole, stopped):
+        shutil.copytree(folder / "backbone", place / "backbone")
+    assert (
+        finished([*AGIQA, "train", written(whole, data, "clip-agiqa", schedule)], whole / "log")
+        == 0
+    )
+    command = [*AGIQA, "train", written(stopped, data, "clip-agiqa", schedule)]
+    for epochs in (1, 5):
+        process = started(command, stopped / "log")
+        wait_for(stopped / "work", process, epochs)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert is_gone(process.pid)
+        assert epochs - 1 <= len(progress_of(stopped / "work")) < 10
+        assert not (stopped / "checkpoint" / "config.json").exists()
+    assert finished(command, stopped / "log") == 0
+    first, second = (weights(place / "checkpoint") for place in (whole, stopped))
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    one, other = (place / "work" / "miniature.metrics.csv" for place in (whole, stopped))
+    assert one.read_bytes() == other.read_bytes()
+    assert progress_of(whole / "work") == progress_of(stopped / "work")
+
+
+@pytest.mark.parametrize("method", ["clip-agiqa", "mp-iqe"])
+def test_two_processes_learn_what_one_learns(data: Data, folder: Path, method: str) -> None:
+    alone, shared = folder / "alone", folder / "shared"
+    for place, command in ((alone, AGIQA), (shared, [*TWO, *AGIQA[1:]])):
+        shutil.copytree(folder / "backbone", place / "backbone")
+        recipe = written(place, data, method, {})
+        assert finished([*command, "train", recipe], place / "log") == 0, (
+            place / "log"
+        ).read_text()
+    one, other = (torch.load(p / "work" / "miniature.state.pt") for p in (alone, shared))
+    for kind in ("parameters", "average"):
+        assert one[kind].keys() == other[kind].keys()
+        for name, value in one[kind].items():
+            torch.testing.assert_close(other[kind][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    for a, b in zip(progress_of(alone / "work"), progress_of(shared / "work"), strict=True):
+        assert b == {key: pytest.approx(value, rel=1e-4) for key, value in a.items()}
+    told = (shared / "log").read_text()
+    assert told.count("wrote ") == told.count("miniature 2/2") == 1
+    assert "FutureWarning" not in told
+    assert (shared / "checkpoint" / "config.json").is_file()
+
+
+def test_processes_that_do_not_share_a_batch_evenly_say_so_and_end(
+    data: Data, folder: Path
+) -> None:
+    recipe = written(folder, data, "clip-agiqa", {"batch": 3})
+    process = started([*TWO, *AGIQA[1:], "train", recipe], folder / "log")
+    assert process.wait(100) == 1
+    assert is_gone(process.pid)
+    told = (folder / "log").read_text()
+    assert "Error: a batch of 3 can't be shared evenly by 2: set schedule.batch" in told
+    assert not (folder / "work" / "miniature.state.pt").exists()

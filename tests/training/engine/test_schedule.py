@@ -1,0 +1,62 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from training.engine.schedule import Schedule
+
+
+def rates(**settings: object) -> list[float]:
+    """Of a whole run with four steps an epoch."""
+    schedule = Schedule.model_validate({"lr": 2.0, **settings})
+    return [schedule.rate(step, 4) for step in range(4 * schedule.epochs)]
+
+
+def test_the_rate_rises_evenly_to_its_full_height() -> None:
+    told = rates(epochs=3, warmup_epochs=1.5, decay="none")
+    assert told[:6] == pytest.approx([2 * (i + 1) / 6 for i in range(6)])
+    assert told[6:] == [2.0] * 6
+
+
+def test_the_rate_falls_along_a_cosine_to_almost_nothing() -> None:
+    told = rates(epochs=5, warmup_epochs=1)
+    assert told[3] == told[4] == 2.0
+    assert told[12] == pytest.approx(1.0)  # half-way
+    assert all(a > b for a, b in itertools.pairwise(told[4:]))
+    assert 0 < told[-1] < 0.02
+    assert Schedule(epochs=5, lr=2.0).rate(20, 4) == pytest.approx(0.0)
+
+
+def test_without_warm_up_and_decay_the_rate_stays() -> None:
+    assert rates(epochs=3, warmup_epochs=0, decay="none") == [2.0] * 12
+
+
+def test_a_warm_up_as_long_as_the_run_never_falls() -> None:
+    told = rates(epochs=2, warmup_epochs=2)
+    assert told == pytest.approx([2 * (i + 1) / 8 for i in range(8)])
+
+
+KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_optimiser_decays_matrices_alone(name: str) -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    schedule = Schedule.model_validate(
+        {"epochs": 1, "lr": 0.1, "optimiser": name, "weight_decay": 0.3}
+    )
+    optimiser = schedule.optimiser_of(dict(network.named_parameters()))
+    assert type(optimiser) is KINDS[name]
+    matrices, others = optimiser.param_groups
+    assert [p.shape for p in matrices["params"]] == [(2, 3)]
+    assert [p.shape for p in others["params"]] == [(2,), (2,), (2,)]
+    assert (matrices["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
+    assert matrices["lr"] == others["lr"] == 0.1
+
+
+def test_without_matrices_there_is_one_group() -> None:
+    scale = {"scale": nn.Parameter(torch.ones(()))}
+    (group,) = Schedule(epochs=1).optimiser_of(scale).param_groups
+    assert group["params"] == [scale["scale"]]
+    assert group["weight_decay"] == 0

@@ -1,0 +1,26 @@
+"""How errors on purpose reach the terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from model.errors import ModelError
+from training.errors import TrainingError
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Errors that this project raises on purpose end the command with their sentence; so does a
+    package of the ``train`` extra that is missing.
+    """
+    try:
+        yield
+    except (TrainingError, ModelError) as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"app", "model", "training"}:
+            raise
+        raise click.ClickException(
+            f"{error.name} is missing: pip install 'agiqa[train]'"
+        ) from error

@@ -1,0 +1,134 @@
+"""``agiqa evaluate``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from training.commands.errors import said
+
+if TYPE_CHECKING:
+    from training.data.samples import Sample
+    from training.evaluation.evaluate import Report
+
+
+@click.command()
+@click.option(
+    "--checkpoint", default="tiny-clip-agiqa", show_default=True, help="Bundled name or folder."
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of a data set; agiqa data check says which.",
+)
+@click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    help="Part of the checkpoint's own split; all; or unseen: what it was not trained on.",
+)
+@click.option(
+    "--range",
+    "declared",
+    nargs=2,
+    type=float,
+    metavar="LOW HIGH",
+    help="Read the folder's CSV (image,mos,...), with scores on this scale.",
+)
+@click.option("--lower-better", is_flag=True, help="On the scale of --range, low is better.")
+@click.option(
+    "--rival",
+    "rivals",
+    multiple=True,
+    metavar="RIVAL",
+    help="Also measure pyiqa:NAME or a CSV of scores on the same images; may be repeated.",
+)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--dtype", default="auto", show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write FOLDER/report.html with tables, plots and contact sheets.",
+)
+def evaluate(
+    checkpoint: str,
+    data: Path,
+    part: str,
+    declared: tuple[float, float] | None,
+    lower_better: bool,
+    rivals: tuple[str, ...],
+    device: str,
+    dtype: str,
+    out: Path | None,
+    folder: Path | None,
+) -> None:
+    """Measure a checkpoint on rated images, beside the no-image floor and rivals."""
+    if lower_better and not declared:
+        raise click.UsageError("--lower-better belongs to --range")
+    with said():
+        import model
+        from training.evaluation.evaluate import evaluate as measure
+        from training.evaluation.evaluate import part_of
+        from training.evaluation.rivals import measure_rival, parse_rival
+
+        others = [parse_rival(rival, device) for rival in rivals]
+        scorer = model.load(checkpoint, device=device, dtype=dtype)
+        samples = _samples(data, declared, lower_better)
+        parts = part_of(scorer.config, samples, part)
+        report = measure(scorer, parts, part)
+        reports = [measure_rival(rival, parts[part]) for rival in others]
+        _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
+        for rival in reports:
+            shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
+            click.echo(f"  rival {rival.name}: {shown}")
+        if out:
+            _write_json(out, report)
+        if folder:
+            from training.reports.evaluation import evaluation_document
+            from training.reports.write import write
+
+            command = " ".join(["agiqa evaluate --checkpoint", checkpoint, "--data", data.name])
+            document = evaluation_document(
+                scorer.config, report, reports, samples[0].dataset, f"{command} --part {part}"
+            )
+            write(document, folder)
+            click.echo(f"wrote {folder / 'report.html'}", file=sys.stderr)
+
+
+def _samples(data: Path, declared: tuple[float, float] | None, lower: bool) -> list["Sample"]:
+    """The rated images of a known set, or of a CSV whose scale is declared."""
+    from training.data import datasets
+    from training.data.samples import present
+    from training.data.table import table_set
+
+    if declared is None:
+        return datasets.read(data)
+    own = table_set(data.resolve().name, *declared, lower_better=lower)
+    return present(own.annotations(data), data)
+
+
+def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
+    """The figures with their intervals."""
+    click.echo(f"{checkpoint} on {report.part}: {report.images} images, {report.groups} groups")
+    if protocol == "paper":
+        click.echo(
+            "  published protocol: the epoch was chosen on the test part, so these figures are "
+            "too good"
+        )
+    for key, value in report.figures.items():
+        interval = report.intervals.get(key)
+        told = f"   ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        click.echo(f"  {key:36} {value:7.4f}{told}")
+
+
+def _write_json(out: Path, report: "Report") -> None:
+    from model.checkpoint import write_atomically
+
+    content = report.as_dict() | {"predictions": report.predictions}
+    write_atomically(out, json.dumps(content, indent=2).encode())
+    click.echo(f"wrote {out}", file=sys.stderr)

@@ -1,0 +1,156 @@
+"""``agiqa explain``: the papers' pictures, found like the other subcommands of this package."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from model.errors import ModelError
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from model.config import Head
+    from training.explain.cam import Kind
+    from training.explain.subject import Subject
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, type=_FILE)
+@click.option(
+    "--checkpoint",
+    default="tiny-clip-agiqa",
+    show_default=True,
+    help="Bundled name, folder or hf://owner/name.",
+)
+@click.option("--beside", metavar="CHECKPOINT", help="Another, as the visual-only variant.")
+@click.option(
+    "--head",
+    type=click.Choice(["quality", "alignment", "consistency"]),
+    default="quality",
+    show_default=True,
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["grad-cam", "roll-out"]),
+    default="grad-cam",
+    show_default=True,
+    help="What raises the score, or what the class token attends to.",
+)
+@click.option("--prompt", help="What the images were generated from; consistency needs it.")
+@click.option(
+    "--features",
+    "data",
+    metavar="FOLDER",
+    type=_FOLDER,
+    help="Instead of images: a t-SNE of this data set's semantic features.",
+)
+@click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    help="Of --features: part of the checkpoint's own split, or all.",
+)
+@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The picture (.png; .svg with --features); for several images a folder.",
+)
+def explain(images: tuple[Path, ...], data: Path | None, part: str, **options: Any) -> None:
+    """Show what a model looks at in each IMAGE, or with --features how it sorts a data set."""
+    if bool(images) == bool(data):
+        raise click.UsageError("give images, or --features with the folder of a data set")
+    try:
+        if data:
+            _features(data, part, options)
+        else:
+            _pictures(images, options)
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing: pip install 'agiqa[train]'"
+        raise click.ClickException(message) from error
+    except (TrainingError, ModelError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
+    """Each image with its map, and beside it the other checkpoint's."""
+    from tqdm import tqdm
+
+    from model.checkpoint import write_atomically
+    from training.explain.subject import Subject
+
+    places = _places(images, options["out"])
+    names = [name for name in (options["checkpoint"], options["beside"]) if name]
+    subjects = [Subject.load(name, device=options["device"]) for name in names]
+    for subject in subjects:
+        subject.readout(options["head"], options["prompt"])  # refused before any work
+    for image, place in tqdm(
+        list(zip(images, places, strict=True)),
+        desc="explain",
+        unit="image",
+        disable=len(images) == 1,
+    ):
+        try:
+            picture = _picture(image, subjects, options["head"], options["kind"], options["prompt"])
+        except ModelError as error:
+            raise click.ClickException(f"{image}: {error}") from error
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, picture)
+    click.echo(f"wrote {places[0] if len(places) == 1 else places[0].parent}")
+
+
+def _picture(
+    path: Path, subjects: "Sequence[Subject]", head: "Head", kind: "Kind", prompt: str | None
+) -> bytes:
+    from model.images import read
+    from training.explain.cam import explain as explained
+    from training.explain.pictures import side_by_side
+
+    image = read(path)
+    found = [explained(subject, image, head, kind, prompt) for subject in subjects]
+    return side_by_side(image, [(each.model, each) for each in found])
+
+
+def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
+    """Where each image's picture goes.
+
+    Raises:
+        ValueError: several images for one file, or two for the same.
+    """
+    if len(images) == 1 and (out is None or out.suffix):
+        place = out or Path(f"{images[0].stem}-explained.png")
+        if place.suffix.lower() != ".png":
+            raise ValueError(f"{place}: the picture is a .png file")
+        return [place]
+    if out is not None and out.suffix:
+        raise ValueError(f"{out}: several images need a folder")
+    places = [(out or Path("explained")) / f"{image.stem}.png" for image in images]
+    twice = [place.name for place, count in Counter(places).items() if count > 1]
+    if twice:
+        raise ValueError(f"several images would be called {', '.join(twice)}")
+    return places
+
+
+def _features(data: Path, part: str, options: dict[str, Any]) -> None:
+    """The t-SNE of the images of a data set's part, coloured by opinion score."""
+    from model.checkpoint import write_atomically
+    from training.explain.features import embed, samples_of, semantic_features
+    from training.explain.subject import Subject
+    from training.reports.plots import embedding
+
+    out: Path = options["out"] or Path("features.svg")
+    if out.suffix.lower() != ".svg":
+        raise ValueError(f"{out}: the features are drawn as a .svg file")
+    subject = Subject.load(options["checkpoint"], device=options["device"])
+    samples = samples_of(subject, data, part)
+    points = embed(semantic_features(subject, samples))
+    figure = embedding(points, [sample.mos for sample in samples], intervals=5)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, figure.image)
+    click.echo(f"wrote {out}: {len(samples)} images")
