@@ -1,0 +1,178 @@
+"""An experiment as a report: its table beside the paper's, what stands behind each figure, and how
+the runs went.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.errors import ModelError
+from training.data.samples import Sample
+from training.evaluation.rivals import Rival
+from training.experiments.grid import Grid, Variant
+from training.experiments.rivals import rivals_table
+from training.experiments.run import Result
+from training.experiments.tables import (
+    by_variant,
+    cross_table,
+    heads_table,
+    left_out_table,
+    published_value,
+    rounds_table,
+    variants_table,
+)
+from training.explain.features import embed, semantic_features
+from training.explain.subject import Subject
+from training.manifest import device_in_words, git_revision, package_versions
+from training.reports import plots
+from training.reports.document import Document, Figure, Section
+from training.reports.evaluation import evaluation_sections
+
+# Images that t-SNE places.
+_EMBEDDED = 400
+
+
+def experiment_document(
+    grid: Grid,
+    results: Sequence[Result],
+    samples: Mapping[str, Sequence[Sample]],
+    rivals: Sequence[Rival],
+    command: str,
+) -> Document:
+    """The whole report of finished runs; ``samples`` are those of the recipe's data sets."""
+    sections: list[Section] = []
+    for data_set in grid.base.data:
+        sections += _of_set(grid, results, data_set)
+        if rivals:
+            full = by_variant(results)[grid.variants[0].name]
+            told = rivals_table(rivals, full, samples[data_set], data_set)
+            sections.append(Section(f"Rivals on {data_set}", _RIVALS, (told,)))
+    if results[0].also:
+        sections.append(Section("Across data sets", "", (cross_table(grid, results),)))
+    sections.append(_how_it_went(grid, results))
+    sections += _first_run(results, samples)
+    title = f"{grid.kind}: {grid.base.name}"
+    return Document(title, _summary(grid, results), tuple(sections), _facts(grid, results, command))
+
+
+_RIVALS = (
+    "Rivals scored the test images of every round of the first variant; they were not trained here."
+)
+
+
+def _summary(grid: Grid, results: Sequence[Result]) -> str:
+    protocol = (
+        "PUBLISHED PROTOCOL: each run's epoch was chosen on its test part, as the paper's code "
+        "does, so these figures are too good; they compare with published ones only."
+        if grid.base.protocol == "paper"
+        else "Epochs were chosen on an inner validation part, if at all; each test part was looked "
+        "at once."
+    )
+    return f"{len(results)} runs of {grid.base.method}. {protocol}"
+
+
+def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Section]:
+    main = [v for v in grid.variants if not v.group]
+    left_out = [v for v in grid.variants if v.group == "left out"]
+    table = variants_table(grid, main, results, data_set)
+    bars = _bars(grid, main, results, data_set)
+    sections = [
+        Section(f"Result on {data_set}", "", (table,), (bars,), findings=tuple(grid.remarks))
+    ]
+    full = by_variant(results)[main[0].name]
+    if any("alignment_srcc" in r.reports[data_set].figures for r in full):
+        text = "The no-image floor is recomputed on each round's split."
+        sections.append(Section("All heads", text, (heads_table(full, data_set),)))
+    if left_out:
+        text = (
+            "Each row is a model of its own that has seen no image of that generator, and none of "
+            "the test prompts."
+        )
+        table = left_out_table(left_out, results, data_set)
+        sections.append(Section("Leave-one-generator-out", text, (table,)))
+    return sections
+
+
+def _bars(
+    grid: Grid, variants: Sequence[Variant], results: Sequence[Result], data_set: str
+) -> Figure:
+    """Mean SRCC of each variant with its range over the rounds, and the published figures."""
+    apart = by_variant(results)
+    labels, values, ranges, marks = [], [], [], {}
+    for variant in variants:
+        srcc = [r.reports[data_set].figures["quality_srcc"] for r in apart.get(variant.name, ())]
+        if not srcc:
+            continue
+        labels.append(variant.name)
+        values.append(float(np.mean(srcc)))
+        ranges.append((min(srcc), max(srcc)))
+        if (theirs := published_value(grid, variant, data_set, "SRCC")) is not None:
+            marks[variant.name] = theirs
+    return plots.bars_with_intervals(labels, values, ranges, marks)
+
+
+def _how_it_went(grid: Grid, results: Sequence[Result]) -> Section:
+    tables = tuple(rounds_table(results, data_set) for data_set in grid.base.data)
+    first = [r for r in results if r.round == 0]
+    histories = {r.variant: r.history for r in first}
+    keys = [k for k in first[0].history[-1] if k.startswith("quality")][:3]
+    figures = (plots.learning_curves(histories, keys),) if keys else ()
+    text = "Learning curves are of round 0: terms of the loss, and SRCC on the validation part."
+    return Section("Every run", text, tables, figures)
+
+
+def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]]) -> list[Section]:
+    """The first run in detail, and its features in the plane."""
+    first, sections = results[0], []
+    title = f"{first.variant}, round 0"
+    for data_set, report in first.reports.items():
+        several = f" on {data_set}" if len(first.reports) > 1 else ""
+        sections += evaluation_sections(report, f"{title}{several}", data_set=data_set)
+    features = _features(first, samples)
+    return [*sections, features] if features else sections
+
+
+def _features(first: Result, samples: Mapping[str, Sequence[Sample]]) -> Section | None:
+    """t-SNE of the first run's test images; None where its checkpoint is gone, or can't be asked
+    for features.
+    """
+    checkpoint = Path(first.checkpoint)
+    tested = {row["path"] for row in first.report.predictions}
+    every = [s for several in samples.values() for s in several if str(s.path) in tested]
+    if not (checkpoint / "config.json").is_file() or len(every) < _FEWEST:
+        return None
+    try:
+        subject = Subject.load(str(checkpoint))
+    except ModelError:  # a tower that can't be looked into
+        return None
+    step = -(-len(every) // _EMBEDDED)
+    shown = every[::step]
+    points = embed(semantic_features(subject, shown))
+    figure = plots.embedding(points, [s.mos for s in shown])
+    text = (
+        "t-SNE of one semantic feature per test image (the normalised mean over its views), by "
+        "opinion score. Distances between far groups mean nothing in such a picture."
+    )
+    return Section("Semantic features", text, (), (figure,))
+
+
+_FEWEST = 8
+
+
+def _facts(grid: Grid, results: Sequence[Result], command: str) -> dict[str, str]:
+    versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    sizes = ", ".join(f"{name} ({r.images} test images)" for name, r in results[0].reports.items())
+    revisions = dict.fromkeys(r.git_revision for r in results)
+    minutes = sum(r.seconds for r in results) / 60
+    return {
+        "command": command,
+        "data": f"{sizes} in round 0",
+        "split": grid.base.split.kind,
+        "seeds": f"{grid.base.seed} and up, one per round; split {grid.base.split.seed} and up",
+        "epochs": str(grid.base.schedule.epochs),
+        "git revision": ", ".join(revisions) or git_revision(),
+        "device": device_in_words(grid.base.device),
+        "time of all runs": f"{minutes:.0f} minutes",
+        "versions": versions,
+    }

@@ -1,0 +1,129 @@
+"""One experiment from what was asked for to its report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+
+from training.data.datasets import DATA_SETS
+from training.data.protocol import Split, seen_groups
+from training.data.samples import Sample
+from training.data.splits import paper_rounds
+from training.errors import DataError, RecipeError
+from training.evaluation.rivals import parse_rival
+from training.experiments.document import experiment_document
+from training.experiments.grid import Content, Grid, merged
+from training.experiments.kinds import variants_of
+from training.experiments.run import run_grid
+from training.material import read_sets
+from training.recipe import MethodRecipe, read_content, validated
+from training.reports.write import write
+from training.run import find_backbone
+
+_FOLDER = Path("runs/experiments")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for; ``tests``: folders of foreign data sets by name."""
+
+    kind: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+    rounds: int = 1
+    tests: Mapping[str, Path] | None = None
+    rivals: tuple[str, ...] = ()
+    leave_one_out: bool = True
+    out: Path | None = None
+
+
+def run_experiment(asked: Asked) -> Path | None:
+    """Runs what is not finished and writes the report.
+
+    Returns:
+        The HTML report; None in all processes but the main one.
+
+    Raises:
+        TrainingError: a recipe, data set or rival that can't be used, or a run that fails.
+    """
+    content, called = read_content(asked.recipe, asked.settings)
+    base = validated(content, called)
+    if not isinstance(base, MethodRecipe):
+        raise RecipeError(f"{called} is no recipe of a method; experiments train methods")
+    rivals = [parse_rival(text, base.device) for text in asked.rivals]
+    tests = dict(asked.tests or {})
+    if asked.kind == "cross-dataset" and not tests:
+        raise RecipeError("cross-dataset needs other data sets: --test NAME=FOLDER")
+    if unknown := set(tests) - set(DATA_SETS):
+        raise RecipeError(
+            f"--test {', '.join(unknown)}: unknown data set; known: {', '.join(DATA_SETS)}"
+        )
+    samples = read_sets(base)
+    content, remarks = _with_rounds(asked, base, content, samples)
+    grid = _grid(asked, base, content, samples, remarks)
+    results = run_grid(grid, tests, asked.kind)
+    if not PartialState().is_main_process:
+        return None
+    document = experiment_document(grid, results, samples, rivals, _command(asked))
+    write(document, grid.folder)
+    return grid.folder / "report.html"
+
+
+def _grid(
+    asked: Asked,
+    base: MethodRecipe,
+    content: Content,
+    samples: Mapping[str, Sequence[Sample]],
+    remarks: list[str],
+) -> Grid:
+    folder = asked.out or _FOLDER / f"{asked.kind}-{base.name}"
+    variants = variants_of(asked.kind, base, samples)
+    if not asked.leave_one_out:
+        variants = [variant for variant in variants if variant.group != "left out"]
+    remarks = [*remarks, *_of_the_backbone(base, samples)]
+    return Grid(asked.kind, base, variants, asked.rounds, folder.resolve(), content, remarks)
+
+
+def _with_rounds(
+    asked: Asked,
+    base: MethodRecipe,
+    content: Content,
+    samples: Mapping[str, Sequence[Sample]],
+) -> tuple[Content, list[str]]:
+    """The paper's own rounds where they can be drawn again, else rounds of one's own."""
+    of_paper = asked.kind == "rounds" and base.method == "clip-agiqa" and "AGIQA-3K" in samples
+    if not of_paper or base.split.kind != "content":
+        return content, []
+    try:
+        paper_rounds(samples["AGIQA-3K"], 0)
+    except DataError as error:
+        return content, [f"These are rounds of our own, not the paper's: {error}."]
+    return merged(content, {"split": {"kind": "paper"}}), ["The rounds are the paper's own."]
+
+
+def _of_the_backbone(base: MethodRecipe, samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """What a backbone that has seen some of the data means for the rounds."""
+    _, before = find_backbone(base)
+    own = Split.of_provenance(before.split)
+    remarks = []
+    for name, several in samples.items():
+        if own is not None and name in before.trained_on:
+            groups, seen = len({s.group for s in several}), len(seen_groups(own, several))
+            remarks.append(
+                f"The backbone was pre-trained on {seen} of the {groups} prompts or images of "
+                f"{name}. They train in every round; validation and test parts are drawn from the "
+                f"other {groups - seen}, so rounds overlap and their deviation is too small."
+            )
+    return remarks
+
+
+def _command(asked: Asked) -> str:
+    """The command as a reader would give it; folders of this machine are left out."""
+    private = ("data.", "labels.", "out=", "work=")
+    shown = [f"--set {s}" for s in asked.settings if not s.startswith(private)]
+    tests = [f"--test {name}={name}" for name in asked.tests or {}]
+    rivals = [f"--rival {rival}" for rival in asked.rivals]
+    rest = [] if asked.leave_one_out else ["--no-leave-one-out"]
+    start = f"agiqa experiment {asked.kind} {asked.recipe} --rounds {asked.rounds}"
+    return " ".join([start, *shown, *tests, *rivals, *rest])
