@@ -11,6 +11,10 @@
 The class token keeps CLIP's frozen projection (Eq. 3); patches and the decoder's memory get a
 learnable one that starts as CLIP's. At inference V^s, V^d and the first self-attended queries are
 constants. What the paper leaves open is listed in docs/methods.md.
+
+Without scene and distortion prompts ("visual-only", which the paper's pictures compare with) the
+decoder asks with one learnable query [1, d] instead; there are no scenes and distortions then.
+Alone in self-attention it sees only itself, so queries and keys there change nothing.
 """
 
 import math
@@ -19,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +37,7 @@ from model.vocabulary import DISTORTIONS, SCENES
 
 class MpIqeOptions(Options):
     """Switches of MP-IQE: prompt lengths of Table 6, ablations of Table 4; the defaults are the
-    paper's.
+    paper's. Neither ``scene_prompts`` nor ``distortion_prompts``: the visual-only variant.
     """
 
     context_length: int = Field(default=8, ge=1)
@@ -48,26 +52,27 @@ class MpIqeOptions(Options):
     decoder_heads: int = Field(default=8, ge=1)
     init_std: float = Field(default=0.02, gt=0)
 
-    @model_validator(mode="after")
-    def _asks_something(self) -> "MpIqeOptions":
-        if not (self.scene_prompts or self.distortion_prompts):
-            raise ValueError("without scene and distortion prompts the decoder has no queries")
-        return self
+    @property
+    def visual_only(self) -> bool:
+        """Whether no text is asked with."""
+        return not (self.scene_prompts or self.distortion_prompts)
 
 
 @dataclass(frozen=True)
 class Texts:
     """Normalised text features: ``scene`` [9, d] and ``distortion`` [11, d]; None in that
-    ablation.
+    ablation. Without both, ``query`` [1, d], learned and not normalised, stands for them.
     """
 
     scene: Tensor | None
     distortion: Tensor | None
+    query: Tensor | None = None
 
     @property
     def queries(self) -> Tensor:
-        """Q = concat(V^s, V^d) (Eq. 12)."""
-        return torch.cat([text for text in (self.scene, self.distortion) if text is not None])
+        """Q = concat(V^s, V^d) (Eq. 12), or the visual-only variant's one query."""
+        kinds = (self.scene, self.distortion, self.query)
+        return torch.cat([kind for kind in kinds if kind is not None])
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class MpIqe(Network):
         context = (o.context_length, self.text.width)
         self.scene_context = _prompts(context, o.init_std) if o.scene_prompts else None
         self.distortion_context = _prompts(context, o.init_std) if o.distortion_prompts else None
+        query = (1, self.vision.embed_dim)
+        self.query = _prompts(query, o.init_std) if o.visual_only else None
         layers = {"deep": self.vision.depth, "shallow": 1, "none": 0}[o.visual_prompts]
         self.visual_prompts = _prompts((layers, o.visual_length, self.vision.width), o.init_std)
         self.projection = nn.Linear(self.vision.width, self.vision.embed_dim)
@@ -106,10 +113,11 @@ class MpIqe(Network):
         self.global_logit = nn.Parameter(torch.zeros(()))
 
     def texts(self) -> Texts:
-        """V^s and V^d (Eq. 6)."""
+        """V^s and V^d (Eq. 6), or the query instead of them."""
         return Texts(
             self._text_features(self.scene_context, SCENES),
             self._text_features(self.distortion_context, DISTORTIONS),
+            self.query,
         )
 
     def tokens(self, pixels: Tensor) -> Tensor:
@@ -191,10 +199,12 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
         network.projection.to(device)
         network.decoder.to(device)
         network.visual_prompts.data = network.visual_prompts.data.to(device, dtype)
-        scene, distortion = (
-            None if t is None else t.to(device) for t in (self.texts.scene, self.texts.distortion)
+        texts = self.texts
+        scene, distortion, query = (
+            None if t is None else t.to(device)
+            for t in (texts.scene, texts.distortion, texts.query)
         )
-        self.texts, self.asked = Texts(scene, distortion), self.asked.to(device)
+        self.texts, self.asked = Texts(scene, distortion, query), self.asked.to(device)
         self.scale = self.scale.to(device)
 
     def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ works; the towers refuse the others by name. No width or depth is written here: 
 read off the modules.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -237,6 +238,19 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor, queries: int | None, caus
     )  # [B, heads, n, w / heads]
     out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     return attn.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def attention_weights(block: Any, x: Tensor) -> Tensor:
+    """What each token entering a layer [B, n, w] reads from each: softmax(q k^T / sqrt(w / heads)),
+    the mean over heads [B, n, n]; rows are queries and sum to one.
+
+    For explanations: scoring never holds these weights.
+    """
+    attn = block.attn
+    qk = slice(0, 2 * attn.embed_dim)
+    both = F.linear(block.ln_1(x), attn.in_proj_weight[qk], attn.in_proj_bias[qk])
+    q, k = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in both.chunk(2, dim=-1))
+    return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
 
 
 def _of_layer(prompts: Tensor, layer: int, x: Tensor) -> Tensor:

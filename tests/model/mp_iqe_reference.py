@@ -199,7 +199,9 @@ def multi_head(module: Any, queries: Array, keys: Array, heads: int) -> Array:
 
 
 def queries(network: MpIqe) -> list[Array]:
-    """Eq. 12: V^s and V^d, those of them that the ablation left."""
+    """Eq. 12: V^s and V^d, those of them that the ablation left; without both, the one query."""
+    if network.options.visual_only:
+        return [numbers(network.query)]
     kinds = ((network.scene_context, SCENES), (network.distortion_context, DISTORTIONS))
     clip = network.text.text
     return [text_features(clip, context, names) for context, names in kinds if context is not None]
@@ -239,6 +241,7 @@ ABLATIONS: dict[str, MpIqeOptions] = {
         "no-visual": {"visual_prompts": "none"},
         "pre-ln": {"prompt_position": "pre_ln"},
         "scene-alone": {"distortion_prompts": False, "visual_prompts": "none"},
+        "visual-only": {"scene_prompts": False, "distortion_prompts": False},
     }.items()
 }
 

@@ -28,6 +28,7 @@ from training.manifest import device_in_words, git_revision, package_versions
 from training.reports import plots
 from training.reports.document import Document, Figure, Section
 from training.reports.evaluation import evaluation_sections
+from training.run import find_backbone
 
 # Images that t-SNE places.
 _EMBEDDED = 400
@@ -86,9 +87,14 @@ def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Sectio
         sections.append(Section("All heads", text, (heads_table(full, data_set),)))
     if left_out:
         text = (
-            "Each row is a model of its own that has seen no image of that generator, and none of "
+            "Each row is a model of its own, tuned on no image of that generator and on none of "
             "the test prompts."
         )
+        if data_set in find_backbone(grid.base)[1].trained_on:
+            text += (
+                " But its backbone was pre-trained on images of every generator, so these figures "
+                "are kinder than those for a generator that is new to the whole model."
+            )
         table = left_out_table(left_out, results, data_set)
         sections.append(Section("Leave-one-generator-out", text, (table,)))
     return sections

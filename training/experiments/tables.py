@@ -78,8 +78,8 @@ def heads_table(results: Sequence[Result], data_set: str) -> Table:
 
 
 def left_out_table(variants: Sequence[Variant], results: Sequence[Result], data_set: str) -> Table:
-    """Leave-one-generator-out: the SRCC on a generator's images of a model that has never seen that
-    generator, beside the same images' SRCC by the full model of that round.
+    """Leave-one-generator-out: the SRCC on a generator's images of a model that was trained without
+    that generator, beside the same images' SRCC by the full model of that round.
     """
     apart = by_variant(results)
     full = next(iter(apart.values()))[0].reports[data_set]
@@ -96,8 +96,8 @@ def left_out_table(variants: Sequence[Variant], results: Sequence[Result], data_
                     number(seen["alignment"].get(generator)),
                 ]
             rows.append((generator, str(result.reports[data_set].images), *cells))
-    header = ("generator", "images", "quality, never seen", "quality, seen")
-    aligned = ("alignment, never seen", "alignment, seen")
+    header = ("generator", "images", "quality, left out", "quality, trained on")
+    aligned = ("alignment, left out", "alignment, trained on")
     caption = "SRCC on each generator's test images, left out of training and not"
     wide = rows and len(rows[0]) > len(header)
     return Table((*header, *aligned) if wide else header, tuple(rows), caption)

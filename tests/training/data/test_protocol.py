@@ -32,7 +32,9 @@ def test_without_a_validation_part_training_gives_some_of_its_prompts() -> None:
     split = Split(shares={"train": 0.8, "test": 0.2}, inner=0.25)
     drawn = groups(draw(split, generated()))
     assert {part: len(g) for part, g in drawn.items()} == {"train": 12, "validation": 4, "test": 4}
-    assert drawn["test"] == groups(draw(split.model_copy(update={"inner": 0.5}), generated()))["test"]
+    assert (
+        drawn["test"] == groups(draw(split.model_copy(update={"inner": 0.5}), generated()))["test"]
+    )
 
 
 def test_the_test_part_stays_when_training_gets_less() -> None:

@@ -85,12 +85,11 @@ def test_the_mean_of_every_term_is_told_per_epoch(tmp_path: Path) -> None:
     lines: list[str] = []
     run = run_of(tmp_path, task, epochs=1, lr=1e-9)
     progress = run.fit(lines.append)
-    start, (weights, bias) = Regression(), Regression().trained().values()
-    assert not bias.any()
-    expected = 0.0
+    start, expected = Regression().weights(), 0.0
+    assert not start["bias"].any()
     for batch in run.batches.epoch(0):
-        pixels = normalised(batch.windows, start.normalisation)
-        expected += float(((pixels.mean((1, 3, 4)) @ weights[0] - batch.mos) ** 2).mean()) / 3
+        colours = normalised(batch.windows, task.normalisation).mean((1, 3, 4))
+        expected += float(((colours @ start["weight"][0] - batch.mos) ** 2).mean()) / 3
     assert progress.history[0]["squares"] == pytest.approx(expected, rel=1e-5)
     assert lines == [f"line 1/1: squares {expected:.4f}  {QUALITY} 0.3000"]
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 import yaml
 
 from tests.training.runs import METHODS, SCHEDULE, method_recipe, weights, with_backbone, write_data
+from training.recipe import MethodRecipe, load_recipe
+from training.run import train
 
 pytestmark = pytest.mark.slow
 
@@ -55,26 +58,39 @@ def written(folder: Path, data: Data, method: str, schedule: dict[str, Any]) -> 
     return path
 
 
-def started(command: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process group of its own, on one thread, whose output goes to a file."""
     with log.open("ab") as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-
-
-def finished(command: Sequence[str | Path], log: Path) -> int:
-    process = started(command, log)
     try:
-        return process.wait(200)
+        yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def finished(command: Sequence[str | Path], log: Path) -> int:
+    """The exit status; nothing of the process is left."""
+    with started(command, log) as process:
+        status = process.wait(200)
+    assert is_gone(process.pid)
+    return status
+
+
+def here(recipe: Path) -> None:
+    """Runs a recipe in this process."""
+    torch.set_num_threads(1)
+    loaded = load_recipe(str(recipe))
+    assert isinstance(loaded, MethodRecipe)
+    assert train(loaded, "agiqa train recipe.yaml") is not None
 
 
 def is_gone(group: int) -> bool:
@@ -87,7 +103,7 @@ def is_gone(group: int) -> bool:
 
 
 def wait_for(what: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
-    """Until the state of a run holds so many epochs."""
+    """Until the table of a run holds so many epochs, and its state at least all but the last."""
     deadline = time.monotonic() + 100
     table = what / "miniature.metrics.csv"
     while not table.is_file() or len(table.read_text().splitlines()) <= epochs:
@@ -107,17 +123,14 @@ def test_a_run_that_is_killed_twice_ends_in_the_same_weights(data: Data, folder:
     whole, stopped = folder / "whole", folder / "stopped"
     for place in (whole, stopped):
         shutil.copytree(folder / "backbone", place / "backbone")
-    assert (
-        finished([*AGIQA, "train", written(whole, data, "clip-agiqa", schedule)], whole / "log")
-        == 0
-    )
+    here(written(whole, data, "clip-agiqa", schedule))
     command = [*AGIQA, "train", written(stopped, data, "clip-agiqa", schedule)]
-    for epochs in (1, 5):
-        process = started(command, stopped / "log")
-        wait_for(stopped / "work", process, epochs)
-        time.sleep(random.uniform(0, 0.3))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+    for epochs in (2, 6):
+        with started(command, stopped / "log") as process:
+            wait_for(stopped / "work", process, epochs)
+            time.sleep(random.uniform(0, 0.3))
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
         assert is_gone(process.pid)
         assert epochs - 1 <= len(progress_of(stopped / "work")) < 10
         assert not (stopped / "checkpoint" / "config.json").exists()
@@ -133,12 +146,11 @@ def test_a_run_that_is_killed_twice_ends_in_the_same_weights(data: Data, folder:
 @pytest.mark.parametrize("method", ["clip-agiqa", "mp-iqe"])
 def test_two_processes_learn_what_one_learns(data: Data, folder: Path, method: str) -> None:
     alone, shared = folder / "alone", folder / "shared"
-    for place, command in ((alone, AGIQA), (shared, [*TWO, *AGIQA[1:]])):
+    for place in (alone, shared):
         shutil.copytree(folder / "backbone", place / "backbone")
-        recipe = written(place, data, method, {})
-        assert finished([*command, "train", recipe], place / "log") == 0, (
-            place / "log"
-        ).read_text()
+    here(written(alone, data, method, {}))
+    command = [*TWO, *AGIQA[1:], "train", written(shared, data, method, {})]
+    assert finished(command, shared / "log") == 0, (shared / "log").read_text()
     one, other = (torch.load(p / "work" / "miniature.state.pt") for p in (alone, shared))
     for kind in ("parameters", "average"):
         assert one[kind].keys() == other[kind].keys()
@@ -156,9 +168,7 @@ def test_processes_that_do_not_share_a_batch_evenly_say_so_and_end(
     data: Data, folder: Path
 ) -> None:
     recipe = written(folder, data, "clip-agiqa", {"batch": 3})
-    process = started([*TWO, *AGIQA[1:], "train", recipe], folder / "log")
-    assert process.wait(100) == 1
-    assert is_gone(process.pid)
+    assert finished([*TWO, *AGIQA[1:], "train", recipe], folder / "log") == 1
     told = (folder / "log").read_text()
     assert "Error: a batch of 3 can't be shared evenly by 2: set schedule.batch" in told
     assert not (folder / "work" / "miniature.state.pt").exists()

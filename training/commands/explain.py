@@ -1,4 +1,4 @@
-"""``agiqa explain``: the papers' pictures, found like the other subcommands of this package."""
+"""``agiqa explain``: the papers' pictures."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.errors import ModelError
-from training.errors import TrainingError
+from training.commands.errors import said
 
 if TYPE_CHECKING:
     from model.config import Head
@@ -66,16 +66,14 @@ def explain(images: tuple[Path, ...], data: Path | None, part: str, **options: A
     """Show what a model looks at in each IMAGE, or with --features how it sorts a data set."""
     if bool(images) == bool(data):
         raise click.UsageError("give images, or --features with the folder of a data set")
-    try:
-        if data:
-            _features(data, part, options)
-        else:
-            _pictures(images, options)
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is missing: pip install 'agiqa[train]'"
-        raise click.ClickException(message) from error
-    except (TrainingError, ModelError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with said():
+        try:
+            if data:
+                _features(data, part, options)
+            else:
+                _pictures(images, options)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
 
 
 def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:

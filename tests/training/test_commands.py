@@ -1,0 +1,205 @@
+"""``agiqa train`` and ``agiqa evaluate`` on several sets, sets of one's own, and other copies."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from tests.training.runs import METHODS, method_recipe, with_backbone, write_data
+
+Data = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
+
+
+def written(sets: Data, pretrained: Path, folder: Path, method: str, **changes: Any) -> str:
+    """A recipe file of the method that writes into ``folder``."""
+    recipe = method_recipe(sets, pretrained, method)
+    content = json.loads(recipe.model_dump_json(exclude_none=True))
+    # YAML sorts keys, and the order of the shares counts.
+    content |= {"backbone": str(pretrained / "backbone"), "out": str(folder / "checkpoint")}
+    content |= {"work": str(folder / "work"), **changes}
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return str(file)
+
+
+def run(*arguments: object) -> Result:
+    torch.set_num_threads(1)
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_training_writes_a_report_a_manifest_and_curves(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    told = run("train", recipe)
+    assert told.exit_code == 0, told.output
+    assert "quality SRCC" in told.output
+    html = (tmp_path / "work" / "report" / "report.html").read_text()
+    assert "How it went" in html
+    assert "no-image floor" in html
+    manifest = json.loads((tmp_path / "checkpoint" / "manifest.json").read_text())
+    assert manifest["data"] == {"AGIQA-3K": {"train": 18, "validation": 9, "test": 9}}
+    assert manifest["recipe"]["seed"] == 0
+    assert manifest["packages"]["torch"]
+    assert str(data["AGIQA-3K"]) not in json.dumps(manifest)
+    with (tmp_path / "work" / "miniature.metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert "quality_srcc_AGIQA-3K" in rows[0]
+    assert list((tmp_path / "work" / "tensorboard" / "miniature").iterdir())
+
+
+def test_one_method_learns_from_several_sets_and_is_measured_on_each(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    folders = {name: str(folder) for name, folder in data.items()}
+    recipe = written(data, pretrained, tmp_path, "liqe", data=folders)
+    told = run("train", recipe)
+    assert told.exit_code == 0, told.output
+    config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
+    metrics = config["provenance"]["metrics"]
+    each = [metrics[f"quality_srcc_{name}"] for name in data]
+    assert metrics["quality_srcc"] == pytest.approx(sum(each) / 2, abs=1e-4)
+    assert config["score_range"] == {"low": 0.0, "high": 1.0}
+    card = (tmp_path / "checkpoint" / "README.md").read_text()
+    for name, folder in data.items():
+        assert f"test part of {name}" in card
+        measured = run("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", folder)
+        assert measured.exit_code == 0, measured.output
+        assert f"{metrics[f'quality_srcc_{name}']:.4f}" in measured.output
+
+
+def test_a_table_of_one_s_own_is_trained_on_once_its_scale_is_declared(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(data["LIVE-Challenge"] / "Images", mine / "Images")
+    rows = (data["LIVE-Challenge"] / "labels.csv").read_text().splitlines()[1:]
+    table = [f"{image},{100 - float(mos)}" for image, mos, *_ in (r.split(",") for r in rows)]
+    (mine / "scores.csv").write_text("\n".join(["img_name,dmos", *table]) + "\n")
+    recipe = written(data, pretrained, tmp_path, "mp-iqe", data={"mine": str(mine)})
+    refused = run("train", recipe)
+    assert refused.exit_code == 1
+    assert "--set tables.mine.low=" in refused.output
+    scale = [f"tables.mine.{key}" for key in ("low=0", "high=100", "lower_better=true")]
+    told = run("train", recipe, *(x for setting in scale for x in ("--set", setting)))
+    assert told.exit_code == 0, told.output
+    metrics = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())
+    assert metrics["figures"]["quality_srcc"] > 0.5  # brighter is better, as before
+    measured = run(
+        *("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", mine),
+        *("--range", 0, 100, "--lower-better"),
+    )
+    assert measured.exit_code == 0, measured.output
+    assert f"{metrics['figures']['quality_srcc']:.4f}" in measured.output
+
+
+def test_labels_of_liqe_are_joined_to_a_set_without_them(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    mine, labels = tmp_path / "mine", tmp_path / "splits2" / "1"
+    shutil.copytree(data["LIVE-Challenge"] / "Images", mine / "Images")
+    labels.mkdir(parents=True)
+    told_there = (data["LIVE-Challenge"] / "labels.csv").read_text().splitlines()[1:]
+    rows = [row.split(",") for row in told_there]
+    bare = "".join(f"{image},{mos}\n" for image, mos, *_ in rows)
+    (mine / "scores.csv").write_text(f"image,mos\n{bare}")
+    lines = [f"{image}\t{mos}\trealistic blur\thuman\tinvalid\tinvalid" for image, mos, *_ in rows]
+    (labels / "livec_train_clip.txt").write_text("\n".join(lines) + "\n")
+    recipe = written(
+        *(data, pretrained, tmp_path, "mp-iqe"),
+        data={"mine": str(mine)},
+        tables={"mine": {"low": 0, "high": 100}},
+        labels={"mine": str(tmp_path / "splits2")},
+    )
+    told = run("train", recipe)
+    assert told.exit_code == 0, told.output
+    figures = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["figures"]
+    assert figures["floor_scene_accuracy"] == 1.0  # all are "human"
+    assert "distortion_accuracy" in figures
+
+
+def test_the_published_protocol_is_named_wherever_its_figures_are(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "mp-iqe")
+    assert run("train", recipe, "--protocol", "paper").exit_code == 0
+    assert "PUBLISHED PROTOCOL" in (tmp_path / "work" / "report" / "report.html").read_text()
+    place = data[METHODS["mp-iqe"][0]]
+    measured = run("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", place)
+    assert "the epoch was chosen on the test part" in measured.output
+
+
+def test_a_copy_on_which_the_split_would_leak_is_refused_and_the_unseen_rest_measured(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    assert run("train", recipe, "--no-report").exit_code == 0
+    assert not (tmp_path / "work" / "report").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(data["AGIQA-3K"], copy)
+    table = copy / "data.csv"
+    lines = table.read_text().splitlines()
+    gone = ("prompt number 0", "prompt number 1,", "prompt number 2")
+    kept = [line for line in lines if not any(prompt in line for prompt in gone)]
+    table.write_text("\n".join(kept) + "\n")
+    arguments = ("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", copy)
+    leak = run(*arguments)
+    assert leak.exit_code == 1
+    assert "were trained on" in leak.output
+    assert "--part unseen" in leak.output
+    rest = run(*arguments, "--part", "unseen")
+    assert rest.exit_code == 0, rest.output
+    whole = run(
+        *("evaluate", "--checkpoint", tmp_path / "checkpoint", "--part", "unseen"),
+        *("--data", data["AGIQA-3K"]),
+    )
+    assert "18 images, 6 groups" in whole.output  # validation and test
+
+
+def test_rivals_and_the_report_stand_beside_the_figures(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    assert run("train", recipe, "--no-report").exit_code == 0
+    with (data["AGIQA-3K"] / "data.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text(
+        "image,score\n" + "".join(f"{r['name']},{-float(r['mos_quality'])}\n" for r in rows)
+    )
+    told = run(
+        *("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", data["AGIQA-3K"]),
+        *("--rival", f"{theirs}:lower", "--report", tmp_path / "report"),
+    )
+    assert told.exit_code == 0, told.output
+    assert "srcc 1.0000" in told.output
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "Beside rivals" in report
+    assert "0.8747" in report
+
+
+def test_a_rival_that_is_none_is_refused_before_anything_is_scored(
+    data: Data, tmp_path: Path
+) -> None:
+    told = run("evaluate", "--data", data["AGIQA-3K"], "--part", "all", "--rival", "nothing")
+    assert told.exit_code == 1
+    assert "names no rival" in told.output

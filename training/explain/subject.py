@@ -1,0 +1,123 @@
+"""A checkpoint as something to explain: its network in float32, with the crops of its policy."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from model.checkpoint import find, load_network
+from model.config import CheckpointConfig, CropPolicy, Head
+from model.crops import CropPlanner
+from model.errors import BackboneError
+from model.network import Network, Views
+from model.scorer import check_policy, choose_device, choose_policy
+from model.towers import VisionTower
+from model.windows import Grid, place_windows
+from training.explain.readout import Readout, readout_of
+
+# What ``model.images.read`` takes.
+Source = str | Path | bytes | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The views of one image for one head: normalised ``pixels`` [n, 3, s, s], the windows before
+    the global view; ``grid`` says where the windows lie.
+    """
+
+    pixels: Tensor
+    pass_: int
+    grid: Grid
+    has_whole: bool
+
+    @property
+    def windows(self) -> int:
+        """How many windows; a global view comes on top."""
+        return len(self.pixels) - self.has_whole
+
+    def views(self, rows: Tensor) -> Views:
+        """The views' rows [n, d], told apart."""
+        return Views(rows[: self.windows], rows[-1] if self.has_whole else None)
+
+
+class Subject:
+    """A network at inference whose tokens can be watched; it takes the network over.
+
+    Gradients reach the tokens alone: no parameter asks for one.
+
+    Raises:
+        BackboneError: the image tower is no ViT, so there are no tokens.
+    """
+
+    def __init__(
+        self,
+        config: CheckpointConfig,
+        network: Network,
+        *,
+        device: str = "auto",
+        crop_policy: CropPolicy | str | None = None,
+    ) -> None:
+        if not isinstance(network.vision, VisionTower):
+            found = type(getattr(network.vision, "visual", network.vision)).__name__
+            raise BackboneError(
+                f"{config.name} can't be explained: tokens and attention need a ViT image tower "
+                f"(found {found})"
+            )
+        self.config = config
+        self.tower = network.vision
+        self.device = choose_device(device)
+        self.planner = CropPlanner(config, choose_policy(config, crop_policy))
+        check_policy(config.name, self.planner.policy, network)
+        self.folded = network.eval().requires_grad_(False).fold()
+        self.folded.place(self.device, torch.float32)
+        mean, std = config.normalisation.mean, config.normalisation.std
+        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        crop_policy: CropPolicy | str | None = None,
+    ) -> Self:
+        """Of a checkpoint: a bundled name, a folder, or ``hf://owner/name``.
+
+        Raises:
+            CheckpointError: no such checkpoint, or one that is damaged.
+            BackboneError: its image tower is no ViT.
+        """
+        return cls(*load_network(find(name_or_path)), device=device, crop_policy=crop_policy)
+
+    def look(self, picture: Image.Image, head: Head) -> Looks:
+        """The views of an upright RGB image that a head reads."""
+        policy, heads = self.planner.policy, (head,)
+        (pass_,) = self.planner.passes(heads)
+        crops = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device).float()
+        grid = place_windows(policy, *picture.size)
+        whole = self.planner.global_in(pass_, heads)
+        return Looks((crops - self._mean) / self._std, pass_, grid, whole)
+
+    def rows(self, pixels: Tensor, pass_: int) -> Tensor:
+        """Float32 rows [n, d] of normalised crops [n, 3, s, s], on the CPU, with their gradient."""
+        rows = torch.arange(len(pixels), device=pixels.device)
+        return self.folded(pixels, rows, torch.full_like(rows, pass_)).cpu()
+
+    def readout(self, head: Head, prompt: str | None = None) -> Readout:
+        """How the head is read.
+
+        Raises:
+            ValueError: a head that the method lacks, or consistency without a prompt.
+        """
+        self.planner.heads((head,), prompted=prompt is not None)
+        t_user = None
+        if prompt is not None and head == "consistency":
+            with torch.no_grad():
+                t_user = self.folded.embed([prompt])[0].cpu()
+        return readout_of(self.folded, head, t_user)
