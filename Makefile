@@ -32,6 +32,7 @@ typecheck: $(VENV)/.dev ## Check types
 bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmarks/)
 	$(BIN)/python -m benchmarks.single
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.training
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -14,64 +14,12 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
 
+from benchmarks.published import Published
 from benchmarks.timing import ratios, shown
-from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, ClipAgiqa, ClipAgiqaOptions
+from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import CheckpointConfig, CropPolicy
-from model.prompts import TaskPrompts
 from model.scorer import Scorer
-
-CONTEXT = 77
-
-
-class Published(nn.Module):
-    """The published inference, step by step, on open_clip's own layers."""
-
-    def __init__(self, clip: nn.Module, network: ClipAgiqa) -> None:
-        super().__init__()
-        self.clip, self.network = clip, network
-
-    @torch.no_grad()
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean quality and alignment of normalised crops [n, 3, 224, 224]."""
-        net = self.network
-        tasks = ((net.quality, QUALITY_WORDS), (net.alignment, ALIGNMENT_WORDS))
-        prompts = net.visual_prompts()  # with the 12 Linears, for every batch
-        scores = []
-        for i, (task, words) in enumerate(tasks):
-            texts = F.normalize(self._texts(task, words), dim=-1)
-            images = F.normalize(self._images(crops, prompts[i]), dim=-1)
-            logits = self.clip.logit_scale.exp() * images @ texts.T
-            scores.append(logits.softmax(-1)[:, 0].mean())
-        return scores[0], scores[1]
-
-    def _images(self, crops: Tensor, prompts: Tensor) -> Tensor:
-        visual, length = self.clip.visual, prompts.shape[1]
-        x = visual.conv1(crops).flatten(2).transpose(1, 2)
-        x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], 1)
-        x = x + visual.positional_embedding
-        x = visual.ln_pre(torch.cat([x, prompts[0].expand(len(x), -1, -1)], 1))
-        for i, block in enumerate(visual.transformer.resblocks):
-            if i:
-                x = torch.cat([x[:, :-length], prompts[i].expand(len(x), -1, -1)], 1)
-            x = block(x)
-        return visual.ln_post(x[:, 0]) @ visual.proj
-
-    def _texts(self, task: TaskPrompts, words: tuple[str, ...]) -> Tensor:
-        clip, n = self.clip, len(task.context)
-        ids = open_clip.tokenize([" ".join(["X"] * n + [word]) for word in words], CONTEXT)
-        x = clip.token_embedding(ids)
-        x = torch.cat([x[:, :1], task.context.expand(len(x), -1, -1), x[:, 1 + n :]], 1)
-        x = x + clip.positional_embedding
-        for i, block in enumerate(clip.transformer.resblocks):
-            if i:
-                deep = task.text[i - 1].expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], deep, x[:, 1 + n :]], 1)
-            x = block(x, attn_mask=clip.attn_mask)
-        x = clip.ln_final(x)
-        return x[torch.arange(len(x)), ids.argmax(-1)] @ clip.text_projection
 
 
 def main() -> None:
@@ -93,10 +41,11 @@ def main() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
     image = Image.fromarray(pixels)
 
+    @torch.no_grad()
     def published() -> tuple[float, float]:
         crops = torch.from_numpy(official.crops(image, ["quality"])).float()
         quality, alignment = rival((crops - official._mean) / official._std)
-        return float(quality), float(alignment)
+        return float(quality.mean()), float(alignment.mean())
 
     both = ["quality", "alignment"]
     ours = official.score(image, heads=both)

@@ -66,17 +66,20 @@ def summary(reports: Mapping[str, Report]) -> dict[str, float]:
     return {"quality_srcc": mean, **each}
 
 
-def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
+def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     """Trains a CLIP stage by stage (resuming what a stopped run left) and writes its weights.
 
     Returns:
-        SRCC of both views of the validation images, per data set and head.
+        SRCC of both views of the validation images, per data set and head; None in all processes
+        but the main one.
 
     Raises:
         TrainingError: unusable data, a leak, or a loss that is no number.
     """
     material = Material.prepare(recipe)
-    write_manifest(_made(recipe.work), recipe, material, command)
+    here = processes(recipe.device)
+    if here.is_main_process:
+        write_manifest(_made(recipe.work), recipe, material, command)
     torch.manual_seed(recipe.seed)
     clip = build(recipe.architecture)
     train = [s for parts in material.parts.values() for s in parts["train"]]
@@ -89,6 +92,8 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
         run.fit()
         round_to_16_bit(clip)
         figures = run.measure()
+    if not here.is_main_process:
+        return None
     write_weights(_made(recipe.out) / WEIGHTS, clip.state_dict(), torch.float16)
     described = BackboneDescription(
         name=recipe.name,
@@ -104,8 +109,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float]:
 
 def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Trained | None:
     """Trains a method (resuming what a stopped run left), measures it once on the test part, and
-    writes the checkpoint. Images that earlier runs left on the ``shelf`` are
-    not decoded again.
+    writes the checkpoint. Images that earlier runs left on the ``shelf`` are not decoded again.
 
     Returns:
         None in all processes but the main one.

@@ -48,6 +48,8 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
                 figures += f"; {folder / 'report.html'}"
         else:
             told = pretrain(loaded, command)
+            if told is None:
+                return
             figures = ", ".join(f"{key} {value:.4f}" for key, value in told.items())
     click.echo(f"wrote {loaded.out}: {figures}")
 

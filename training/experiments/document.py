@@ -28,6 +28,8 @@ from training.manifest import device_in_words, git_revision, package_versions
 from training.reports import plots
 from training.reports.document import Document, Figure, Section
 from training.reports.evaluation import evaluation_sections
+from training.reports.published import Measured, comparison
+from training.reports.published import rivals as rivals_of
 from training.run import find_backbone
 
 # Images that t-SNE places.
@@ -76,12 +78,14 @@ def _summary(grid: Grid, results: Sequence[Result]) -> str:
 def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Section]:
     main = [v for v in grid.variants if not v.group]
     left_out = [v for v in grid.variants if v.group == "left out"]
-    table = variants_table(grid, main, results, data_set)
+    full = by_variant(results)[main[0].name]
+    tables = [variants_table(grid, main, results, data_set)]
+    if rivals_of(data_set):
+        tables.append(comparison(data_set, measured=[_mean(grid, full, data_set)]))
     bars = _bars(grid, main, results, data_set)
     sections = [
-        Section(f"Result on {data_set}", "", (table,), (bars,), findings=tuple(grid.remarks))
+        Section(f"Result on {data_set}", "", tuple(tables), (bars,), findings=tuple(grid.remarks))
     ]
-    full = by_variant(results)[main[0].name]
     if any("alignment_srcc" in r.reports[data_set].figures for r in full):
         text = "The no-image floor is recomputed on each round's split."
         sections.append(Section("All heads", text, (heads_table(full, data_set),)))
@@ -98,6 +102,18 @@ def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Sectio
         table = left_out_table(left_out, results, data_set)
         sections.append(Section("Leave-one-generator-out", text, (table,)))
     return sections
+
+
+def _mean(grid: Grid, full: Sequence[Result], data_set: str) -> Measured:
+    """The first variant as a row beside what others published."""
+    reports = [result.reports[data_set] for result in full]
+    figures = {
+        name: float(np.mean([report.figures[f"quality_{key}"] for report in reports]))
+        for name, key in (("SRCC", "srcc"), ("PLCC", "plcc"))
+    }
+    protocol = "published protocol" if grid.base.protocol == "paper" else "clean protocol"
+    setting = f"mean of {len(reports)} rounds, {protocol}"
+    return Measured(f"{grid.base.name}, {full[0].variant}", figures, setting)
 
 
 def _bars(
@@ -120,12 +136,14 @@ def _bars(
 
 def _how_it_went(grid: Grid, results: Sequence[Result]) -> Section:
     tables = tuple(rounds_table(results, data_set) for data_set in grid.base.data)
-    first = [r for r in results if r.round == 0]
-    histories = {r.variant: r.history for r in first}
-    keys = [k for k in first[0].history[-1] if k.startswith("quality")][:3]
-    figures = (plots.learning_curves(histories, keys),) if keys else ()
+    main = {variant.name for variant in grid.variants if not variant.group}
+    histories = {r.variant: r.history for r in results if r.round == 0 and r.variant in main}
+    first = next(iter(histories.values()))
+    keys = [key for key in first[-1] if key.startswith(("quality", "score"))][:3]
+    if len(first) == 1 or not keys:  # one epoch makes no curve
+        return Section("Every run", "", tables)
     text = "Learning curves are of round 0: terms of the loss, and SRCC on the validation part."
-    return Section("Every run", text, tables, figures)
+    return Section("Every run", text, tables, (plots.learning_curves(histories, keys),))
 
 
 def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]]) -> list[Section]:
@@ -134,7 +152,8 @@ def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]
     title = f"{first.variant}, round 0"
     for data_set, report in first.reports.items():
         several = f" on {data_set}" if len(first.reports) > 1 else ""
-        sections += evaluation_sections(report, f"{title}{several}", data_set=data_set)
+        # Published figures stand beside the mean of the rounds, not beside one of them.
+        sections += evaluation_sections(report, f"{title}{several}")
     features = _features(first, samples)
     return [*sections, features] if features else sections
 

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from tqdm import tqdm
 
 import model
 from model.checkpoint import write_atomically
 from training.data import datasets
 from training.data.pictures import Shelf
+from training.engine.devices import processes
 from training.errors import TrainingError
 from training.evaluation.evaluate import Report, evaluate
 from training.experiments.grid import Cell, Grid
@@ -59,8 +59,8 @@ def run_grid(grid: Grid, also: Mapping[str, Path], command: str) -> list[Result]
     grid.folder.mkdir(parents=True, exist_ok=True)
     foreign = {name: datasets.read_as(name, folder) for name, folder in also.items()}
     results: list[Result] = []
-    shelf = Shelf()
-    bar = tqdm(cells, desc=grid.kind, unit="run", disable=not PartialState().is_main_process)
+    here, shelf = processes(grid.base.device), Shelf()
+    bar = tqdm(cells, desc=grid.kind, unit="run", disable=not here.is_main_process)
     for cell in bar:
         bar.set_postfix_str(f"{cell.variant.name}, round {cell.round}")
         if (found := read_result(cell)) is not None:
@@ -72,7 +72,7 @@ def run_grid(grid: Grid, also: Mapping[str, Path], command: str) -> list[Result]
             measured = {n: _whole(cell, samples) for n, samples in foreign.items()}
             seconds = time.monotonic() - started
             results.append(_written(cell, trained, measured, seconds))
-        PartialState().wait_for_everyone()
+        here.wait_for_everyone()
     return results
 
 

@@ -71,7 +71,7 @@ def _measured(recipe: MethodRecipe, name: str, report: Report, *, several: bool)
 
 {_table(_rows(report))}
 
-PLCC and RMSE are of the raw scores; the card's metrics.json has them after the VQEG logistic too.
+PLCC and RMSE are of the raw scores; metrics.json has them after the VQEG logistic too.
 {_beside(report)}"""
 
 

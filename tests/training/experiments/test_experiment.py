@@ -67,7 +67,7 @@ def test_rounds_of_generated_images_leave_each_generator_out_once(
     assert second == first + 1
     report = (out / "report.md").read_text()
     assert "pre-trained on 6 of the 12 prompts" in report
-    assert "rounds of our own, not the paper's" in report
+    assert "rounds of our own: the paper's are drawn from all 300 prompts" in report
     assert "Leave-one-generator-out" in report
     assert "0.8747" in report
     html = (out / "report.html").read_text()

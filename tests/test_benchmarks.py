@@ -1,0 +1,26 @@
+"""The benchmarks run, and what they compare computes the same."""
+
+import pytest
+
+from benchmarks import training
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_step_agrees_with_the_published_recipe(
+    capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    arguments = ["--small", "--batch", "6", "--steps", "3", "--device", "cpu"]
+    assert training.main([*arguments, "--precision", precision]) == 0
+    told = capsys.readouterr().out
+    assert "losses agree" in told
+    assert f"ours, {precision}, with consistency" in told
+    assert "a step is faster by" in told
+
+
+def test_losses_that_differ_are_told_and_fail(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(training.PAPER, "alignment", 0.2)
+    arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
+    assert training.main([*arguments, "--precision", "fp32"]) == 1
+    assert "losses DON'T AGREE" in capsys.readouterr().out
