@@ -29,7 +29,7 @@ from training.recipe import MethodRecipe, built_in_names, load_recipe
 from training.tuning.base import Tuning, tuning_type
 
 HEADER = (
-    "| recipe | images | epochs, at most | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "
+    "| recipe | images | most epochs | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "
     "| GiB kept for backward, fp32 |"
 )
 # Steps on so many images tell what a step costs at all, and each image.

@@ -114,6 +114,23 @@ def test_the_batcher_stands_on_the_standard_library_alone(module: str) -> None:
         assert top in sys.stdlib_module_names or ours, name
 
 
+# The rooms of the training package, from the ground up.
+TRAINING = (
+    *("errors", "data", "evaluation", "engine", "tuning", "recipe", "material", "manifest"),
+    *("reports", "run", "explain", "experiments", "commands"),
+)
+
+
+def test_the_rooms_of_training_import_only_those_below() -> None:
+    for path in modules("training"):
+        inside = path.relative_to(ROOT / "training").with_suffix("").parts
+        if inside == ("__init__",):
+            continue
+        above = TRAINING[TRAINING.index(inside[0]) + 1 :]
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("training.")}
+        assert not rooms & set(above), path
+
+
 def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
     for package in OURS:
         for path in modules(package):

@@ -14,6 +14,7 @@ from training.engine.held import Held
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Task
+from training.errors import DataError
 from training.recipe import BackboneRecipe, MethodRecipe
 
 AnyRecipe = BackboneRecipe | MethodRecipe
@@ -33,6 +34,17 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
         labels = recipe.labels.get(name)
         every[name] = samples if labels is None else with_labels(samples, labels)
     return every
+
+
+def require_folders(recipe: AnyRecipe) -> None:
+    """Refuses folders that aren't there, before anything slow begins.
+
+    Raises:
+        DataError: names them all.
+    """
+    told = {**recipe.data, **recipe.labels}
+    if missing := [str(folder) for folder in told.values() if folder and not folder.is_dir()]:
+        raise DataError(f"there is no folder {' and no '.join(missing)}")
 
 
 @dataclass(frozen=True)

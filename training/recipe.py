@@ -281,6 +281,16 @@ def apply(content: dict[str, Any], setting: str) -> None:
         raise RecipeError(f"--set {setting!r}: the value is no YAML: {error}") from error
 
 
+def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecipe) -> list[str]:
+    """The settings as a card or report shows them: data sets by name in place of this machine's
+    folders, which are left out.
+    """
+    private = ("data.", "data=", "labels.", "labels=", "out=", "work=")
+    folders = [f"data.{name}={name}" for name in recipe.data]
+    folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
+    return [*folders, *(setting for setting in settings if not setting.startswith(private))]
+
+
 def _find(name_or_path: str) -> Path:
     built_in = BUILT_IN / f"{name_or_path}.yaml"
     path = built_in if built_in.is_file() else Path(name_or_path)

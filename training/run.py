@@ -27,7 +27,7 @@ from training.engine.devices import processes
 from training.engine.state import Progress
 from training.evaluation.evaluate import Report, evaluate
 from training.manifest import write_manifest
-from training.material import Material
+from training.material import Material, require_folders
 from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
@@ -76,6 +76,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     Raises:
         TrainingError: unusable data, a leak, or a loss that is no number.
     """
+    require_folders(recipe)
     material = Material.prepare(recipe)
     here = processes(recipe.device)
     if here.is_main_process:
@@ -118,6 +119,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         TrainingError: unusable data, a leak, or a loss that is no number.
         CheckpointError: a backbone that can't be loaded or used.
     """
+    require_folders(recipe)
     _made(recipe.out)  # the backbone's path starts there
     backbone, before = find_backbone(recipe)
     recipe = sparing(recipe, before)

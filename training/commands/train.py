@@ -29,14 +29,15 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
     if protocol:
         settings = (*settings, f"protocol={protocol}")
     with said():
-        from training.recipe import MethodRecipe, load_recipe
+        from training.recipe import MethodRecipe, load_recipe, shown_settings
         from training.reports.training import training_document
         from training.reports.write import write
         from training.run import pretrain
         from training.run import train as run
 
         loaded = load_recipe(recipe, settings)
-        command = _command(recipe, settings, list(loaded.data), list(loaded.labels))
+        shown = [f"--set {setting}" for setting in shown_settings(settings, loaded)]
+        command = " ".join(["agiqa train", recipe, *shown])
         if isinstance(loaded, MethodRecipe):
             trained = run(loaded, command)
             if trained is None:  # another process reports
@@ -44,20 +45,12 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
             figures = f"quality SRCC {trained.figures['quality_srcc']:.4f} on the test part"
             if report:
                 folder = loaded.work / "report"
-                write(training_document(loaded, trained, command), folder)
+                told = trained.config, trained.reports, trained.progress
+                write(training_document(loaded, *told, command), folder)
                 figures += f"; {folder / 'report.html'}"
         else:
-            told = pretrain(loaded, command)
-            if told is None:
+            reached = pretrain(loaded, command)
+            if reached is None:
                 return
-            figures = ", ".join(f"{key} {value:.4f}" for key, value in told.items())
+            figures = ", ".join(f"{key} {value:.4f}" for key, value in reached.items())
     click.echo(f"wrote {loaded.out}: {figures}")
-
-
-def _command(recipe: str, settings: tuple[str, ...], data: list[str], labels: list[str]) -> str:
-    """The command as the model card shows it; folders of this machine are left out."""
-    private = ("data.", "labels.", "out=", "work=")
-    shown = [setting for setting in settings if not setting.startswith(private)]
-    folders = [f"data.{name}={name}" for name in data]
-    folders += [f"labels.{name}=IQA_Database" for name in labels]
-    return " ".join(["agiqa train", recipe, *(f"--set {s}" for s in [*folders, *shown])])

@@ -11,6 +11,7 @@ from model.errors import ModelError
 from training.data.samples import Sample
 from training.evaluation.rivals import Rival
 from training.experiments.grid import Grid, Variant
+from training.experiments.looks import looks
 from training.experiments.rivals import rivals_table
 from training.experiments.run import Result
 from training.experiments.tables import (
@@ -112,7 +113,8 @@ def _mean(grid: Grid, full: Sequence[Result], data_set: str) -> Measured:
         for name, key in (("SRCC", "srcc"), ("PLCC", "plcc"))
     }
     protocol = "published protocol" if grid.base.protocol == "paper" else "clean protocol"
-    setting = f"mean of {len(reports)} rounds, {protocol}"
+    rounds = f"mean of {len(reports)} rounds" if len(reports) > 1 else "one round"
+    setting = f"{rounds}, {protocol}"
     return Measured(f"{grid.base.name}, {full[0].variant}", figures, setting)
 
 
@@ -154,8 +156,9 @@ def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]
         several = f" on {data_set}" if len(first.reports) > 1 else ""
         # Published figures stand beside the mean of the rounds, not beside one of them.
         sections += evaluation_sections(report, f"{title}{several}")
-    features = _features(first, samples)
-    return [*sections, features] if features else sections
+    for section in (_features(first, samples), looks(results, first)):
+        sections += [section] if section else []
+    return sections
 
 
 def _features(first: Result, samples: Mapping[str, Sequence[Sample]]) -> Section | None:

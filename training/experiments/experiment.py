@@ -15,8 +15,8 @@ from training.experiments.document import experiment_document
 from training.experiments.grid import Content, Grid, merged
 from training.experiments.kinds import variants_of
 from training.experiments.run import run_grid
-from training.material import read_sets
-from training.recipe import MethodRecipe, read_content, validated
+from training.material import read_sets, require_folders
+from training.recipe import MethodRecipe, read_content, shown_settings, validated
 from training.reports.write import write
 from training.run import find_backbone
 
@@ -58,13 +58,14 @@ def run_experiment(asked: Asked) -> Path | None:
         raise RecipeError(
             f"--test {', '.join(unknown)}: unknown data set; known: {', '.join(DATA_SETS)}"
         )
+    require_folders(base)
     samples = read_sets(base)
     content, remarks = _with_rounds(asked, base, content, samples)
     grid = _grid(asked, base, content, samples, remarks)
     results = run_grid(grid, tests, asked.kind)
     if not processes(base.device).is_main_process:
         return None
-    document = experiment_document(grid, results, samples, rivals, _command(asked))
+    document = experiment_document(grid, results, samples, rivals, _command(asked, base))
     write(document, grid.folder)
     return grid.folder / "report.html"
 
@@ -114,15 +115,14 @@ def _of_the_backbone(base: MethodRecipe, samples: Mapping[str, Sequence[Sample]]
             remarks.append(
                 f"The backbone was pre-trained on {seen} of the {groups} prompts or images of "
                 f"{name}. They train in every round; validation and test parts are drawn from the "
-                f"other {groups - seen}, so rounds overlap and their deviation is too small."
+                f"other {groups - seen}: rounds overlap, and their deviation is too small."
             )
     return remarks
 
 
-def _command(asked: Asked) -> str:
-    """The command as a reader would give it; folders of this machine are left out."""
-    private = ("data.", "labels.", "out=", "work=")
-    shown = [f"--set {s}" for s in asked.settings if not s.startswith(private)]
+def _command(asked: Asked, base: MethodRecipe) -> str:
+    """The command as a reader would give it."""
+    shown = [f"--set {setting}" for setting in shown_settings(asked.settings, base)]
     tests = [f"--test {name}={name}" for name in asked.tests or {}]
     rivals = [f"--rival {rival}" for rival in asked.rivals]
     rest = [] if asked.leave_one_out else ["--no-leave-one-out"]

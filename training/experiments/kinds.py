@@ -16,6 +16,7 @@ from training.recipe import MethodRecipe
 
 KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
 
+VISUAL_ONLY = "visual prompts alone"
 FULL = Variant("full model", setting="full", table="4")
 _ABLATIONS: Mapping[str, Sequence[Variant]] = {
     "mp-iqe": (
@@ -42,7 +43,7 @@ _ABLATIONS: Mapping[str, Sequence[Variant]] = {
             "4",
         ),
         Variant(
-            "visual prompts alone",
+            VISUAL_ONLY,
             {"options": {"scene_prompts": False, "distortion_prompts": False}},
         ),
     ),

@@ -10,7 +10,7 @@ from training.evaluation.evaluate import Report
 from training.experiments.grid import Grid, Variant
 from training.experiments.run import Result
 from training.reports.document import Table
-from training.reports.published import value
+from training.reports.published import decimals, value
 
 # The papers' names of our methods.
 PAPER_METHODS = {"mp-iqe": "MP-IQE", "clip-agiqa": "CLIP-AGIQA", "clip-iqa-plus": "CLIP-IQA+"}
@@ -139,7 +139,7 @@ def _both(reports: Sequence[Report], head: str = "quality") -> tuple[str, ...]:
 
 def _published(grid: Grid, variant: Variant, data_set: str, metric: str) -> str:
     found = published_value(grid, variant, data_set, metric)
-    return "-" if found is None else f"{found:g}"
+    return "-" if found is None else f"{found:.{decimals([found])}f}"
 
 
 def published_value(grid: Grid, variant: Variant, data_set: str, metric: str) -> float | None:

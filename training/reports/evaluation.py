@@ -144,9 +144,13 @@ def _overview(report: Report) -> Section:
         f"Measured on {report.images} images{of_groups}. "
         "Intervals are bootstrapped over the images. PLCC and RMSE are of the raw scores; fitted "
         "means after the VQEG 4-parameter logistic, fitted on these very images, which flatters a "
-        "little. The no-image floor is the SRCC of predictions from the means of generator and "
-        "prompt in the training part, without a pixel."
+        "little."
     )
+    if any(floor_of(report, head) is not None for head in measured_heads(report)):
+        text += (
+            " The no-image floor is the SRCC of predictions from the means of generator and prompt "
+            "in the training part, without a pixel."
+        )
     tables = [figures_table(report)]
     shown = {f"{head}_{c}" for head in TARGETS for c in ("srcc", *_COLUMNS)}
     shown |= {f"floor_{head}_srcc" for head in TARGETS}

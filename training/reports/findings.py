@@ -84,7 +84,7 @@ def _of_floor(report: Report, head: str) -> Iterable[str]:
     if own != own:
         yield f"{head.capitalize()}: no SRCC is defined, for all predictions are the same."
     elif floor is None:
-        yield f"{said}. No no-image floor could be computed here, so it isn't known what is due."
+        yield f"{said}."
     elif own <= floor:
         yield (
             f"{said} is NOT above the no-image floor of {floor:.3f}: generator and prompt alone, "

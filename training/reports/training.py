@@ -1,28 +1,35 @@
 """A training as a report: how it went, and what it reached."""
 
+from collections.abc import Mapping
+
 from model.config import CheckpointConfig
+from training.engine.state import Progress
+from training.evaluation.evaluate import Report
 from training.manifest import device_in_words, git_revision, package_versions
 from training.recipe import MethodRecipe
 from training.reports import plots
 from training.reports.document import Document, Section
 from training.reports.evaluation import evaluation_sections
-from training.run import Trained
 
 
-def training_document(recipe: MethodRecipe, trained: Trained, command: str) -> Document:
+def training_document(
+    recipe: MethodRecipe,
+    config: CheckpointConfig,
+    reports: Mapping[str, Report],
+    progress: Progress,
+    command: str,
+) -> Document:
     """Learning curves and the evaluation on every data set's test part."""
-    history = trained.progress.history
+    history = progress.history
     keys = [key for key in history[-1] if key.startswith(("quality", "score"))][:4]
     curves = plots.learning_curves({recipe.name: history}, keys)
-    kept = trained.progress.best_epoch if recipe.schedule.select == "best" else len(history)
+    kept = progress.best_epoch if recipe.schedule.select == "best" else len(history)
     text = f"{len(history)} epochs; epoch {kept} is kept."
     sections = [Section("How it went", text, (), (curves,))]
-    for data_set, report in trained.reports.items():
-        title = data_set if len(trained.reports) > 1 else ""
+    for data_set, report in reports.items():
+        title = data_set if len(reports) > 1 else ""
         sections += evaluation_sections(report, title, data_set=data_set)
-    return Document(
-        recipe.name, _summary(recipe, trained.config), tuple(sections), _facts(recipe, command)
-    )
+    return Document(recipe.name, _summary(recipe, config), tuple(sections), _facts(recipe, command))
 
 
 def _summary(recipe: MethodRecipe, config: CheckpointConfig) -> str:

@@ -96,6 +96,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(
     begun = (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns
     assert run("ablation", recipe, stopped).exit_code == 0
     assert (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns == begun
+    assert "What it looks at" in (stopped / "report.md").read_text()
     one, other = results(whole), results(stopped)
     assert len(one) == 6
     for name, result in one.items():
