@@ -14,8 +14,12 @@ from PIL import Image
 
 import model
 from benchmarks.costs import BUNDLED, HEADER, PAPERS, bundled_cost
+from benchmarks.recipes import HEADER as HEADER_OF_RECIPES
+from benchmarks.recipes import cost, paper_recipes
 from model.checkpoint import find
 from model.registry import METHODS
+from training.data.datasets import DATA_SETS
+from training.recipe import built_in_names
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -101,3 +105,29 @@ def test_a_scorer_reads_as_the_page_for_users_of_pyiqa_says(tmp_path: Path) -> N
     one = metric(str(tmp_path / "photo.png"))
     assert one.shape == (1, 1)
     assert find("tiny-mpiqe").is_dir()
+
+
+def test_the_recipes_and_experiments_that_the_documentation_names_exist() -> None:
+    names = built_in_names()
+    for page in DOCS.glob("*.md"):
+        commands = re.findall(r"^agiqa (?:train|experiment \S+) (\S+)", page.read_text(), re.M)
+        for named in commands:
+            known = named in names or named == "mp-iqe/SET"
+            assert known or named.isupper(), f"{page.name} names the recipe {named}"
+    text = (DOCS / "training.md").read_text()
+    for name in names:
+        method, _, data_set = name.rpartition("/")
+        assert f"`{name}`" in text or (f"`{method}/" in text and f"/{data_set}`" in text), name
+    for data in DATA_SETS.values():
+        assert f"| {data.name} |" in text
+        assert f"| {data.images} |" in text
+
+
+def test_the_table_of_what_recipes_cost_holds_every_recipe_and_is_counted() -> None:
+    text = (DOCS / "reproduce.md").read_text()
+    assert HEADER_OF_RECIPES in text
+    recipes = paper_recipes()
+    for recipe in recipes:
+        assert f"\n| {recipe.name} | " in text
+    cheapest = next(r for r in recipes if r.name == "clip-iqa-plus-live-challenge")
+    assert cost(cheapest).line() in text
