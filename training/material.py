@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.data.batches import Batches
-from training.data.liqe_labels import with_labels
+from training.data.liqe_labels import with_labels, with_parts
 from training.data.pictures import Pictures, Shelf
 from training.data.protocol import Parts, draw
 from training.data.samples import Sample, present
@@ -22,7 +22,7 @@ AnyRecipe = BackboneRecipe | MethodRecipe
 
 def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     """The rated images of each data set that are there, with LIQE's labels where the recipe names
-    them.
+    them, and then with the parts of LIQE's own split, if official ones are asked for.
 
     Raises:
         DataError: a set that is not as distributed.
@@ -31,8 +31,11 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     for name, data in recipe.sets.items():
         folder = recipe.folder(name)
         samples = present(data.annotations(folder), folder)
-        labels = recipe.labels.get(name)
-        every[name] = samples if labels is None else with_labels(samples, labels)
+        if (labels := recipe.labels.get(name)) is not None:
+            samples = with_labels(samples, labels)
+            if recipe.split.kind == "official":
+                samples = with_parts(samples, labels, recipe.split.round + 1)
+        every[name] = samples
     return every
 
 

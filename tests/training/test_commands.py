@@ -135,6 +135,9 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
     figures = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["figures"]
     assert figures["floor_scene_accuracy"] == 1.0  # all are "human"
     assert "distortion_accuracy" in figures
+    told = run("train", recipe, "--set", "split.kind=official", "--set", f"work={tmp_path}/w")
+    assert told.exit_code == 1
+    assert "leaves no image to test" in told.output  # the one file is for training
 
 
 def test_the_published_protocol_is_named_wherever_its_figures_are(

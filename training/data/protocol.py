@@ -28,7 +28,8 @@ class Split(BaseModel):
 
     - ``content``: shares of the groups (prompts, reference images), drawn with ``seed``;
     - ``random``: shares of the images; a leak, so an error, where a set has groups;
-    - ``official``: the parts that the set itself states;
+    - ``official``: the parts that the set itself states; with LIQE's label files, those of its
+      split ``round`` + 1;
     - ``paper``: ``round`` of CLIP-AGIQA's published rounds on all 300 prompts of AGIQA-3K.
 
     Parts are drawn in the order of the shares, which may name one ``unused`` that nobody looks at.

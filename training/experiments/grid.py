@@ -73,7 +73,8 @@ class Grid:
         folder = self.folder / "cells" / _file_name(variant.name) / f"round-{number}"
         content = merged(self.content, variant.settings)
         split = dict(content.get("split") or {})
-        drawn = {"round": number} if split.get("kind") == "paper" else {"seed": self._seed + number}
+        stated = split.get("kind") in {"paper", "official"}
+        drawn = {"round": number} if stated else {"seed": self._seed + number}
         places = {"out": folder / "checkpoint", "work": folder / "work"}
         own: Content = {
             "name": f"{self.base.name}-{_file_name(variant.name)}-{number}",
