@@ -123,7 +123,8 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
     bare = "".join(f"{image},{mos}\n" for image, mos, *_ in rows)
     (mine / "scores.csv").write_text(f"image,mos\n{bare}")
     lines = [f"{image}\t{mos}\trealistic blur\thuman\tinvalid\tinvalid" for image, mos, *_ in rows]
-    (labels / "livec_train_clip.txt").write_text("\n".join(lines) + "\n")
+    for part, some in (("train", lines[:20]), ("val", lines[20:29]), ("test", lines[29:])):
+        (labels / f"livec_{part}_clip.txt").write_text("\n".join(some) + "\n")
     recipe = written(
         *(data, pretrained, tmp_path, "mp-iqe"),
         data={"mine": str(mine)},
@@ -135,9 +136,11 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
     figures = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["figures"]
     assert figures["floor_scene_accuracy"] == 1.0  # all are "human"
     assert "distortion_accuracy" in figures
-    told = run("train", recipe, "--set", "split.kind=official", "--set", f"work={tmp_path}/w")
-    assert told.exit_code == 1
-    assert "leaves no image to test" in told.output  # the one file is for training
+    # And the files' own split.
+    own = ("split.kind=official", f"work={tmp_path}/official")
+    told = run("train", recipe, *(x for setting in own for x in ("--set", setting)))
+    assert told.exit_code == 0, told.output
+    assert json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["images"] == 7
 
 
 def test_the_published_protocol_is_named_wherever_its_figures_are(
