@@ -17,6 +17,8 @@ def model_card(
     shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
     low, high = config.score_range.low, config.score_range.high
     scale = f"mos = {low:g} + quality x {high - low:g}"
+    if any(data.lower_better for data in recipe.sets.values()):
+        scale += f", where the data tells DMOS = {low + high:g} - mos, low = better"
     about = "\n".join(fill(data.about) for data in recipe.sets.values())
     kinds = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
