@@ -13,6 +13,7 @@ from training.data.samples import Sample
 from training.errors import RecipeError
 from training.experiments.grid import Variant
 from training.recipe import MethodRecipe
+from training.tuning.clip_agiqa import ClipAgiqaWeights
 
 KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
 
@@ -52,16 +53,13 @@ _ABLATIONS: Mapping[str, Sequence[Variant]] = {
         Variant("without auxiliary task", {"options": {"auxiliary_task": False}}),
         Variant("without deep text prompts", {"options": {"deep_text_prompts": False}}),
         Variant("without visual prompts", {"options": {"visual_prompts": False}}),
-        *(
-            Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
-            for weight in (0.01, 0.5, 1.0)
-        ),
     ),
     "clip-iqa-plus": (
         Variant("full model"),
         Variant("two context vectors", {"options": {"context_length": 2}}),
     ),
 }
+_AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
 _TEXT_LENGTHS = (2, 4, 8, 16)
 _VISUAL_LENGTHS = {"mp-iqe": (1, 2, 4, 8), "clip-agiqa": (2, 4, 8, 16)}
 _SHARES = (0.2, 0.4, 0.6)
@@ -102,7 +100,16 @@ def _ablation(recipe: MethodRecipe) -> list[Variant]:
         raise RecipeError(
             f"{recipe.method} has no parts to leave out; choose a recipe of {', '.join(_ABLATIONS)}"
         )
-    return list(_ABLATIONS[recipe.method])
+    variants = list(_ABLATIONS[recipe.method])
+    if recipe.method == "clip-agiqa":
+        own = recipe.weights.get("alignment", ClipAgiqaWeights().alignment)
+        variants[0] = Variant(f"full model (auxiliary loss x {own:g})")
+        variants += [
+            Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
+            for weight in _AUXILIARY
+            if weight != own
+        ]
+    return variants
 
 
 def _prompt_lengths(recipe: MethodRecipe) -> list[Variant]:

@@ -30,7 +30,7 @@ def looks(results: Sequence[Result], full: Result) -> Section | None:
     try:
         subjects = [
             (label, Subject.load(result.checkpoint))
-            for label, result in (("visual prompts alone", alone[0]), ("full model", full))
+            for label, result in ((VISUAL_ONLY, alone[0]), ("full model", full))
         ]
     except ModelError:
         return None
