@@ -12,20 +12,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from tests.training.runs import METHODS, method_recipe, with_backbone, write_data
+from tests.training.runs import METHODS, method_recipe
 
 Data = dict[str, Path]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
 
 
 def written(sets: Data, pretrained: Path, folder: Path, method: str, **changes: Any) -> str:

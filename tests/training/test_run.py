@@ -18,8 +18,6 @@ from tests.training.runs import (
     backbone_recipe,
     method_recipe,
     weights,
-    with_backbone,
-    write_data,
 )
 from training.engine.loop import Run
 from training.errors import LeakError, TrainingError
@@ -34,17 +32,6 @@ def train(recipe: MethodRecipe, command: str) -> Trained:
     trained = train_(recipe, command)
     assert trained is not None
     return trained
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from training.commands import options
 from training.commands.errors import said
 
 
@@ -15,15 +16,8 @@ def data() -> None:
 @data.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--quick", is_flag=True, help="Read only the headers of the images.")
-@click.option(
-    "--range",
-    "declared",
-    nargs=2,
-    type=float,
-    metavar="LOW HIGH",
-    help="Read the folder's CSV (image,mos,...), with scores on this scale.",
-)
-@click.option("--lower-better", is_flag=True, help="On the scale of --range, low is better.")
+@options.declared_range
+@options.lower_better
 @click.option(
     "--table", "file", metavar="FILE.csv", help="Which CSV, in a folder that has several."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training.commands import options
 from training.commands.errors import said
 
 if TYPE_CHECKING:
@@ -30,15 +31,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Part of the checkpoint's own split; all; or unseen: what it was not trained on.",
 )
-@click.option(
-    "--range",
-    "declared",
-    nargs=2,
-    type=float,
-    metavar="LOW HIGH",
-    help="Read the folder's CSV (image,mos,...), with scores on this scale.",
-)
-@click.option("--lower-better", is_flag=True, help="On the scale of --range, low is better.")
+@options.declared_range
+@options.lower_better
 @click.option(
     "--rival",
     "rivals",

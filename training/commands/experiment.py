@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from training.commands import options
 from training.commands.errors import said
 
 _KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
@@ -13,13 +14,9 @@ _ROUNDS = {"rounds": 10}
 @click.command()
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.argument("recipe")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
+@options.recipe_settings
 @click.option("--rounds", type=click.IntRange(1), help="Splits per variant. [rounds: 10, else 1]")
-@click.option(
-    "--protocol",
-    type=click.Choice(["clean", "paper"]),
-    help="paper: repeat the published protocol, which chooses epochs on the test part.",
-)
+@options.protocol
 @click.option(
     "--test",
     "tests",

@@ -2,23 +2,14 @@
 
 import click
 
+from training.commands import options
 from training.commands.errors import said
 
 
 @click.command()
 @click.argument("recipe")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Overrides a setting; dots reach inside.",
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["clean", "paper"]),
-    help="paper: repeat the published protocol, which chooses the epoch on the test part.",
-)
+@options.recipe_settings
+@options.protocol
 @click.option("--report/--no-report", default=True, help="Also write WORK/report/report.html.")
 def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: bool) -> None:
     """Train RECIPE (a YAML file or a built-in name) and write a checkpoint or a backbone. A stopped

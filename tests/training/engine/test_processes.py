@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from tests.training.runs import METHODS, SCHEDULE, method_recipe, weights, with_backbone, write_data
+from tests.training.runs import METHODS, SCHEDULE, method_recipe, weights
 from training.recipe import MethodRecipe, load_recipe
 from training.run import train
 
@@ -26,17 +26,6 @@ pytestmark = pytest.mark.slow
 AGIQA = [sys.executable, "-m", "app.cli"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 Data = dict[str, Path]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pretrained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return with_backbone(data, tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture

@@ -93,7 +93,10 @@ def test_shares_of_the_data_leave_the_test_part_first_and_the_same() -> None:
 
 def test_all_variants_that_are_refused_are_named_before_anything_runs() -> None:
     recipe = recipe_of("mp-iqe/live", "LIVE")
-    broken = [Variant("broken", {"options": {"colour": 1}}), Variant("too", {"seed": "x"})]
+    broken = [
+        Variant("broken", {"options": {"colour": 1}}),
+        Variant("too", {"schedule": {"lr": -1}}),
+    ]
     content = recipe.model_dump(mode="json", exclude_none=True)
     grid = Grid("ablation", recipe, broken, 1, Path("out"), content)
     with pytest.raises(RecipeError, match=r"(?s)broken, round 0 .*colour.*too, round 0"):
