@@ -1,6 +1,4 @@
-"""MP-IQE's network: the paper's equations, what trains, what the ablations remove, and what folding
-must keep.
-"""
+"""MP-IQE's network: its equations, what trains, what ablations remove, and what folding keeps."""
 
 import math
 import re
