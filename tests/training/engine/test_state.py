@@ -46,8 +46,13 @@ def test_a_state_of_other_settings_is_refused(path: Path) -> None:
 
 def test_a_state_that_can_not_be_written_leaves_the_one_before(path: Path) -> None:
     save_atomically(path, {"fingerprint": "a", "epoch": 1})
-    with pytest.raises(Exception, match="pickle"):
-        save_atomically(path, {"fingerprint": "a", "epoch": lambda: 2})
+
+    class Unwritable:
+        def __reduce__(self) -> str:
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        save_atomically(path, {"fingerprint": "a", "epoch": Unwritable()})
     assert load_state(path, "a") == {"fingerprint": "a", "epoch": 1}
 
 
