@@ -12,7 +12,8 @@ from model.checkpoint import BUNDLED, bundled_names, find, read_config
 from model.scorer import Scorer
 from model.towers import VisionTower
 from model.weights import sha256_of
-from training.evaluation.evaluate import evaluate_folder
+from training.data import datasets
+from training.evaluation.evaluate import evaluate, part_of
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -91,7 +92,8 @@ def test_the_figures_of_the_card_are_measured_again(name: str) -> None:
     data = MODELS[name][1]
     if not data.is_dir():
         pytest.skip(f"{data.name} is not here (set AGIQA_3K, LIVE_CHALLENGE)")
-    report = evaluate_folder(model.load(name, device="cpu", dtype="float32"), data, "test")
+    scorer = model.load(name, device="cpu", dtype="float32")
+    report = evaluate(scorer, part_of(scorer.config, datasets.read(data), "test"), "test")
     stated = read_config(find(name)).provenance.metrics
     assert report.figures.keys() == stated.keys()
     for key, value in report.figures.items():

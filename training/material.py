@@ -110,7 +110,7 @@ class Material:
             wholes=bool(self.pictures.zooms),
         )
         held = self.held(held_part, every=schedule.validate_on == "every")
-        settings = recipe.model_dump_json(exclude=_NOT_SETTINGS)
+        settings = recipe.model_dump_json(exclude=NOT_SETTINGS)
         everything = f"{settings}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         recipe.work.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class Material:
 
 
 # Of a recipe: what changes neither weights nor figures.
-_NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
+NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
 
 
 def data_fingerprint(parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from model import images
 from model.config import CheckpointConfig
 from model.scorer import Scorer
 from model.scores import Score
-from training.data import datasets, seen
+from training.data import seen
 from training.data.protocol import Split, draw
 from training.data.samples import Sample
 from training.errors import DataError
@@ -151,15 +150,6 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
         remedy = "the folder holds other images than the split was drawn from; use --part unseen"
         seen.refuse(parts[part], told, f"the part {part!r}", remedy)
     return parts
-
-
-def evaluate_folder(scorer: Scorer, folder: Path, part: str) -> Report:
-    """``evaluate`` on a data set's folder; ``part`` is a name of the checkpoint's split, or "all".
-
-    Raises:
-        DataError: no known data set, or no such part.
-    """
-    return evaluate(scorer, part_of(scorer.config, datasets.read(folder), part), part)
 
 
 def _scores(

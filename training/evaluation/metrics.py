@@ -195,13 +195,6 @@ def interval(
     return _middle(metric(a[i], b[i]) for i in _draws(len(b), seed, rounds))
 
 
-def srcc_interval(
-    predicted: FloatList, mos: FloatList, seed: int = 0, rounds: int = 1000
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the SRCC, resampling images."""
-    return interval(srcc, predicted, mos, seed, rounds)
-
-
 def difference_interval(
     metric: Metric,
     one: FloatList,

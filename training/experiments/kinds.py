@@ -15,8 +15,6 @@ from training.experiments.grid import Variant
 from training.recipe import MethodRecipe
 from training.tuning.clip_agiqa import ClipAgiqaWeights
 
-KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
-
 VISUAL_ONLY = "visual prompts alone"
 FULL = Variant("full model", setting="full", table="4")
 _ABLATIONS: Mapping[str, Sequence[Variant]] = {

@@ -20,6 +20,7 @@ from training.errors import TrainingError
 from training.evaluation.evaluate import Report, evaluate
 from training.experiments.grid import Cell, Grid
 from training.manifest import git_revision
+from training.material import NOT_SETTINGS
 from training.run import Trained, train
 
 RESULT = "result.json"
@@ -135,8 +136,7 @@ def _whole(cell: Cell, samples: Sequence[Any]) -> Report:
 
 def _settings(cell: Cell) -> dict[str, Any]:
     """What a result hangs on."""
-    private = {"out", "work", "data", "labels", "about", "limits", "device", "cache_gib", "name"}
-    told: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=private))
+    told: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=NOT_SETTINGS))
     if not isinstance(cell.recipe.backbone, Path):
         return told
     return told | {"backbone": cell.recipe.backbone.name}

@@ -13,7 +13,7 @@ from model.consistency import pool_views
 from training.data import datasets
 from training.data.samples import Sample
 from training.errors import DataError
-from training.evaluation.evaluate import split_of
+from training.evaluation.evaluate import part_of
 from training.explain.readout import semantic_rows
 from training.explain.subject import Source, Subject
 
@@ -29,11 +29,7 @@ def samples_of(subject: Subject, folder: Path, part: str) -> list[Sample]:
         DataError: no known data set, not the one that the checkpoint was trained on, or no such
             part.
     """
-    samples = datasets.read(folder)
-    parts = {"all": samples} if part == "all" else split_of(subject.config, samples)
-    if part not in parts:
-        raise DataError(f"no part {part!r}: there are {', '.join(parts)}, and all")
-    return parts[part]
+    return part_of(subject.config, datasets.read(folder), part)[part]
 
 
 def semantic_feature(subject: Subject, image: Source) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from training.data.samples import Sample
 from training.evaluation import floor
-from training.evaluation.metrics import agreement, srcc, srcc_interval, within
+from training.evaluation.metrics import agreement, interval, srcc, within
 
 
 def sample(prompt: str, source: str = "a normal", mos: float = 0.5) -> Sample:
@@ -36,9 +36,9 @@ def test_the_bootstrap_interval_holds_the_figure_and_is_reproducible() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random(100)
     guess = truth + rng.normal(0, 0.2, 100)
-    low, high = srcc_interval(guess, truth)
+    low, high = interval(srcc, guess, truth)
     assert low < srcc(guess, truth) < high
-    assert (low, high) == srcc_interval(guess, truth)
+    assert (low, high) == interval(srcc, guess, truth)
 
 
 def test_within_looks_inside_each_generator() -> None:

@@ -14,7 +14,6 @@ from training.evaluation.metrics import (
     rmse,
     rmse_vqeg,
     srcc,
-    srcc_interval,
     within,
     without,
 )
@@ -168,7 +167,7 @@ def by_hand(figure, seed: int, images: int, rounds: int = 1000) -> list[float]: 
 def test_the_interval_of_the_srcc_is_the_one_that_cards_were_made_with() -> None:
     x, y = noisy(0.2, 60)
     expected = by_hand(lambda i: stats.spearmanr(x[i], y[i]).statistic, 3, 60)
-    assert list(srcc_interval(x, y, 3)) == expected == list(interval(srcc, x, y, 3))
+    assert list(interval(srcc, x, y, 3)) == expected
 
 
 @pytest.mark.parametrize("metric", [plcc, plcc_vqeg, krcc, rmse, rmse_vqeg])
@@ -202,7 +201,9 @@ def test_the_difference_is_drawn_on_the_same_images_for_both() -> None:
     low, high = difference_interval(srcc, good, bad, mos, 5, 200)
     assert [low, high] == pytest.approx(expected)
     assert 0 < low < srcc(good, mos) - srcc(bad, mos) < high
-    assert srcc_interval(bad, mos, 5, 200)[1] > srcc_interval(good, mos, 5, 200)[0]  # these overlap
+    assert (
+        interval(srcc, bad, mos, 5, 200)[1] > interval(srcc, good, mos, 5, 200)[0]
+    )  # these overlap
     assert difference_interval(srcc, bad, good, mos, 5, 200) == pytest.approx((-high, -low))
     assert difference_interval(srcc, good, good, mos, rounds=50) == (0.0, 0.0)
 
