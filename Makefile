@@ -30,6 +30,7 @@ typecheck: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmarks/)
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.single
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.training

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from model.antonyms import positive_probability
 from model.config import Head
-from model.consistency import ConsistencyHead, pool_views
+from model.consistency import ConsistencyHead, Start, pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
 from model.network import FoldedFeatures, Network, Options, Views, mix_views
 from model.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
@@ -46,6 +46,7 @@ class ClipAgiqaOptions(Options):
     prompt_position: Literal["pre_ln", "post_ln"] = "pre_ln"
     consistency_context: str = "a photo that depicts"
     learn_consistency_context: bool = True
+    consistency_start: Start = "clipscore"
     init_std: float = Field(default=0.02, gt=0)
 
 
@@ -152,7 +153,9 @@ class ClipAgiqa(Network):
             [self.tokenizer(self.options.consistency_context)], device=self.logit_scale.device
         )
         context = self.text.embed(ids)[0]
-        head = ConsistencyHead(self.vision.embed_dim, context, float(self.logit_scale.exp()))
+        scale = float(self.logit_scale.exp())
+        start = self.options.consistency_start
+        head = ConsistencyHead(self.vision.embed_dim, context, scale, start)
         head.context.requires_grad_(self.options.learn_consistency_context)
         return head
 

@@ -6,8 +6,11 @@ CLIPScore.
 
 z is the normalised mean over the image's views, t_u the normalised text feature of "a photo that
 depicts u" with a learnable context. At the start alpha is CLIP's logit scale and delta = beta =
-gamma = kappa = 0; with kappa = alpha and everything else 0 it is CLIP-AGIQA's own alignment.
+gamma = kappa = 0; with kappa = alpha and everything else 0 it is CLIP-AGIQA's own alignment. The
+head may start as that: a backbone that has not seen the web knows less of prompts than of images.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,21 +20,26 @@ from torch.nn import functional as F
 # moves it.
 CLIPSCORE_MIDPOINT = 0.25
 
+Start = Literal["clipscore", "alignment"]
+
 
 class ConsistencyHead(nn.Module):
     """The head's parameters: ``context`` [c, w_text] before the user's prompt, and the bilinear
-    form over d.
+    form over d. ``start``: what a fresh head says, CLIPScore or CLIP-AGIQA's own alignment.
     """
 
-    def __init__(self, dim: int, context: Tensor, logit_scale: float) -> None:
+    def __init__(
+        self, dim: int, context: Tensor, logit_scale: float, start: Start = "clipscore"
+    ) -> None:
         super().__init__()
+        blind = start == "alignment"
         self.context = nn.Parameter(context.detach().clone())
-        self.alpha = nn.Parameter(torch.tensor(float(logit_scale)))
+        self.alpha = nn.Parameter(torch.tensor(0.0 if blind else float(logit_scale)))
         self.delta = nn.Parameter(torch.zeros(dim))
         self.beta = nn.Parameter(torch.zeros(dim))
         self.gamma = nn.Parameter(torch.zeros(dim))
-        self.kappa = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.tensor(-CLIPSCORE_MIDPOINT * logit_scale))
+        self.kappa = nn.Parameter(torch.tensor(float(logit_scale) if blind else 0.0))
+        self.bias = nn.Parameter(torch.tensor(0.0 if blind else -CLIPSCORE_MIDPOINT * logit_scale))
 
     def forward(self, z: Tensor, t_user: Tensor, t_classes: Tensor) -> Tensor:
         """A(x, u) in (0, 1) for n pairs.

@@ -133,6 +133,11 @@ class CropPlanner:
         return (grid.width, grid.height) != (width, height)
 
 
+def squash_pixels(pixels: np.ndarray, size: int) -> np.ndarray:
+    """``squash`` of decoded pixels, uint8 [h, w, 3]."""
+    return squash(Image.fromarray(pixels), size)
+
+
 def squash(image: Image.Image, size: int) -> np.ndarray:
     """The whole image as uint8 [3, size, size], antialiased bicubic, aspect ratio given up."""
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)

@@ -122,14 +122,15 @@ class VisionTower(nn.Module):
         """Width d of the features that both towers share."""
         return int(self.visual.proj.shape[1])
 
-    def patchify(self, pixels: Tensor) -> Tensor:
+    def patchify(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
-        ``ln_pre``.
+        ``ln_pre``. ``positions`` [1 + patches, w]: others than the tower's own.
         """
         visual = self.visual
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [B, patches, w]
         cls = visual.class_embedding.expand(len(patches), 1, -1)
-        return torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        own = visual.positional_embedding if positions is None else positions
+        return torch.cat([cls, patches], dim=1) + own
 
     def encode(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Class features [B, d], not normalised, of ``patchify``'s tokens under prompts [B or 1,

@@ -108,6 +108,7 @@ class Material:
             seed=seed,
             windows=schedule.windows,
             wholes=bool(self.pictures.zooms),
+            degraded=schedule.degraded,
         )
         held = self.held(held_part, every=schedule.validate_on == "every")
         settings = recipe.model_dump_json(exclude=NOT_SETTINGS)

@@ -94,11 +94,14 @@ class _Recipe(_Section):
 
 
 class Stage(_Section):
-    """A part of pre-training; ``data`` tells how often an epoch takes each image of a set."""
+    """A stage of pre-training; ``data`` tells how often an epoch takes each image of a set.
+    ``part``: only a square of so many patches a side is looked at of every view; null: all.
+    """
 
     name: str
     data: dict[str, Annotated[int, Field(ge=1)]]
     schedule: Schedule
+    part: int | None = Field(default=None, ge=1)
 
 
 class BackboneRecipe(_Recipe):
@@ -127,6 +130,8 @@ class MethodRecipe(_Recipe):
     ``protocol``: under ``paper`` the published one is repeated, which chooses the epoch on the test
     part, and every figure is labelled so. ``spare_backbone``: what a backbone of our own was
     trained on goes to the training part, so that any other split of its data holds no leak.
+    ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
+    quality falls.
     """
 
     kind: Literal["method"]
@@ -134,6 +139,7 @@ class MethodRecipe(_Recipe):
     backbone: Path | BackboneConfig
     protocol: Literal["clean", "paper"] = "clean"
     spare_backbone: bool = False
+    degraded_test: int = Field(default=0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)

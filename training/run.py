@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,13 @@ from training.data.protocol import Split
 from training.engine.devices import processes
 from training.engine.state import Progress
 from training.evaluation.evaluate import Report, evaluate
+from training.evaluation.monotone import Falls, clean, falls
 from training.manifest import write_manifest
 from training.material import Material, require_folders
 from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
+from training.reports.card_figures import card_figures
 from training.tuning.base import Tuning, tuning_type
 from training.tuning.pretrain import Pretraining
 
@@ -89,6 +91,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
         seed = recipe.seed + number
+        task.part = stage.part
         run = material.stage(recipe, stage.name, task, stage.schedule, stage.data, seed)
         run.fit()
         round_to_16_bit(clip)
@@ -255,15 +258,29 @@ def publish(
     """
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
     reports = {name: evaluate(scorer, parts, "test") for name, parts in material.parts.items()}
+    fallen = _fallen(recipe, scorer, material)
     metrics = {key: round(value, 4) for key, value in summary(reports).items()}
     provenance = config.provenance.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"provenance": provenance})
-    card = model_card(config, reports, recipe)
+    figures = card_figures(reports)
+    card = model_card(config, reports, recipe, figures, fallen)
     own = clip if config.backbone.source == "checkpoint" else None
     told = [report.as_dict() for report in reports.values()]
     every = told[0] if len(told) == 1 else {"sets": dict(zip(reports, told, strict=True))}
+    if fallen is not None:
+        every["degraded"] = asdict(fallen)
+    for figure in figures:
+        write_atomically(_made(recipe.out) / f"{figure.name}.{figure.kind}", figure.image)
     save_checkpoint(recipe.out, config, network, card=card, metrics=every, backbone=own)
     return config, reports
+
+
+def _fallen(recipe: MethodRecipe, scorer: Scorer, material: Material) -> Falls | None:
+    """How the quality of clean test images falls as they are degraded, if the recipe asks."""
+    if not recipe.degraded_test:
+        return None
+    test = [sample for parts in material.parts.values() for sample in parts["test"]]
+    return falls(scorer, clean(test, recipe.degraded_test))
 
 
 _OWN = {"source": "checkpoint", "path": None, "pretrained": None, "sha256": None}

@@ -31,7 +31,7 @@ COMMON: Mapping[str, Any] = {
     "about": "A miniature.",
     "limits": ["It is a miniature."],
 }
-SCHEDULE = {"epochs": 2, "batch": 6, "lr": 1.0e-3, "warmup_epochs": 0.5}
+SCHEDULE = {"epochs": 2, "batch": 6, "degraded": 2, "lr": 1.0e-3, "warmup_epochs": 0.5}
 BACKBONE: Mapping[str, Any] = {
     **COMMON,
     "kind": "backbone",
@@ -40,7 +40,11 @@ BACKBONE: Mapping[str, Any] = {
     "patch_dropout": 0.25,
     "stages": [
         {"name": "first", "data": {"AGIQA-3K": 1}, "schedule": SCHEDULE},
-        {"name": "joint", "data": {"AGIQA-3K": 1, "LIVE-Challenge": 2}, "schedule": SCHEDULE},
+        {
+            "name": "joint",
+            "data": {"AGIQA-3K": 1, "LIVE-Challenge": 2},
+            "schedule": {**SCHEDULE, "optimiser": "muon"},
+        },
     ],
 }
 METHOD: Mapping[str, Any] = {
@@ -50,6 +54,7 @@ METHOD: Mapping[str, Any] = {
     "method": "clip-agiqa",
     "backbone": "../backbone",
     "schedule": SCHEDULE,
+    "degraded_test": 2,
 }
 # Method -> the set that it is trained on, and what else its miniature needs.
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from training.commands.errors import said
 if TYPE_CHECKING:
     from training.data.samples import Sample
     from training.evaluation.evaluate import Report
+    from training.evaluation.monotone import Falls
 
 
 @click.command()
@@ -40,6 +42,13 @@ if TYPE_CHECKING:
     metavar="RIVAL",
     help="Also measure pyiqa:NAME or a CSV of scores on the same images; may be repeated.",
 )
+@click.option(
+    "--degraded",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Also degrade the N best-rated images, to see whether their quality falls.",
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
@@ -56,6 +65,7 @@ def evaluate(
     declared: tuple[float, float] | None,
     lower_better: bool,
     rivals: tuple[str, ...],
+    degraded: int,
     device: str,
     dtype: str,
     out: Path | None,
@@ -68,6 +78,7 @@ def evaluate(
         import model
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
+        from training.evaluation.monotone import clean, falls
         from training.evaluation.rivals import measure_rival, parse_rival
 
         others = [parse_rival(rival, device) for rival in rivals]
@@ -80,8 +91,11 @@ def evaluate(
         for rival in reports:
             shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
             click.echo(f"  rival {rival.name}: {shown}")
+        fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
+        if fallen:
+            _show_falls(fallen)
         if out:
-            _write_json(out, report)
+            _write_json(out, report, fallen)
         if folder:
             from training.reports.evaluation import evaluation_document
             from training.reports.write import write
@@ -120,9 +134,19 @@ def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
         click.echo(f"  {key:36} {value:7.4f}{told}")
 
 
-def _write_json(out: Path, report: "Report") -> None:
+def _show_falls(fallen: "Falls") -> None:
+    """The rank correlations, and the mean quality from the image itself to the strongest."""
+    click.echo(f"degraded, {fallen.images} images: SRCC of strength and quality; mean quality")
+    for kind, value in fallen.srcc.items():
+        qualities = " ".join(f"{quality:.3f}" for quality in fallen.quality[kind])
+        click.echo(f"  {kind:36} {value:7.4f}   {qualities}")
+
+
+def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
     from model.checkpoint import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
+    if fallen:
+        content["degraded"] = asdict(fallen)
     write_atomically(out, json.dumps(content, indent=2).encode())
     click.echo(f"wrote {out}", file=sys.stderr)

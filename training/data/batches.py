@@ -5,6 +5,7 @@ are the same however many threads or processes share the work.
 """
 
 import math
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.data import degraded
+from training.data.degraded import Degraded
 from training.data.pictures import Picture, Pictures
 from training.data.samples import Sample
 
-# Batches in the making while one is trained on.
-_AHEAD = 2
+# Batches in the making while one is trained on: each has a thread, and a GPU eats many.
+_AHEAD = max(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Batch:
     that this process computes, and what is known of all n images of the batch.
 
     ``mos_align`` [n] is NaN where the data set tells no alignment. With one process m = n.
+    ``degraded``: some of the images once more, made worse; None: not wanted.
     """
 
     windows: Tensor
@@ -34,6 +38,7 @@ class Batch:
     mos: Tensor
     mos_align: Tensor
     samples: list[Sample]
+    degraded: Degraded | None = None
 
     @property
     def same_set(self) -> Tensor:
@@ -50,12 +55,14 @@ class Batch:
         windows, mos, align = (
             t.to(device, non_blocking=True) for t in (self.windows, self.mos, self.mos_align)
         )
-        return Batch(windows, wholes, mos, align, self.samples)
+        worse = None if self.degraded is None else self.degraded.to(device)
+        return Batch(windows, wholes, mos, align, self.samples, worse)
 
 
 class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
-    is fixed by its number and the seed. Of each batch, this process cuts the part ``rank`` of
+    is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
+    in two degraded versions too. Of each batch, this process cuts the part ``rank`` of
     ``processes``.
     """
 
@@ -68,9 +75,11 @@ class Batches:
         seed: int,
         windows: int = 1,
         wholes: bool = True,
+        degraded: int = 0,
     ) -> None:
         self.samples, self.pictures = list(samples), pictures
         self.size, self.seed, self.windows, self.wholes = size, seed, windows, wholes
+        self.degraded = degraded
         self.rank, self.processes = 0, 1
 
     def share(self, rank: int, processes: int) -> None:
@@ -79,8 +88,11 @@ class Batches:
         Raises:
             ValueError: the batch can't be shared evenly.
         """
-        if self.size % processes:
-            raise ValueError(f"a batch of {self.size} can't be shared evenly by {processes}")
+        for images, called in ((self.size, ""), (self.degraded, " degraded")):
+            if images % processes:
+                raise ValueError(
+                    f"a batch of {images}{called} images can't be shared evenly by {processes}"
+                )
         self.rank, self.processes = rank, processes
 
     def __len__(self) -> int:
@@ -122,6 +134,29 @@ class Batches:
             torch.tensor([s.mos for s in samples]),
             torch.tensor(align),
             samples,
+            self._degraded(samples, epoch, number) if self.degraded else None,
+        )
+
+    def _degraded(self, samples: Sequence[Sample], epoch: int, number: int) -> Degraded:
+        """Of every process's images its best-rated ones; all know the plan, each cuts its own."""
+        mine, count = self.size // self.processes, self.degraded // self.processes
+        plans, windows, wholes = [], [], []
+        for rank in range(self.processes):
+            first = rank * mine
+            seed = (self.seed, epoch, number * self.size + first, 1)
+            planned = degraded.plan(samples[first : first + mine], first, count, seed)
+            plans += planned
+            for plan in planned if rank == self.rank else ():
+                rng = np.random.default_rng((self.seed, epoch, number * self.size + plan.base, 2))
+                pixels = self.pictures[samples[plan.base].path].pixels
+                size = self.pictures.policy.size
+                views, whole = degraded.cut(pixels, plan, size, self.windows, rng)
+                windows.append(views)
+                wholes.append(whole)
+        return Degraded(
+            torch.from_numpy(np.concatenate(windows)),
+            torch.from_numpy(np.concatenate(wholes)) if self.wholes else None,
+            plans,
         )
 
     def _whole(self, picture: Picture, rng: np.random.Generator) -> np.ndarray:

@@ -139,7 +139,7 @@ class _Training:
         for i, batch in enumerate(bar):
             place = number * len(run.batches) + i
             for group in self.optimiser.param_groups:
-                group["lr"] = run.schedule.rate(place, len(run.batches))
+                group["lr"] = group["lr_scale"] * run.schedule.rate(place, len(run.batches))
             batch = batch.to(self.accelerator.device)
             losses = self.step(batch)
             total = torch.stack(list(losses.values())).sum()

@@ -2,23 +2,30 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
+
+from training.engine.muon import Muon
 
 _OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
+    "muon": Muon,
 }
 
 
 class Schedule(BaseModel):
     """The settings of a run of the engine.
 
-    - ``batch`` images a step, over all processes; ``windows`` are cut from each of them;
+    - ``batch`` images a step, over all processes; ``windows`` are cut from each of them, and
+      ``degraded`` of them, the best-rated, come in two degraded versions too;
+    - ``optimiser``: ``muon`` is AdamW, and Muon at ``matrix_lr`` for the matrices of transformer
+      layers and for convolutions (``training.engine.muon``);
+    - ``lr_scales``: how much faster the parameters learn whose names begin so;
     - ``decay``: the learning rate falls along a cosine after the warm-up, or stays;
     - ``clip_norm``: gradients longer than that are shortened; null: never;
     - ``ema``: decay of the weights' moving average, which is what is measured and kept; 0: none;
@@ -34,8 +41,11 @@ class Schedule(BaseModel):
     epochs: int = Field(ge=1)
     batch: int = Field(default=32, ge=1)
     windows: int = Field(default=1, ge=1)
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    degraded: int = Field(default=0, ge=0)
+    optimiser: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
+    matrix_lr: float = Field(default=1e-3, gt=0)
+    lr_scales: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_epochs: float = Field(default=1.0, ge=0)
     decay: Literal["cosine", "none"] = "cosine"
@@ -46,6 +56,12 @@ class Schedule(BaseModel):
     select: Literal["last", "best"] = "last"
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _has_images_to_degrade(self) -> Self:
+        if self.degraded > self.batch:
+            raise ValueError(f"a batch of {self.batch} has no {self.degraded} images to degrade")
+        return self
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, with ``steps`` in an epoch."""
@@ -58,13 +74,30 @@ class Schedule(BaseModel):
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / left))
 
     def optimiser_of(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser; biases, gains and scales don't decay."""
-        groups = [
-            {
-                "params": [p for p in parameters.values() if p.ndim > 1],
-                "weight_decay": self.weight_decay,
-            },
-            {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+        """The optimiser; biases, gains and scales don't decay. Each group's rate is its
+        ``lr_scale`` times ``rate``.
+        """
+        groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            decay = self.weight_decay if parameter.ndim > 1 else 0.0
+            orthogonal = self.optimiser == "muon" and _is_inner(name, parameter)
+            scale = self.matrix_lr / self.lr if orthogonal else self._scale(name)
+            groups.setdefault((decay, scale, orthogonal), []).append(parameter)
+        told = [
+            {"params": several, "weight_decay": decay, "lr": self.lr * scale, "lr_scale": scale}
+            | ({"orthogonal": True} if orthogonal else {})
+            for (decay, scale, orthogonal), several in groups.items()
         ]
-        filled = [group for group in groups if group["params"]]
-        return _OPTIMISERS[self.optimiser](filled, lr=self.lr)
+        return _OPTIMISERS[self.optimiser](told, lr=self.lr)
+
+    def _scale(self, name: str) -> float:
+        return next((s for start, s in self.lr_scales.items() if name.startswith(start)), 1.0)
+
+
+def _is_inner(name: str, parameter: nn.Parameter) -> bool:
+    """Whether it is a matrix between hidden features: of a transformer's layer, or a convolution
+    that sees more than colours. Embeddings, first and last layers are no such maps (Jordan et al.).
+    """
+    if parameter.ndim == 2:
+        return "resblocks" in name
+    return parameter.ndim == 4 and parameter.shape[1] > 3

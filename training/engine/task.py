@@ -40,6 +40,11 @@ class Task(Protocol):
     def loss(self, said: Said, batch: Batch) -> Losses:
         """Terms of the loss over the n images of the whole batch; their sum is minimised."""
 
+    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+        """Further terms: what the network said of the batch's degraded images ``worse`` [2 d, ...],
+        each pair's weaker version first, beside what it said of the images.
+        """
+
     def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
         """Figures on the validation part, the same in every process."""
 
@@ -58,15 +63,31 @@ class Step(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """The terms of the loss."""
-        wholes = None if batch.wholes is None else self.normal(batch.wholes)
-        said = self.task.say(self.normal(batch.windows), wholes)
-        if distributed.is_initialized() and distributed.get_world_size() > 1:
-            said = {name: _Gathered.apply(value) for name, value in said.items()}
-        return self.task.loss(said, batch)
+        worse = batch.degraded
+        if worse is None:
+            said = self._say(batch.windows, batch.wholes)
+            return self.task.loss({k: _gathered(v) for k, v in said.items()}, batch)
+        none = batch.wholes is None or worse.wholes is None
+        wholes = None if none else torch.cat([batch.wholes, worse.wholes])  # type: ignore[list-item]
+        both = self._say(torch.cat([batch.windows, worse.windows]), wholes)
+        mine = len(batch.windows)
+        said = {name: _gathered(value[:mine]) for name, value in both.items()}
+        of_worse = {name: _gathered(value[mine:]) for name, value in both.items()}
+        return self.task.loss(said, batch) | self.task.loss_of_degraded(said, of_worse, batch)
+
+    def _say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+        return self.task.say(self.normal(windows), None if wholes is None else self.normal(wholes))
 
     def normal(self, pixels: Tensor) -> Tensor:
         """uint8 [..., 3, s, s] to float, normalised, where it lies."""
         return normalised(pixels, self.task.normalisation)
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """[m, ...] of each process as [P m, ...] in all of them, in their order."""
+    if distributed.is_initialized() and distributed.get_world_size() > 1:
+        return _Gathered.apply(mine)
+    return mine
 
 
 class _Gathered(torch.autograd.Function):

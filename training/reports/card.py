@@ -1,18 +1,24 @@
 """The model card: what a checkpoint was trained on, what was measured, and what it can't do."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from model.config import CheckpointConfig
 from training.evaluation.evaluate import TARGETS, Report
+from training.evaluation.monotone import STRENGTHS, Falls
 from training.recipe import MethodRecipe
+from training.reports.document import Figure
 
 
 def model_card(
-    config: CheckpointConfig, reports: Mapping[str, Report], recipe: MethodRecipe
+    config: CheckpointConfig,
+    reports: Mapping[str, Report],
+    recipe: MethodRecipe,
+    figures: Sequence[Figure] = (),
+    fallen: Falls | None = None,
 ) -> str:
-    """The text of the checkpoint's README.md; all figures are those of ``reports``, one per data
-    set.
+    """The text of the checkpoint's README.md: the figures of ``reports``, one per data set, the
+    plots that lie beside it, and what degrading clean images did to their quality.
     """
     shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
     low, high = config.score_range.low, config.score_range.high
@@ -49,7 +55,7 @@ Scores lie in [0, 1], high = better; {scale}.
 Split by {kinds} with seed {recipe.split.seed}: {shares}.
 {_chosen(recipe)}{_backbone(config)}
 
-{measured}
+{measured}{_drawn(figures)}{_fallen(fallen)}
 ## Rebuild and measure
 
 ```
@@ -77,6 +83,34 @@ PLCC and RMSE are of the raw scores; metrics.json has them after the VQEG logist
 {_beside(report)}"""
 
 
+def _drawn(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
+    pictures = "\n\n".join(
+        f"![{figure.alt}]({figure.name}.{figure.kind})\n\n{fill(figure.caption)}"
+        for figure in figures
+    )
+    return f"\n## Scores beside opinions\n\n{pictures}\n"
+
+
+def _fallen(fallen: Falls | None) -> str:
+    """Does quality fall with the strength of each degradation?"""
+    if fallen is None:
+        return ""
+    steps = [f"strength {strength:g}" for strength in STRENGTHS]
+    rows = [["degradation", "SRCC with strength", "quality as it is", *steps]]
+    rows += [
+        [kind, f"{value:.3f}", *(f"{quality:.3f}" for quality in fallen.quality[kind])]
+        for kind, value in fallen.srcc.items()
+    ]
+    about = fill(
+        f"The {fallen.images} best-rated images of the test part, made worse at their own size "
+        "(`training.data.degradations` says what the strengths are). The rank correlation of "
+        "strength and quality is the mean over the images; -1 is a perfect fall."
+    )
+    return f"\n## Degraded images\n\n{about}\n\n{_table(rows)}\n"
+
+
 def _chosen(recipe: MethodRecipe) -> str:
     if recipe.protocol == "paper":
         return fill(
@@ -84,14 +118,11 @@ def _chosen(recipe: MethodRecipe) -> str:
             "does, so these figures are too good; compare them with published ones only."
         )
     how = (
-        "the epoch was chosen there too"
+        "the epoch was chosen on the validation part"
         if recipe.schedule.select == "best"
-        else ("no epoch by its score")
+        else "no epoch was chosen by its score"
     )
-    return (
-        f"The recipe's settings were chosen on the validation part, {how}; no choice was made\n"
-        "on the test part."
-    )
+    return fill(f"The recipe's settings were chosen without a look at the test part; {how}.")
 
 
 def fill(text: str, **options: str) -> str:

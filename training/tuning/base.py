@@ -17,14 +17,22 @@ from model.network import Network, mix_views
 from training.data.batches import Batch
 from training.engine.held import Held
 from training.engine.task import Losses, Said, normalised
+from training.tuning.losses import degradation
 
 N = TypeVar("N", bound=Network)
 
+# Keeps logits of 0 and 1 finite.
+_TINY = 1e-4
+
 
 class LossWeights(BaseModel):
-    """Base of the methods' weights: frozen, unknown names refused."""
+    """Base of the methods' weights: frozen, unknown names refused. ``degradation``: that quality
+    falls with the strength of a degradation, where the schedule has degraded images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    degradation: float = 1.0
 
 
 class Tuning(ABC, Generic[N]):
@@ -72,6 +80,25 @@ class Tuning(ABC, Generic[N]):
     @abstractmethod
     def loss(self, said: Said, batch: Batch) -> Losses:
         """The weighted terms for one batch."""
+
+    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+        """Quality falls with the strength of a degradation."""
+        told = batch.degraded
+        assert told is not None
+        clean, pairs = self.open_quality(said), self.open_quality(worse)
+        fall = degradation(
+            clean[told.bases.to(clean.device)],
+            pairs[0::2],
+            pairs[1::2],
+            told.strengths.to(clean.device),
+        )
+        return {"degradation": self.weights.degradation * fall}
+
+    def open_quality(self, said: Said) -> Tensor:
+        """The quality [n] on an open scale, on which even the worst can be told apart: its
+        logit.
+        """
+        return torch.logit(self.heads(said, [])["quality"], eps=_TINY)
 
     @abstractmethod
     def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:

@@ -111,7 +111,7 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
             return heads
         aligned = z[:, ALIGNMENT_PASS]
         heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
-        if self.asks and all(prompts):
+        if self.asks and prompts and all(prompts):
             asked = self._asked(list(prompts))
             heads["consistency"] = head(pool_views(aligned), asked, texts.alignment)
         return heads

@@ -27,6 +27,21 @@ def ranking(
     return F.softplus(-difference[pairs]).mean() if pairs.any() else predicted.sum() * 0
 
 
+def degradation(clean: Tensor, weaker: Tensor, stronger: Tensor, strengths: Tensor) -> Tensor:
+    """Logistic loss on d pairs of degraded versions and on the stronger one beside the clean image
+    (RankNet with a margin), of qualities [d] on an open scale, a logit say.
+
+    Args:
+        clean: of the images as they are.
+        weaker: of their weaker degradation.
+        stronger: of their stronger one.
+        strengths: [d, 2]; twice their difference is the margin within a pair.
+    """
+    gap = 2 * (strengths[:, 1] - strengths[:, 0])
+    pairs = F.softplus(gap - (weaker - stronger)).mean()
+    return pairs + 0.5 * F.softplus(0.5 - (clean - stronger)).mean()
+
+
 def fidelity(predicted: Tensor, target: Tensor, same: Tensor, temperature: float = 0.1) -> Tensor:
     """Fidelity loss (Tsai et al., SIGIR 2007) on the pairs of [n] that ``same`` [n, n] marks."""
     p_hat = torch.sigmoid((predicted[:, None] - predicted[None]) / temperature)

@@ -71,6 +71,21 @@ class MpIqeTuning(Tuning[MpIqe]):
                 losses[name] = getattr(w, name) * _cross_entropy(said[name], told, names)
         return losses
 
+    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+        """The score falls with the strength; the kind is a distortion as good as any told."""
+        losses = super().loss_of_degraded(said, worse, batch)
+        if "distortion" in worse:
+            assert batch.degraded is not None
+            words = [(word,) for word in batch.degraded.words]
+            told = _cross_entropy(worse["distortion"], words, DISTORTIONS)
+            losses["degradation_kind"] = self.weights.distortion * told
+        return losses
+
+    def open_quality(self, said: Said) -> Tensor:
+        """The score before it is clipped, as steep as a logit in its middle."""
+        image = self.mixed(said["score"], torch.sigmoid(self.network.global_logit))
+        return 4 * (image - 0.5)
+
     def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The score, clipped as scoring does."""
         del prompts

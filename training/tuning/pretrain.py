@@ -4,10 +4,12 @@ What CLIP learns from the web is learned here from what data sets say about each
 image tower and one text tower: its quality ("good photo." against "bad photo."), and, where a set
 tells it, how well it follows its prompt ("aligned photo." against "misaligned photo."), which
 generator made it and in which mode, what scene it shows and what distorts it (as words), and its
-prompt (as a caption). One encoder sees both scales, a window at native size and the whole image
-squashed. All parameters train.
+prompt (as a caption). What needs no rater is learned too: of two degraded versions of an image the
+more degraded one is the worse, and the kind of degradation has a name. One encoder sees both
+scales, a window at native size and the whole image squashed. All parameters train.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,7 +29,13 @@ from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.held import Held
 from training.engine.task import Losses, Said, normalised
-from training.tuning.losses import contrastive, multi_hot, ranking, soft_cross_entropy
+from training.tuning.losses import (
+    contrastive,
+    degradation,
+    multi_hot,
+    ranking,
+    soft_cross_entropy,
+)
 
 _MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
 
@@ -45,10 +53,15 @@ class PretrainWeights(BaseModel):
     scene: float = 0.5
     distortion: float = 0.5
     caption: float = 0.2
+    degradation: float = 1.0
+    degradation_kind: float = 0.5
 
 
 class Pretraining:
-    """The task that ``training.engine`` runs: the whole CLIP learns."""
+    """The task that ``training.engine`` runs: the whole CLIP learns. ``part``: of every view only a
+    square of so many patches a side is looked at, at random (None: all of it); the stem computes no
+    others, so that steps are cheaper.
+    """
 
     def __init__(
         self,
@@ -57,9 +70,10 @@ class Pretraining:
         weights: PretrainWeights,
         patch_dropout: float = 0.0,
         normalisation: Normalisation | None = None,
+        part: int | None = None,
     ) -> None:
         self.clip, self.weights = clip, weights
-        self.patch_dropout = patch_dropout
+        self.patch_dropout, self.part = patch_dropout, part
         self.normalisation = normalisation or Normalisation()
         self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
         self.tokenizer = Tokenizer()
@@ -82,9 +96,25 @@ class Pretraining:
         """``views``: normalised features [n, 2, d] of the first window and the whole image."""
         assert wholes is not None
         self.clip.train()
-        tokens = self.vision.patchify(torch.cat([windows[:, 0], wholes]))
+        tokens = self._tokens(torch.cat([windows[:, 0], wholes]))
         z = self.vision.encode(drop_patches(tokens, self.patch_dropout))
         return {"views": F.normalize(z.float(), dim=-1).unflatten(0, (2, -1)).transpose(0, 1)}
+
+    def _tokens(self, views: Tensor) -> Tensor:
+        """Tokens of whole views [B, 3, s, s], or of a random part of them, of whole patches, with
+        the positions that they have in the whole.
+        """
+        if self.part is None:
+            return self.vision.patchify(views)
+        visual = self.vision.visual
+        first, grid = visual.positional_embedding[:1], visual.positional_embedding[1:]
+        patches = math.isqrt(len(grid))
+        patch = views.shape[-1] // patches
+        y, x = torch.randint(patches - self.part + 1, (2,)).tolist()
+        rows, columns = slice(y, y + self.part), slice(x, x + self.part)
+        seen = views[..., y * patch : rows.stop * patch, x * patch : columns.stop * patch]
+        positions = grid.unflatten(0, (patches, patches))[rows, columns].flatten(0, 1)
+        return self.vision.patchify(seen, torch.cat([first, positions]))
 
     def loss(self, said: Said, batch: Batch) -> Losses:
         """The weighted terms for one batch, each on the images that tell what it needs."""
@@ -107,6 +137,30 @@ class Pretraining:
                 same[aligned][:, aligned],
             )
         return losses | self._told(views, t, batch.samples)
+
+    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+        """Quality falls with the strength of a degradation, in each view and in their mean; its
+        kind is told in words.
+        """
+        told, w, scale = batch.degraded, self.weights, self._scale()
+        assert told is not None
+        words = [f"a photo with {distortion}" for distortion in DISTORTIONS]
+        good, bad, *kinds = self._texts([*QUALITY_WORDS, *words])
+        clean = _with_mean(said["views"][told.bases.to(good.device)])
+        pairs = _with_mean(worse["views"])  # [2 d, views + 1, d]
+        strengths = told.strengths.to(good.device)
+        fall = degradation(
+            (scale * clean @ (good - bad)).flatten(),
+            (scale * pairs[0::2] @ (good - bad)).flatten(),
+            (scale * pairs[1::2] @ (good - bad)).flatten(),
+            strengths.repeat_interleave(clean.shape[1], dim=0),
+        )
+        hot = multi_hot([(word,) for word in told.words], DISTORTIONS).to(good.device)
+        named = soft_cross_entropy(scale * pairs[:, -1] @ torch.stack(kinds).T, hot)
+        return {
+            "degradation": w.degradation * fall,
+            "degradation_kind": w.degradation_kind * named,
+        }
 
     def _captions(self, samples: Sequence[Sample]) -> dict[str, list[str]]:
         """The texts that a batch is compared with."""
@@ -191,6 +245,11 @@ class Pretraining:
 
     def _scale(self) -> Tensor:
         return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
+
+
+def _with_mean(views: Tensor) -> Tensor:
+    """[n, views, d] and their normalised mean behind them."""
+    return torch.cat([views, F.normalize(views.sum(1, keepdim=True), dim=-1)], dim=1)
 
 
 def drop_patches(tokens: Tensor, share: float) -> Tensor:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from model.config import CropPolicy
@@ -13,9 +14,12 @@ from training.tuning.pretrain import drop_patches
 POLICY = CropPolicy(size=32, stride=24, max_side=64, global_view=True)
 
 
-def batches(folder: Path, zooms: tuple[float, ...] = (1.0, 1.25), windows: int = 1) -> Batches:
+def batches(
+    folder: Path, zooms: tuple[float, ...] = (1.0, 1.25), windows: int = 1, degraded: int = 0
+) -> Batches:
     samples = datasets.read(write_agiqa3k(folder, prompts=4))
-    return Batches(samples, Pictures(POLICY, zooms), size=5, seed=1, windows=windows)
+    pictures = Pictures(POLICY, zooms)
+    return Batches(samples, pictures, size=5, seed=1, windows=windows, degraded=degraded)
 
 
 def test_an_epoch_is_the_same_at_every_call_and_another_is_not(tmp_path: Path) -> None:
@@ -62,6 +66,72 @@ def test_larger_global_views_are_cut_and_the_plain_one_is_whole(tmp_path: Path) 
     looks = {b.wholes[0].numpy().tobytes() for n in range(8) for b in plain.epoch(n)}
     flips = 2 * len(plain.samples)
     assert len(looks) <= flips
+
+
+def test_the_best_rated_images_come_in_two_degraded_versions_too(tmp_path: Path) -> None:
+    for batch in batches(tmp_path, windows=3, degraded=2).epoch(0):
+        worse = batch.degraded
+        assert worse is not None
+        assert worse.windows.shape == (4, 3, 3, 32, 32)
+        assert worse.wholes is not None
+        assert worse.wholes.shape == (4, 3, 32, 32)
+        assert sorted(batch.mos[worse.bases]) == sorted(batch.mos)[-2:]
+        assert (worse.strengths[:, 1] - worse.strengths[:, 0] >= 0.15 - 1e-6).all()
+        assert worse.strengths.min() >= 0
+        assert worse.strengths.max() <= 1
+        assert len(worse.words) == 4
+
+
+def test_degraded_versions_are_the_same_at_every_call_and_differ_in_strength(
+    tmp_path: Path,
+) -> None:
+    made = batches(tmp_path, degraded=2)
+    one, again, other = ([b.degraded for b in made.epoch(n)] for n in (0, 0, 1))
+    for a, b in zip(one, again, strict=True):
+        assert a is not None
+        assert b is not None
+        assert a.plans == b.plans
+        assert torch.equal(a.windows, b.windows)
+        assert not torch.equal(a.windows[0::2], a.windows[1::2])
+    assert one[0] is not None
+    assert other[0] is not None
+    assert one[0].plans != other[0].plans
+
+
+def test_weak_degradations_have_no_name(tmp_path: Path) -> None:
+    made = batches(tmp_path, degraded=2)
+    told = [b.degraded for n in range(6) for b in made.epoch(n)]
+    rows = [
+        (strength, word)
+        for d in told
+        if d is not None
+        for strength, word in zip(d.strengths.flatten().tolist(), d.words, strict=True)
+    ]
+    assert {word == "" for strength, word in rows if strength < 0.15} == {True}
+    assert {word == "" for strength, word in rows if strength > 0.15} == {False}
+
+
+def test_processes_share_the_degraded_images_and_all_know_the_plan(tmp_path: Path) -> None:
+    shared = []
+    for rank in (0, 1):
+        made = batches(tmp_path, degraded=2)
+        made.size = 4
+        made.share(rank, 2)
+        shared.append(next(made.epoch(0)))
+    first, second = (batch.degraded for batch in shared)
+    assert first is not None
+    assert second is not None
+    assert first.plans == second.plans
+    assert len(first.windows) == len(second.windows) == 2
+    assert [plan.base < 2 for plan in first.plans] == [True, False]
+    assert not torch.equal(first.windows, second.windows)
+
+
+def test_degraded_images_that_can_not_be_shared_evenly_are_refused(tmp_path: Path) -> None:
+    made = batches(tmp_path, degraded=3)
+    made.size = 4
+    with pytest.raises(ValueError, match="3 degraded images"):
+        made.share(0, 2)
 
 
 def test_dropped_patches_are_whole_tokens_and_the_class_token_stays() -> None:

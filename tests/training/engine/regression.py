@@ -57,6 +57,11 @@ class Regression:
         noise = self.noise * torch.randn(len(batch.mos))
         return {"squares": F.mse_loss(said["score"] + noise, batch.mos)}
 
+    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+        assert batch.degraded is not None
+        clean = said["score"][batch.degraded.bases]
+        return {"fall": (worse["score"].unflatten(0, (-1, 2)) - clean[:, None]).square().mean()}
+
     def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
         self.evaluated.append(self.weights())
         told = (

@@ -60,3 +60,19 @@ def test_without_matrices_there_is_one_group() -> None:
     (group,) = Schedule(epochs=1).optimiser_of(scale).param_groups
     assert group["params"] == [scale["scale"]]
     assert group["weight_decay"] == 0
+
+
+def test_names_learn_at_their_own_rate() -> None:
+    network = nn.ModuleDict({"head": nn.Linear(2, 2), "body": nn.Linear(2, 2)})
+    schedule = Schedule(epochs=1, lr=0.1, lr_scales={"head.weight": 3.0, "head": 2.0})
+    optimiser = schedule.optimiser_of(dict(network.named_parameters()))
+    names = {id(p): name for name, p in network.named_parameters()}
+    rates = {names[id(p)]: g["lr"] for g in optimiser.param_groups for p in g["params"]}
+    assert rates == pytest.approx(
+        {"head.weight": 0.3, "head.bias": 0.2, "body.weight": 0.1, "body.bias": 0.1}
+    )
+
+
+def test_more_degraded_images_than_a_batch_has_are_refused() -> None:
+    with pytest.raises(ValueError, match="a batch of 4 has no 5 images to degrade"):
+        Schedule(epochs=1, batch=4, degraded=5)

@@ -2,8 +2,10 @@ import pytest
 
 from model.config import BackboneConfig, CheckpointConfig, ScoreRange
 from training.evaluation.evaluate import Report
+from training.evaluation.monotone import Falls
 from training.recipe import MethodRecipe, load_recipe
 from training.reports.card import model_card
+from training.reports.card_figures import card_figures
 
 FIGURES = {"quality_srcc": 0.9, "quality_plcc": 0.8, "quality_krcc": 0.7, "quality_rmse": 0.1}
 
@@ -32,11 +34,42 @@ def test_the_scale_of_a_set_where_low_is_better_is_said() -> None:
     ("setting", "said"),
     [
         ("protocol=paper", "**Published protocol**"),
-        ("schedule.select=best", "the epoch was chosen there too"),
-        ("schedule.select=last", "no epoch by its score"),
+        ("schedule.select=best", "the epoch was chosen on the validation part"),
+        ("schedule.select=last", "no epoch was chosen by its score"),
     ],
 )
 def test_how_the_epoch_was_chosen_is_said(setting: str, said: str) -> None:
     told = card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5), setting)
     assert said in " ".join(told.split())
     assert "0.900 (0.800 to 0.950)" in told
+
+
+def test_figures_and_falls_stand_in_the_card() -> None:
+    recipe = load_recipe("clip-agiqa/agiqa-3k", ["data.AGIQA-3K=x"])
+    assert isinstance(recipe, MethodRecipe)
+    config = CheckpointConfig(
+        name="n",
+        method=recipe.method,
+        backbone=BackboneConfig(source="open_clip", name="ViT-B-32", pretrained="openai"),
+    )
+    rows = [
+        {"image": f"{i}.jpg", "mos": i / 9, "mos_align": 1 - i / 9, "quality": (i / 9) ** 2}
+        | {"alignment": None, "consistency": None, "generator": "a" if i < 5 else "b"}
+        for i in range(10)
+    ]
+    report = Report("test", 10, 5, FIGURES, {"quality_srcc": (0.8, 0.95)}, {}, rows)
+    figures = card_figures({"AGIQA-3K": report})
+    assert [figure.name for figure in figures] == ["quality", "reliability"]
+    fallen = Falls(7, {"blur": -0.95}, {"blur": [0.7, 0.6, 0.5, 0.4, 0.3, 0.2]})
+    told = model_card(config, {"AGIQA-3K": report}, recipe, figures, fallen)
+    assert "](quality.svg)" in told
+    assert "](reliability.svg)" in told
+    assert "The 7 best-rated images" in told
+    assert "| blur | -0.950 | 0.700 | 0.600 | 0.500 | 0.400 | 0.300 | 0.200 |" in told
+
+
+def test_several_sets_have_figures_of_their_own_names() -> None:
+    rows = [{"mos": i / 4, "mos_align": None, "quality": i / 5, "generator": ""} for i in range(5)]
+    report = Report("test", 5, 5, FIGURES, {"quality_srcc": (0.8, 0.95)}, {}, rows)
+    names = [figure.name for figure in card_figures({"BID": report, "LIVE": report})]
+    assert names == ["quality-BID", "reliability-BID", "quality-LIVE", "reliability-LIVE"]

@@ -1,0 +1,32 @@
+"""The figures beside a model card: what each head says over what people said, and how far the
+quality can be taken at its word.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from training.evaluation.evaluate import TARGETS, Report
+from training.evaluation.metrics import fit_logistic
+from training.reports.document import Figure
+from training.reports.plots import predicted_against_mos, reliability
+
+
+def card_figures(reports: Mapping[str, Report]) -> list[Figure]:
+    """Of each data set, a scatter plot of every head and the reliability of the quality; their
+    names say which.
+    """
+    figures = []
+    for name, report in reports.items():
+        suffix = f"-{name}" if len(reports) > 1 else ""
+        for head, target in TARGETS.items():
+            if f"{head}_srcc" not in report.figures:
+                continue
+            told = [row[head] for row in report.predictions]
+            mos = [row[target] for row in report.predictions]
+            by = [row["generator"] or name for row in report.predictions]
+            scatter = predicted_against_mos(told, mos, fit_logistic(told, mos), by)
+            caption = f"{head.capitalize()}: {scatter.caption}"
+            figures.append(replace(scatter, name=f"{head}{suffix}", caption=caption))
+            if head == "quality":
+                figures.append(replace(reliability(told, mos), name=f"reliability{suffix}"))
+    return figures
