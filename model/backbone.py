@@ -1,19 +1,22 @@
-"""Backbones: an ``open_clip`` CLIP from a tag, a file, or a checkpoint's folder."""
+"""Backbones: an ``open_clip`` CLIP from a tag, a file, or a checkpoint's folder.
+
+open_clip is imported only where it is needed: that takes seconds (see ``model.own_clip``).
+"""
 
 import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
-import open_clip
 import torch
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from model import hub
+from model import hub, own_clip
 from model.config import Architecture, BackboneConfig
 from model.errors import BackboneError, CheckpointError
+from model.open_clips import is_open_clips
 from model.weights import is_openais, load_strictly, read_weights, sha256_of
 
 WEIGHTS = "backbone.safetensors"
@@ -25,6 +28,12 @@ _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 # Loaded CLIPs by what they are, so that several checkpoints can stand on one.
 Shared = dict[str, nn.Module]
+
+
+def _open_clip() -> ModuleType:
+    import open_clip
+
+    return open_clip
 
 
 class ConvStem(nn.Sequential):
@@ -56,13 +65,14 @@ def build(architecture: Architecture) -> nn.Module:
         BackboneError: open_clip knows no such setting. Whether a method can use the towers, it
             says itself.
     """
+    a = architecture
+    settings = {"vision_cfg": dict(a.vision_cfg), "text_cfg": dict(a.text_cfg)}
+    clip: Any
     try:
-        clip = open_clip.CLIP(
-            embed_dim=architecture.embed_dim,
-            vision_cfg=cast(Any, dict(architecture.vision_cfg)),
-            text_cfg=cast(Any, dict(architecture.text_cfg)),
-            quick_gelu=architecture.quick_gelu,
-        )
+        if own_clip.can_be(**settings) and not a.quick_gelu:
+            clip = own_clip.OwnClip(a.embed_dim, **settings)
+        else:
+            clip = _open_clip().CLIP(a.embed_dim, **settings, quick_gelu=a.quick_gelu)
     except (TypeError, ValueError, AssertionError) as error:
         raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:
@@ -120,7 +130,8 @@ def _load(config: BackboneConfig, folder: Path | None) -> nn.Module:
     path = weights_path(config, folder)
     clip, weights = _empty(config), read_weights(path)
     load_strictly(clip, weights, path.name)
-    if is_openais(weights) and not any(isinstance(m, QuickGELU) for m in clip.modules()):
+    quick = "transformer.QuickGELU"
+    if is_openais(weights) and not any(is_open_clips(m, quick) for m in clip.modules()):
         raise _other_activation(path.name, config.name)
     return clip
 
@@ -138,13 +149,15 @@ def _from_open_clip(config: BackboneConfig) -> nn.Module:
     else:
         _check_tag(name, tag)
         what, architecture = f"{name}/{tag}", name
-        repository, _, file = open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")
+        repository, _, file = _open_clip().get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")
         weights = _on_hub(repository, (file,) if file else _HUB_WEIGHTS, what)
     if config.sha256:
         _checked_digest(config, weights)
     pretrained = None if name.startswith(_HUB_NAMES) else str(weights)
     try:
-        return open_clip.create_model(architecture, pretrained=pretrained, require_pretrained=True)
+        return _open_clip().create_model(
+            architecture, pretrained=pretrained, require_pretrained=True
+        )
     except Exception as error:
         raise BackboneError(
             f"the weights {what} could not be read ({hub.brief(error)}): remove {weights.name} "
@@ -173,13 +186,13 @@ def _on_hub(repository: str, names: Sequence[str], what: str) -> Path:
 
 def _check_tag(name: str, tag: str | None) -> None:
     _check_name(name)
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    tags = _open_clip().list_pretrained_tags_by_model(name)
     if tag not in tags:
         raise BackboneError(
             f"open_clip has no weights {tag!r} for {name}; it has {', '.join(tags)}"
         )
-    quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
-    if quick and not open_clip.get_model_config(name).get("quick_gelu", False):
+    quick = _open_clip().get_pretrained_cfg(name, tag).get("quick_gelu", False)
+    if quick and not _open_clip().get_model_config(name).get("quick_gelu", False):
         raise _other_activation(f"{name}/{tag}", name)
 
 
@@ -203,13 +216,13 @@ def random_open_clip(name: str, **settings: Any) -> nn.Module:
     root = logging.getLogger()
     root.addFilter(about_other_things)
     try:
-        return open_clip.create_model(name, pretrained=None, **settings)
+        return _open_clip().create_model(name, pretrained=None, **settings)
     finally:
         root.removeFilter(about_other_things)
 
 
 def _check_name(name: str) -> None:
-    if name not in open_clip.list_models():
+    if name not in _open_clip().list_models():
         raise BackboneError(
             f"open_clip knows no architecture {name!r}; `open_clip.list_models()` lists them"
         )

@@ -2,9 +2,9 @@
 
 from typing import Any, cast
 
-from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
+from model.open_clips import is_open_clips
 from model.resnet import ResNetTower
 from model.towers import VisionTower
 
@@ -16,4 +16,8 @@ def image_tower(clip: nn.Module) -> nn.Module:
         BackboneError: neither.
     """
     visual = cast(Any, clip.visual)
-    return ResNetTower(visual) if isinstance(visual, ModifiedResNet) else VisionTower(visual)
+    return (
+        ResNetTower(visual)
+        if is_open_clips(visual, "modified_resnet.ModifiedResNet")
+        else VisionTower(visual)
+    )

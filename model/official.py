@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from open_clip.model import convert_weights_to_lp
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.backbone import load_backbone
 from model.checkpoint import load_learned, save_checkpoint
@@ -54,7 +53,7 @@ def import_official(
     # The published code loads CLIP as OpenAI ships it: matrices in fp16, computed in float32.
     # OpenAI's own files are fp16 already; others must be rounded the same way to give the published
     # network's scores.
-    convert_weights_to_lp(clip, torch.float16)
+    _to_half(clip)
     clip.float()
     tensors = convert(learner_weights(auxiliary), learner_weights(main))
     network = ClipAgiqa(clip, options_of(tensors))
@@ -77,6 +76,13 @@ def import_official(
         out, config, network, card=_card(config), metrics={}, backbone=clip, dtype=torch.float32
     )
     return config
+
+
+def _to_half(clip: nn.Module) -> None:
+    """Rounds the weights that OpenAI's loader rounds."""
+    from open_clip.model import convert_weights_to_lp  # seconds, so only here
+
+    convert_weights_to_lp(clip, torch.float16)
 
 
 def learner_weights(path: Path) -> dict[str, Tensor]:

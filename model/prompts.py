@@ -1,9 +1,11 @@
 """Learnable prompts: one task's contexts and deep prompts, and texts that carry a context."""
 
+import importlib.util
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
@@ -31,9 +33,20 @@ def _normal(shape: tuple[int, ...], std: float) -> nn.Parameter:
 
 
 @cache
-def _byte_pairs() -> open_clip.SimpleTokenizer:
-    """Reading the merges takes a tenth of a second; all networks share them."""
-    return open_clip.SimpleTokenizer()
+def _byte_pairs() -> Any:
+    """open_clip's ``SimpleTokenizer``, of its file alone: importing the package takes seconds.
+    Reading the merges takes a tenth of a second; all networks share them.
+    """
+    package = importlib.util.find_spec("open_clip")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).with_name("tokenizer.py")
+    spec = importlib.util.spec_from_file_location("agiqa_open_clip_tokenizer", file)
+    assert spec is not None
+    assert spec.loader is not None
+    tokenizer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tokenizer)
+    return tokenizer.SimpleTokenizer()
 
 
 class Tokenizer:

@@ -5,11 +5,11 @@
 from typing import Any
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import BackboneError
+from model.open_clips import is_open_clips
 
 
 class ResNetTower(nn.Module):
@@ -17,7 +17,7 @@ class ResNetTower(nn.Module):
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
-        if not isinstance(visual, ModifiedResNet):
+        if not is_open_clips(visual, "modified_resnet.ModifiedResNet"):
             raise BackboneError(
                 f"this backbone is no CLIP ResNet (found {type(visual).__name__}, wanted RN50, "
                 "RN101, RN50x4 ...)"

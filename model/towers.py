@@ -1,8 +1,8 @@
 """The two CLIP towers, run with learnable prompts among their tokens.
 
-The weights stay in open_clip's modules under open_clip's names; only the forward pass is ours,
-since prompts enter between layers. Any open_clip ViT with a class token and a causal text tower
-works; the towers refuse the others by name. No width or depth is written here: all are
+The weights stay in open_clip's modules, or in our own under open_clip's names; only the forward
+pass is ours, since prompts enter between layers. Any open_clip ViT with a class token and a causal
+text tower works; the towers refuse the others by name. No width or depth is written here: all are
 read off the modules.
 """
 
@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import BackboneError
+from model.open_clips import is_open_clips
+from model.own_clip import Block, ImageTransformer
+
+_OPEN_CLIPS_BLOCK = "transformer.ResidualAttentionBlock"
 
 PromptPosition = Literal["pre_ln", "post_ln"]
 
@@ -27,7 +30,7 @@ def check_vision(visual: Any) -> None:
         BackboneError: names what was found and what was wanted.
     """
     _demand(
-        (isinstance(visual, VisionTransformer), f"a ViT image tower (found {_kind(visual)})"),
+        (_is_vit(visual), f"a ViT image tower (found {_kind(visual)})"),
         (
             getattr(visual, "attn_pool", None) is None,
             "class-token pooling (found attentional pooling)",
@@ -38,6 +41,11 @@ def check_vision(visual: Any) -> None:
         ),
     )
     _check_blocks(visual.transformer.resblocks)
+
+
+def _is_vit(visual: Any) -> bool:
+    open_clips = is_open_clips(visual, "transformer.VisionTransformer")
+    return isinstance(visual, ImageTransformer) or open_clips
 
 
 def check_text(clip: nn.Module) -> None:
@@ -67,9 +75,8 @@ def _demand(*demands: tuple[bool, str]) -> None:
 
 def _check_blocks(blocks: Iterable[Any]) -> None:
     for block in blocks:
-        if type(block) is not ResidualAttentionBlock or not isinstance(
-            block.attn, nn.MultiheadAttention
-        ):
+        plain = type(block) is Block or is_open_clips(block, _OPEN_CLIPS_BLOCK, exactly=True)
+        if not plain or not isinstance(block.attn, nn.MultiheadAttention):
             raise BackboneError(f"this backbone can't be prompted: it has {_kind(block)} layers")
 
 
@@ -101,7 +108,7 @@ class VisionTower(nn.Module):
     prompting).
     """
 
-    def __init__(self, visual: VisionTransformer, position: PromptPosition = "pre_ln") -> None:
+    def __init__(self, visual: Any, position: PromptPosition = "pre_ln") -> None:
         super().__init__()
         check_vision(visual)
         self.visual = visual

@@ -5,6 +5,8 @@ quality can be taken at its word.
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from training.evaluation.evaluate import TARGETS, Report
 from training.evaluation.metrics import fit_logistic
 from training.reports.document import Figure
@@ -28,5 +30,11 @@ def card_figures(reports: Mapping[str, Report]) -> list[Figure]:
             caption = f"{head.capitalize()}: {scatter.caption}"
             figures.append(replace(scatter, name=f"{head}{suffix}", caption=caption))
             if head == "quality":
-                figures.append(replace(reliability(told, mos), name=f"reliability{suffix}"))
+                plot = reliability(told, mos)
+                spread = (
+                    f"Their standard deviations: scores {np.std(told):.3f}, opinions "
+                    f"{np.std(mos):.3f}."
+                )
+                caption = f"{plot.caption} {spread}"
+                figures.append(replace(plot, name=f"reliability{suffix}", caption=caption))
     return figures
