@@ -1,11 +1,15 @@
 """Uploads a checkpoint to the Hugging Face hub."""
 
+import re
 from pathlib import Path
 
 from model.backbone import weights_path
 from model.checkpoint import PARAMETERS, alone, read_config
 from model.errors import CheckpointError
 from model.hub import CARD, FILES, parse, reason
+
+# A plot beside the card, as the card shows it.
+_PLOT = re.compile(r"\]\(([\w-]+\.svg)\)")
 
 
 def push(folder: Path, url: str, *, private: bool = False) -> str:
@@ -57,6 +61,8 @@ def _contents(folder: Path) -> dict[str, bytes | str]:
     }
     card = folder / CARD
     text = card.read_text() if card.is_file() else f"# {config.name}\n"
+    shown = (name for name in _PLOT.findall(text) if (folder / name).is_file())
+    contents |= {name: str(folder / name) for name in shown}
     contents[CARD] = (text if text.startswith("---\n") else _header(config.method) + text).encode()
     return contents
 

@@ -271,6 +271,14 @@ def test_a_push_uploads_exactly_the_checkpoints_files(
     assert quality("hf://owner/new") == scorer.score(PICTURE).quality
 
 
+def test_plots_that_the_card_shows_go_with_it(fake: FakeHub, own: Path) -> None:
+    (own / "README.md").write_text("---\n---\n![what](quality.svg)\n![gone](gone.svg)\n")
+    for name in ("quality.svg", "other.svg"):
+        (own / name).write_text("<svg/>")
+    push(own, "hf://owner/new")
+    assert fake.models["owner/new", "main"].keys() == OWN | {".gitattributes", "quality.svg"}
+
+
 def test_a_pushed_checkpoint_stands_alone_where_its_backbone_was_shared(
     fake: FakeHub, shared: Path, scorer: Scorer, temporary: Path
 ) -> None:
