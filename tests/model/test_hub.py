@@ -260,23 +260,16 @@ def test_a_push_uploads_exactly_the_checkpoints_files(
     fake: FakeHub, own: Path, scorer: Scorer
 ) -> None:
     before = files_in(own)
+    (own / "quality.svg").write_bytes(b"of use")
     (own / "events.log").write_bytes(b"of no use")
+    (own / "README.md").write_text("![scatter](quality.svg) ![none](gone.svg)")
     (own / ".model.safetensors.x1").write_bytes(b"left by a write that was cut off")
     (own / "logs").mkdir()
-    (own / "logs" / "config.json").write_text("{}")
     assert push(own, "hf://owner/new") == f"{fake.address}/owner/new"
     there = fake.models["owner/new", "main"]
-    assert there.keys() == OWN | {".gitattributes"}
+    assert there.keys() == OWN | {".gitattributes", "quality.svg"}
     assert all(there[name] == before[name] for name in OWN - {"README.md"})
     assert quality("hf://owner/new") == scorer.score(PICTURE).quality
-
-
-def test_plots_that_the_card_shows_go_with_it(fake: FakeHub, own: Path) -> None:
-    (own / "README.md").write_text("---\n---\n![what](quality.svg)\n![gone](gone.svg)\n")
-    for name in ("quality.svg", "other.svg"):
-        (own / name).write_text("<svg/>")
-    push(own, "hf://owner/new")
-    assert fake.models["owner/new", "main"].keys() == OWN | {".gitattributes", "quality.svg"}
 
 
 def test_a_pushed_checkpoint_stands_alone_where_its_backbone_was_shared(
