@@ -38,7 +38,6 @@ class FakeHub:
         self.gated: set[str] = set()
         self.logins = {"Bearer hf_writer"}
         self.address = ""
-        self.address = ""
         self.asked: list[str] = []
         self.created: list[dict[str, Any]] = []
 
@@ -265,6 +264,7 @@ def test_a_push_uploads_exactly_the_checkpoints_files(
     (own / "README.md").write_text("![scatter](quality.svg) ![none](gone.svg)")
     (own / ".model.safetensors.x1").write_bytes(b"left by a write that was cut off")
     (own / "logs").mkdir()
+    (own / "logs" / "config.json").write_text("{}")
     assert push(own, "hf://owner/new") == f"{fake.address}/owner/new"
     there = fake.models["owner/new", "main"]
     assert there.keys() == OWN | {".gitattributes", "quality.svg"}
