@@ -122,6 +122,10 @@ def test_cards_show_the_floor_and_accuracies_where_there_are_any(data: Data, fol
     report = train(method_recipe(data, folder), "x")
     card = (folder / "checkpoint" / "README.md").read_text()
     assert "no-image floor" in card
+    assert "The 2 best-rated images of the test part, made worse" in " ".join(card.split())
+    for plot in ("quality", "reliability", "alignment", "consistency"):
+        assert f"]({plot}.svg)" in card
+        assert (folder / "checkpoint" / f"{plot}.svg").read_text().lstrip().startswith("<?xml")
     assert f"{report.figures['floor_quality_srcc']:.3f}" in card
     photographs = train(method_recipe(data, folder, "mp-iqe", out=folder / "photographs"), "x")
     card = (folder / "photographs" / "README.md").read_text()
@@ -196,9 +200,15 @@ def test_evaluate_draws_the_checkpoint_s_own_split_again(
     out = folder / "report.json"
     place = data[METHODS[method][0]]
     arguments = ["evaluate", "--checkpoint", str(folder / "checkpoint"), "--data", str(place)]
-    result = CliRunner().invoke(main, [*arguments, "--dtype", "float32", "-o", str(out)])
+    arguments += ["--dtype", "float32", "--degraded", "2", "-o", str(out)]
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     measured = json.loads(out.read_text())
+    shipped = json.loads((folder / "checkpoint" / "metrics.json").read_text())["degraded"]
+    assert measured["degraded"]["images"] == shipped["images"] == 2
+    for kind, qualities in shipped["quality"].items():
+        assert measured["degraded"]["quality"][kind] == pytest.approx(qualities, abs=1e-5)
+        assert f"{shipped['srcc'][kind]:7.4f}" in result.output
     assert measured["images"] == next(iter(report.reports.values())).images
     for key, value in report.figures.items():
         assert measured["figures"][key] == pytest.approx(value, abs=1e-6)
