@@ -109,6 +109,7 @@ class Material:
             windows=schedule.windows,
             wholes=bool(self.pictures.zooms),
             degraded=schedule.degraded,
+            often=schedule.degraded_often,
         )
         held = self.held(held_part, every=schedule.validate_on == "every")
         settings = recipe.model_dump_json(exclude=NOT_SETTINGS)

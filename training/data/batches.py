@@ -7,7 +7,7 @@ are the same however many threads or processes share the work.
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -62,8 +62,8 @@ class Batch:
 class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
     is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
-    in two degraded versions too. Of each batch, this process cuts the part ``rank`` of
-    ``processes``.
+    in two degraded versions too, some kinds as many times as ``often`` says. Of each batch, this
+    process cuts the part ``rank`` of ``processes``.
     """
 
     def __init__(
@@ -76,10 +76,11 @@ class Batches:
         windows: int = 1,
         wholes: bool = True,
         degraded: int = 0,
+        often: Mapping[str, int] | None = None,
     ) -> None:
         self.samples, self.pictures = list(samples), pictures
         self.size, self.seed, self.windows, self.wholes = size, seed, windows, wholes
-        self.degraded = degraded
+        self.degraded, self.often = degraded, often
         self.rank, self.processes = 0, 1
 
     def share(self, rank: int, processes: int) -> None:
@@ -144,7 +145,7 @@ class Batches:
         for rank in range(self.processes):
             first = rank * mine
             seed = (self.seed, epoch, number * self.size + first, 1)
-            planned = degraded.plan(samples[first : first + mine], first, count, seed)
+            planned = degraded.plan(samples[first : first + mine], first, count, seed, self.often)
             plans += planned
             for plan in planned if rank == self.rank else ():
                 rng = np.random.default_rng((self.seed, epoch, number * self.size + plan.base, 2))

@@ -2,7 +2,7 @@
 stronger degradation is the worse.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,6 @@ from torch import Tensor
 from model.crops import squash_pixels
 from training.data.degradations import DEGRADATIONS, degrade
 from training.data.samples import Sample
-
-_KINDS = tuple(DEGRADATIONS)
 
 # Weaker degradations can't be told from none.
 _VISIBLE = 0.15
@@ -75,18 +73,26 @@ class Degraded:
         return Degraded(self.windows.to(device, non_blocking=True), wholes, self.plans)
 
 
-def plan(samples: Sequence[Sample], first: int, count: int, seed: Sequence[int]) -> list[Plan]:
+def plan(
+    samples: Sequence[Sample],
+    first: int,
+    count: int,
+    seed: Sequence[int],
+    often: Mapping[str, int] | None = None,
+) -> list[Plan]:
     """What is done to the ``count`` best-rated of some images of a batch, whose first is number
-    ``first`` there: clean images have most to lose.
+    ``first`` there: clean images have most to lose. ``often``: how many times as often as the
+    others a kind is drawn.
     """
+    kinds = [kind for kind in DEGRADATIONS for _ in range((often or {}).get(kind, 1))]
     best = sorted(range(len(samples)), key=lambda i: -samples[i].mos)[:count]
-    return [_drawn(first + i, np.random.default_rng((*seed, i))) for i in best]
+    return [_drawn(first + i, kinds, np.random.default_rng((*seed, i))) for i in best]
 
 
-def _drawn(base: int, rng: np.random.Generator) -> Plan:
+def _drawn(base: int, kinds: Sequence[str], rng: np.random.Generator) -> Plan:
     low, high = sorted(rng.random(2))
     low = min(low, 1 - _LEAST_GAP)
-    return Plan(base, _KINDS[rng.integers(len(_KINDS))], (low, max(high, low + _LEAST_GAP)))
+    return Plan(base, kinds[int(rng.integers(len(kinds)))], (low, max(high, low + _LEAST_GAP)))
 
 
 def cut(

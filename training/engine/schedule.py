@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from training.data.degradations import DEGRADATIONS
 from training.engine.muon import Muon
 
 _OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
@@ -22,7 +23,8 @@ class Schedule(BaseModel):
     """The settings of a run of the engine.
 
     - ``batch`` images a step, over all processes; ``windows`` are cut from each of them, and
-      ``degraded`` of them, the best-rated, come in two degraded versions too;
+      ``degraded`` of them, the best-rated, come in two degraded versions too, a kind as many times
+      as often as ``degraded_often`` says;
     - ``optimiser``: ``muon`` is AdamW, and Muon at ``matrix_lr`` for the matrices of transformer
       layers and for convolutions (``training.engine.muon``);
     - ``lr_scales``: how much faster the parameters learn whose names begin so;
@@ -42,6 +44,7 @@ class Schedule(BaseModel):
     batch: int = Field(default=32, ge=1)
     windows: int = Field(default=1, ge=1)
     degraded: int = Field(default=0, ge=0)
+    degraded_often: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     optimiser: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     matrix_lr: float = Field(default=1e-3, gt=0)
@@ -61,6 +64,10 @@ class Schedule(BaseModel):
     def _has_images_to_degrade(self) -> Self:
         if self.degraded > self.batch:
             raise ValueError(f"a batch of {self.batch} has no {self.degraded} images to degrade")
+        if unknown := set(self.degraded_often) - set(DEGRADATIONS):
+            raise ValueError(
+                f"degraded_often knows no {', '.join(unknown)}: {', '.join(DEGRADATIONS)}"
+            )
         return self
 
     def rate(self, step: int, steps: int) -> float:

@@ -19,6 +19,9 @@ from training.engine.task import Losses, Said
 from training.tuning.base import LossWeights, Tuning
 from training.tuning.losses import multi_hot, ranking, soft_cross_entropy
 
+# The score that no degraded image should fall below.
+_LEAST = 0.02
+
 
 class MpIqeWeights(LossWeights):
     """``distortion`` and ``score`` are lambda1 and lambda2 (0.1 on LIVE and CSIQ); the paper has no
@@ -30,6 +33,7 @@ class MpIqeWeights(LossWeights):
     score: float = 0.5
     ranking: float = 0.0
     smooth_l1_beta: float = 1.0
+    degradation_floor: float = 10.0
 
 
 class MpIqeTuning(Tuning[MpIqe]):
@@ -72,8 +76,13 @@ class MpIqeTuning(Tuning[MpIqe]):
         return losses
 
     def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
-        """The score falls with the strength; the kind is a distortion as good as any told."""
+        """The score falls with the strength, but not below zero, where clipping would make all
+        alike; the kind is a distortion as good as any told.
+        """
         losses = super().loss_of_degraded(said, worse, batch)
+        image = self.mixed(worse["score"], torch.sigmoid(self.network.global_logit))
+        below = F.relu(_LEAST - image).mean()
+        losses["degradation_floor"] = self.weights.degradation_floor * below
         if "distortion" in worse:
             assert batch.degraded is not None
             words = [(word,) for word in batch.degraded.words]

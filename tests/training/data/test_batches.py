@@ -127,6 +127,17 @@ def test_processes_share_the_degraded_images_and_all_know_the_plan(tmp_path: Pat
     assert not torch.equal(first.windows, second.windows)
 
 
+def test_a_kind_can_be_drawn_more_often(tmp_path: Path) -> None:
+    def share(often: dict[str, int]) -> float:
+        made = batches(tmp_path, degraded=5)
+        made.often = often
+        told = [b.degraded for n in range(20) for b in made.epoch(n)]
+        plans = [plan for d in told if d is not None for plan in d.plans]
+        return sum(plan.kind == "jpeg" for plan in plans) / len(plans)
+
+    assert share({}) < 0.2 < 0.4 < share({"jpeg": 10}) < 0.65
+
+
 def test_degraded_images_that_can_not_be_shared_evenly_are_refused(tmp_path: Path) -> None:
     made = batches(tmp_path, degraded=3)
     made.size = 4

@@ -76,3 +76,8 @@ def test_names_learn_at_their_own_rate() -> None:
 def test_more_degraded_images_than_a_batch_has_are_refused() -> None:
     with pytest.raises(ValueError, match="a batch of 4 has no 5 images to degrade"):
         Schedule(epochs=1, batch=4, degraded=5)
+
+
+def test_kinds_of_degradations_are_known() -> None:
+    with pytest.raises(ValueError, match="degraded_often knows no rain: blur, noise"):
+        Schedule(epochs=1, degraded=1, degraded_often={"rain": 2})
