@@ -117,12 +117,9 @@ def _chosen(recipe: MethodRecipe) -> str:
             "**Published protocol**: the epoch was chosen on the test part, as the paper's code "
             "does, so these figures are too good; compare them with published ones only."
         )
-    how = (
-        "the epoch was chosen on the validation part"
-        if recipe.schedule.select == "best"
-        else "no epoch was chosen by its score"
-    )
-    return fill(f"The recipe's settings were chosen without a look at the test part; {how}.")
+    if recipe.schedule.select == "best":
+        return "The epoch was chosen on the validation part."
+    return "The last epoch is kept; none was chosen by its score."
 
 
 def fill(text: str, **options: str) -> str:

@@ -34,8 +34,8 @@ def test_the_scale_of_a_set_where_low_is_better_is_said() -> None:
     ("setting", "said"),
     [
         ("protocol=paper", "**Published protocol**"),
-        ("schedule.select=best", "the epoch was chosen on the validation part"),
-        ("schedule.select=last", "no epoch was chosen by its score"),
+        ("schedule.select=best", "The epoch was chosen on the validation part."),
+        ("schedule.select=last", "The last epoch is kept; none was chosen by its score."),
     ],
 )
 def test_how_the_epoch_was_chosen_is_said(setting: str, said: str) -> None:
