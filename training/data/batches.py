@@ -89,11 +89,9 @@ class Batches:
         Raises:
             ValueError: the batch can't be shared evenly.
         """
-        for images, called in ((self.size, ""), (self.degraded, " degraded")):
+        for images, kind in ((self.size, ""), (self.degraded, " degraded images")):
             if images % processes:
-                raise ValueError(
-                    f"a batch of {images}{called} images can't be shared evenly by {processes}"
-                )
+                raise ValueError(f"a batch of {images}{kind} can't be shared evenly by {processes}")
         self.rank, self.processes = rank, processes
 
     def __len__(self) -> int:
