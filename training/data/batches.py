@@ -137,21 +137,17 @@ class Batches:
         )
 
     def _degraded(self, samples: Sequence[Sample], epoch: int, number: int) -> Degraded:
-        """Of every process's images its best-rated ones; all know the plan, each cuts its own."""
-        mine, count = self.size // self.processes, self.degraded // self.processes
-        plans, windows, wholes = [], [], []
-        for rank in range(self.processes):
-            first = rank * mine
-            seed = (self.seed, epoch, number * self.size + first, 1)
-            planned = degraded.plan(samples[first : first + mine], first, count, seed, self.often)
-            plans += planned
-            for plan in planned if rank == self.rank else ():
-                rng = np.random.default_rng((self.seed, epoch, number * self.size + plan.base, 2))
-                pixels = self.pictures[samples[plan.base].path].pixels
-                size = self.pictures.policy.size
-                views, whole = degraded.cut(pixels, plan, size, self.windows, rng)
-                windows.append(views)
-                wholes.append(whole)
+        """The batch's best-rated images: all processes know the plan, each cuts its part of it."""
+        start, mine = number * self.size, self.degraded // self.processes
+        seed = (self.seed, epoch, start, 1)
+        plans = degraded.plan(samples, self.degraded, seed, self.often)
+        windows, wholes = [], []
+        for plan in plans[self.rank * mine : (self.rank + 1) * mine]:
+            rng = np.random.default_rng((self.seed, epoch, start + plan.base, 2))
+            pixels = self.pictures[samples[plan.base].path].pixels
+            views, whole = degraded.cut(pixels, plan, self.pictures.policy.size, self.windows, rng)
+            windows.append(views)
+            wholes.append(whole)
         return Degraded(
             torch.from_numpy(np.concatenate(windows)),
             torch.from_numpy(np.concatenate(wholes)) if self.wholes else None,

@@ -75,18 +75,16 @@ class Degraded:
 
 def plan(
     samples: Sequence[Sample],
-    first: int,
     count: int,
     seed: Sequence[int],
     often: Mapping[str, int] | None = None,
 ) -> list[Plan]:
-    """What is done to the ``count`` best-rated of some images of a batch, whose first is number
-    ``first`` there: clean images have most to lose. ``often``: how many times as often as the
-    others a kind is drawn.
+    """What is done to the ``count`` best-rated images of a batch: clean ones have most to lose.
+    ``often``: how many times as often as the others a kind is drawn.
     """
     kinds = [kind for kind in DEGRADATIONS for _ in range((often or {}).get(kind, 1))]
     best = sorted(range(len(samples)), key=lambda i: -samples[i].mos)[:count]
-    return [_drawn(first + i, kinds, np.random.default_rng((*seed, i))) for i in best]
+    return [_drawn(i, kinds, np.random.default_rng((*seed, i))) for i in best]
 
 
 def _drawn(base: int, kinds: Sequence[str], rng: np.random.Generator) -> Plan:

@@ -123,7 +123,12 @@ def test_processes_share_the_degraded_images_and_all_know_the_plan(tmp_path: Pat
     assert second is not None
     assert first.plans == second.plans
     assert len(first.windows) == len(second.windows) == 2
-    assert [plan.base < 2 for plan in first.plans] == [True, False]
+    whole = batches(tmp_path, degraded=2)
+    whole.size = 4
+    one = next(whole.epoch(0)).degraded
+    assert one is not None
+    assert one.plans == first.plans
+    assert torch.equal(one.windows, torch.cat([first.windows, second.windows]))
     assert not torch.equal(first.windows, second.windows)
 
 
