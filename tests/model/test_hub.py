@@ -263,8 +263,7 @@ def test_a_push_uploads_exactly_the_checkpoints_files(
     (own / "events.log").write_bytes(b"of no use")
     (own / "README.md").write_text("![scatter](quality.svg) ![none](gone.svg)")
     (own / ".model.safetensors.x1").write_bytes(b"left by a write that was cut off")
-    (own / "logs").mkdir()
-    (own / "logs" / "config.json").write_text("{}")
+    shutil.copytree(own, own / "logs", ignore=lambda *_: OWN - {"config.json"})
     assert push(own, "hf://owner/new") == f"{fake.address}/owner/new"
     there = fake.models["owner/new", "main"]
     assert there.keys() == OWN | {".gitattributes", "quality.svg"}
