@@ -15,6 +15,7 @@ from app import problems, routes
 from app.logs import configure
 from app.metrics import Metrics
 from app.middleware import Gate, RequestContext
+from app.page import page
 from app.service import Service
 from app.settings import Settings
 
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.scoring(service))
     app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
+    app.include_router(page())
     several = int(settings.max_body_mib * 2**20)
     app.add_middleware(
         Gate,

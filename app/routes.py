@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 
 from app.admission import State
 from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
@@ -114,7 +114,7 @@ def batches(service: Service) -> APIRouter:
 
 
 def operations(service: Service) -> APIRouter:
-    """GET /models, /livez, /readyz, /metrics, and / for now leading to the documentation."""
+    """GET /models, /livez, /readyz and /metrics."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/models", response_model=ModelsAnswer)
@@ -143,10 +143,6 @@ def operations(service: Service) -> APIRouter:
         return Response(
             service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
-
-    @router.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     return router
 
