@@ -34,7 +34,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 
 # Our own packages go to a folder, and so to a layer, of their own: a new release of ours leaves the
 # gigabytes of the dependencies' layer as they are.
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml README.md LICENSE NOTICE agiqa_client.py ./
 COPY app app
 COPY model model
 COPY training training

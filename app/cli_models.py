@@ -1,11 +1,9 @@
 """The commands about checkpoints: which there are, and making and publishing them."""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -179,32 +177,17 @@ def _of_service(server: str, api_key: str | None) -> list[dict[str, Any]]:
     Raises:
         click.ClickException: no service is there, or it refuses.
     """
-    base = server if "://" in server else f"http://{server}"
-    url = f"{base.rstrip('/')}/models"
-    if not url.startswith(("http://", "https://")):
-        raise click.ClickException(f"{server}: give an address like http://localhost:8000")
-    request = urllib.request.Request(url)
-    if api_key:
-        request.add_unredirected_header("Authorization", f"Bearer {api_key}")
+    from agiqa_client import AgiqaError, Client
+
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-            described = json.load(answer)["models"]
+        with Client(server, api_key=api_key, timeout=_SECONDS, retries=0) as client:
+            described = [model.raw for model in client.models()]
         table([_COLUMNS, *map(_row, described)])  # whether it can be read at all
-    except urllib.error.HTTPError as error:
-        raise click.ClickException(f"{url}: {_refusal(error)}") from error
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise click.ClickException(f"no service answers at {server} ({reason})") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise click.ClickException(f"what answers at {url} is no agiqa service") from error
-    return cast(list[dict[str, Any]], described)
-
-
-def _refusal(error: urllib.error.HTTPError) -> str:
-    """The problem's sentence, with how to give a key where one is wanted."""
-    try:
-        detail = str(json.load(error)["detail"])
-    except (ValueError, KeyError, TypeError, OSError):
-        detail = f"HTTP {error.code} {error.reason}"
-    hint = f" (here: --api-key, or {CLIENT_KEY})" if error.code == 401 else ""
-    return f"{detail}{hint}"
+    except AgiqaError as error:
+        hint = f" (here: --api-key, or {CLIENT_KEY})" if error.status == 401 else ""
+        raise click.ClickException(f"{error}{hint}") from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise click.ClickException(f"what answers at {server} is no agiqa service") from error
+    return described

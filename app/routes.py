@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, Security, UploadFile
 from fastapi.responses import JSONResponse
 
 from app.admission import State
@@ -14,7 +14,8 @@ from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.errors import BadField, ClientGone, ServiceError
 from app.messages import LoadedModel
 from app.problems import problem
-from app.schemas import AgiScoreAnswer, BatchAnswer, ModelsAnswer, Problem, ScoreAnswer
+from app.samples import BEARER, PROMPT, documented, problems
+from app.schemas import AgiBatchAnswer, AgiScoreAnswer, BatchAnswer, ModelsAnswer, ScoreAnswer
 from app.service import Scored, Service, Upload
 from model.config import Head
 
@@ -27,15 +28,15 @@ Image = Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF, TIFF 
 Images = Annotated[
     list[UploadFile], File(description="At most 64 images, as repeated fields `images`.")
 ]
-Prompt = Annotated[str | None, Form(description="The prompt that the image was generated from.")]
+Prompt = Annotated[
+    str | None,
+    Form(description="The prompt that the image was generated from.", examples=[PROMPT]),
+]
 Prompts = Annotated[
-    list[str] | None, Form(description="None, or one per image; an empty one is none.")
+    list[str] | None,
+    Form(description="None, or one per image; an empty one is none.", examples=[[PROMPT, ""]]),
 ]
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "content": {"application/problem+json": {}}}
-    for code in (400, 401, 404, 413, 415, 422, 429, 500, 503, 504)
-}
 # /score computes quality alone; the second pass belongs to /score-agi, which computes all that the
 # model has.
 _QUALITY: tuple[Head, ...] = ("quality",)
@@ -43,9 +44,14 @@ _QUALITY: tuple[Head, ...] = ("quality",)
 
 def scoring(service: Service) -> APIRouter:
     """POST /score and /score-agi."""
-    router = APIRouter(tags=["scores"], responses=_PROBLEMS)
+    router = APIRouter(tags=["scores"], dependencies=[Security(BEARER)])
 
-    @router.post("/score", response_model=ScoreAnswer, response_model_exclude_unset=True)
+    @router.post(
+        "/score",
+        response_model=ScoreAnswer,
+        response_model_exclude_unset=True,
+        **documented("/score"),
+    )
     async def score(
         request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
@@ -57,7 +63,12 @@ def scoring(service: Service) -> APIRouter:
         )
         return _score_answer(scored, detail=detail)
 
-    @router.post("/score-agi", response_model=AgiScoreAnswer, response_model_exclude_unset=True)
+    @router.post(
+        "/score-agi",
+        response_model=AgiScoreAnswer,
+        response_model_exclude_unset=True,
+        **documented("/score-agi"),
+    )
     async def score_agi(
         request: Request,
         image: Image,
@@ -78,9 +89,14 @@ def scoring(service: Service) -> APIRouter:
 
 def batches(service: Service) -> APIRouter:
     """POST /score/batch and /score-agi/batch."""
-    router = APIRouter(tags=["scores"], responses=_PROBLEMS)
+    router = APIRouter(tags=["scores"], dependencies=[Security(BEARER)])
 
-    @router.post("/score/batch", response_model=BatchAnswer)
+    @router.post(
+        "/score/batch",
+        response_model=BatchAnswer,
+        response_model_exclude_unset=True,
+        **documented("/score/batch"),
+    )
     async def score_batch(
         request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
@@ -93,7 +109,12 @@ def batches(service: Service) -> APIRouter:
         ]
         return _batch_answer(uploads, items)
 
-    @router.post("/score-agi/batch", response_model=BatchAnswer)
+    @router.post(
+        "/score-agi/batch",
+        response_model=AgiBatchAnswer,
+        response_model_exclude_unset=True,
+        **documented("/score-agi/batch"),
+    )
     async def score_agi_batch(
         request: Request,
         images: Images,
@@ -117,18 +138,23 @@ def operations(service: Service) -> APIRouter:
     """GET /models, /livez, /readyz and /metrics."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/models", response_model=ModelsAnswer)
+    @router.get(
+        "/models",
+        response_model=ModelsAnswer,
+        dependencies=[Security(BEARER)],
+        **documented("/models"),
+    )
     async def models() -> Any:
         """What is loaded: method, backbone, training data, measured figures."""
         service.door.require_open()
         return {"models": [_describe(m, service.defaults) for m in service.models.values()]}
 
-    @router.get("/livez")
+    @router.get("/livez", summary="Whether the process runs")
     async def livez() -> dict[str, str]:
         """The process runs; says nothing about the worker."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses={503: {"model": Problem}})
+    @router.get("/readyz", summary="Whether requests are taken", responses=problems(503))
     async def readyz() -> Any:
         """Requests are taken; 503 while loading, draining, or without a worker. A full queue is
         ready.

@@ -67,18 +67,37 @@ class AgiScoreAnswer(_Answer):
 class Problem(BaseModel):
     """RFC 9457 problem; ``code`` is stable."""
 
+    filename: str | None = Field(default=None, description="Of an upload, in a batch's answer.")
     type: str
     title: str
     status: int
-    detail: str
+    detail: str = Field(description="One sentence that says what to do.")
     code: str
     request_id: str | None = None
+
+
+class _Upload(BaseModel):
+    filename: str | None = Field(description="As it was uploaded.")
+
+
+class ScoreItem(ScoreAnswer, _Upload):
+    """The answer for one upload of POST /score/batch."""
+
+
+class AgiScoreItem(AgiScoreAnswer, _Upload):
+    """The answer for one upload of POST /score-agi/batch."""
 
 
 class BatchAnswer(BaseModel):
     """One item per upload, in order: the single answer, or a problem, plus ``filename``."""
 
-    results: list[dict[str, Any]]
+    results: list[ScoreItem | Problem]
+
+
+class AgiBatchAnswer(BaseModel):
+    """One item per upload, in order: the single answer, or a problem, plus ``filename``."""
+
+    results: list[AgiScoreItem | Problem]
 
 
 class ModelDescription(BaseModel):

@@ -85,10 +85,17 @@ def needs_torch(module: str) -> bool:
     return any(tops(path) & TORCH for name in reached(module) if (path := path_of(name)))
 
 
-def test_only_the_worker_and_the_command_line_import_what_needs_torch() -> None:
-    for path in modules("app"):
-        heavy = {n for n in imports(path) if n.startswith("model.") and needs_torch(n)}
-        assert not heavy or path.name in {"worker.py", "cli.py", "cli_models.py"}, (path, heavy)
+def test_nothing_that_the_service_is_made_of_imports_what_needs_torch() -> None:
+    """The worker is a process of its own; the commands load what they need themselves."""
+    service = {name for name in reached("app.main") if name.startswith("app.")}
+    assert "app.service" in service
+    assert not any(name.startswith(("app.cli", "app.offline", "app.doctor")) for name in service)
+    for name in service:
+        path = path_of(name)
+        heavy = (
+            {n for n in imports(path) if n.startswith("model.") and needs_torch(n)} if path else ()
+        )
+        assert not heavy, (name, heavy)
     assert needs_torch("model.checkpoint")
     assert not needs_torch("model.config")
 
