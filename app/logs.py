@@ -37,14 +37,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def shown_as(form: str) -> str:
+    """``json`` or ``text``: ``auto`` is text where a person reads along, on a terminal."""
+    if form != "auto":
+        return form
+    return "text" if sys.stderr.isatty() else "json"
+
+
 def configure(level: str, form: str) -> None:
-    """Sends every logger of this process to stderr, as JSON or as plain text."""
+    """Sends every logger of this process to stderr, as ``auto``, ``json`` or ``text``."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if form == "json" else plain)
+    handler.setFormatter(JsonFormatter() if shown_as(form) == "json" else plain)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # Its lines on starting and ending say less than our own.
+    logging.getLogger("uvicorn").setLevel("DEBUG" if level == "debug" else "WARNING")
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

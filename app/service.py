@@ -292,6 +292,7 @@ class Service:
 
     def _worker_changed(self, ready: Ready | None, why: str) -> None:
         device = self.settings.device
+        first = not self.models
         if ready is not None:
             self._take_in(ready)
             device = ready.models[0].device
@@ -304,6 +305,8 @@ class Service:
             self.door.state = State.READY if ready is not None else State.WORKER_DOWN
             self.metrics.ready.set(ready is not None)
         self._batcher.wake()
+        if first and ready is not None:
+            self.became_ready()
 
     def _take_in(self, ready: Ready) -> None:
         self.models = {m.config.name: m for m in ready.models}
@@ -339,6 +342,9 @@ class Service:
         if not task.cancelled() and (error := task.exception()):
             logger.critical("the service can't go on: %s", error)
             self.failed_to_start(error)
+
+    def became_ready(self) -> None:
+        """Replaced by the composition root: what to tell when the models are loaded at last."""
 
     def failed_to_start(self, error: BaseException) -> None:
         """Replaced by the composition root: what to do when the models can't be loaded."""

@@ -1,0 +1,152 @@
+"""What the installation can do, for ``agiqa doctor``.
+
+Each function answers with facts or raises; what they mean to a person is told by the caller.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, features
+
+from model import images
+from model.config import Head
+
+# As Pillow names them; AVIF and JPEG 2000 are built in or not.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The installed torch, and what ``auto`` chooses with it."""
+
+    version: str
+    cuda: str | None
+    device: str
+    dtype: str
+    device_name: str
+    device_bytes: int | None
+    threads: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A checkpoint that loaded and scored a picture."""
+
+    name: str
+    revision: str
+    heads: dict[Head, float]
+    seconds_to_load: float
+    seconds_to_score: float
+
+
+def torch_facts(device: str = "auto", dtype: str = "auto") -> Torch:
+    """What torch is there and what it would use.
+
+    Raises:
+        ImportError: there is none that can be imported.
+        RuntimeError, ValueError: the device or dtype can't be used.
+    """
+    import torch
+
+    from model.scorer import choose_device, choose_dtype
+
+    chosen = choose_device(device)
+    torch.zeros(1, device=chosen)
+    name, memory = "CPU", None
+    if chosen.type == "cuda":
+        properties = torch.cuda.get_device_properties(chosen)
+        name, memory = properties.name, properties.total_memory
+    return Torch(
+        torch.__version__,
+        torch.version.cuda,
+        str(chosen),
+        str(choose_dtype(dtype, chosen)).removeprefix("torch."),
+        name,
+        memory,
+        torch.get_num_threads(),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, as affinity and the container's quota say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        allowed, period = quota.read_text().split()
+        if allowed != "max":
+            return max(1, min(cores or 1, round(int(allowed) / int(period))))
+    return cores or 1
+
+
+def import_open_clip() -> str:
+    """Version of open_clip, imported in a process of its own since that takes seconds.
+
+    Raises:
+        ImportError: it can't be imported; the message is the last line that Python printed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "import open_clip; print(open_clip.__version__)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ImportError((done.stderr.strip().splitlines() or ["it ended without a word"])[-1])
+    return done.stdout.split()[-1]
+
+
+def undecodable(formats: Sequence[str] = FORMATS) -> dict[str, str]:
+    """Format -> why, for each that an image written by this installation is not read back from."""
+    picture = sample_picture()
+    faults: dict[str, str] = {}
+    for name in formats:
+        try:
+            with io.BytesIO() as file:
+                picture.save(file, name)
+                decoded = images.decode(file.getvalue())
+            if decoded.size != picture.size:
+                faults[name] = f"comes back as {decoded.size}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            faults[name] = str(error) or type(error).__name__
+    return faults
+
+
+def manages_colours() -> bool:
+    """Whether colour profiles can be applied (LittleCMS)."""
+    return features.check_module("littlecms2")
+
+
+def try_checkpoint(name_or_path: str, device: str = "auto", dtype: str = "auto") -> Trial:
+    """Loads a checkpoint and scores a picture by every head.
+
+    Raises:
+        ModelError, OSError, RuntimeError, ValueError: it can't be loaded or used.
+        ArithmeticError: a score is no number in [0, 1].
+    """
+    from model.scorer import Scorer
+
+    start = time.perf_counter()
+    scorer = Scorer.load(name_or_path, device=device, dtype=dtype)
+    loaded = time.perf_counter()
+    prompt = "a test picture" if "consistency" in scorer.config.heads else None
+    score = scorer.score(sample_picture(), prompt)
+    done = time.perf_counter()
+    heads: dict[Head, float] = {h: float(getattr(score, h)) for h in scorer.config.heads}
+    for head, value in heads.items():
+        if not 0 <= value <= 1:
+            raise ArithmeticError(f"{head} is {value}, not within 0 and 1")
+    return Trial(scorer.config.name, scorer.config.revision, heads, loaded - start, done - loaded)
+
+
+def sample_picture(side: int = 256) -> Image.Image:
+    """Colourful waves, [side, side]: something to decode and to score."""
+    y, x = np.mgrid[:side, :side] / side
+    waves = [np.sin(7 * x + 3 * y), np.cos(5 * y * x), np.sin(11 * x * y + 1)]
+    return Image.fromarray((127.5 + 127.5 * np.stack(waves, -1)).astype(np.uint8))
