@@ -1,8 +1,9 @@
-"""The queries of the alerts and of the dashboard, and metrics to ask them about."""
+"""The queries of the alerts and of the dashboard, and the metrics that they may ask for."""
 
 import json
 import re
 from collections.abc import Iterator
+from string import Template
 from typing import Any
 
 import yaml
@@ -16,26 +17,58 @@ from .dockerfile import ROOT
 PROMETHEUS = ROOT / "docker/prometheus"
 GRAFANA = ROOT / "docker/grafana"
 DASHBOARD: dict[str, Any] = json.loads((GRAFANA / "dashboards/agiqa.json").read_text())
-ALERTS: dict[str, str] = {
-    rule["alert"]: rule["expr"]
+RULES: list[dict[str, Any]] = [
+    rule
     for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]
+]
+ALERTS: dict[str, str] = {rule["alert"]: rule["expr"] for rule in RULES}
+VARIABLES: dict[str, dict[str, Any]] = {
+    variable["name"]: variable for variable in DASHBOARD["templating"]["list"]
 }
 
 
+def rows() -> list[tuple[str, list[dict[str, Any]]]]:
+    """Question -> its panels, from top to bottom and left to right."""
+    found: list[tuple[str, list[dict[str, Any]]]] = []
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] == "row":
+            found.append((panel["title"], []))
+        else:
+            found[-1][1].append(panel)
+    return found
+
+
 def panels() -> list[dict[str, Any]]:
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    return [panel for _, below in rows() for panel in below]
 
 
 def dashboard_queries() -> dict[str, str]:
-    """Panel and letter -> query, Grafana's variable filled in."""
+    """Panel and letter -> query, with Grafana's variables in it; annotations by their name."""
     found = {
         f"{panel['title']} {target['refId']}": target["expr"]
         for panel in panels()
         for target in panel["targets"]
     }
-    found |= {note["name"]: note["expr"] for note in DASHBOARD["annotations"]["list"]}
-    return {name: query.replace("$__rate_interval", "30s") for name, query in found.items()}
+    return found | {note["name"]: note["expr"] for note in DASHBOARD["annotations"]["list"]}
+
+
+def unit_of(name: str) -> str:
+    """Of a query of ``dashboard_queries``."""
+    units = {panel["title"]: panel["fieldConfig"]["defaults"]["unit"] for panel in panels()}
+    return str(units.get(name[:-2], "none"))
+
+
+def filled(query: str, **variables: str) -> str:
+    """The query as Grafana sends it: everything is chosen, unless ``variables`` say otherwise."""
+    chosen = {
+        "__rate_interval": "30s",
+        "instance": VARIABLES["instance"]["allValue"],
+        "model": VARIABLES["model"]["allValue"],
+        "window": VARIABLES["window"]["current"]["value"],
+        "price": VARIABLES["price"]["current"]["value"],
+    }
+    return Template(query).substitute(chosen | variables)
 
 
 def legends() -> dict[str, set[str]]:
@@ -73,37 +106,14 @@ def series_labels(metrics: Metrics) -> dict[str, set[str]]:
     return found
 
 
-def selectors(query: str) -> Iterator[tuple[str, set[str]]]:
-    """Each of our series in a query, with the labels that it is selected by."""
+def selectors(query: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each of our series in a query, with what its labels are compared with."""
     for name, braces in re.findall(r"\b(agiqa_\w+)(\{[^}]*\})?", query):
-        yield name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", braces))
+        yield name, dict(re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"', braces))
 
 
-def grouping(query: str) -> set[str]:
-    """The labels that a query sums by."""
-    return {
-        label for labels in re.findall(r"by \(([^)]*)\)", query) for label in labels.split(", ")
-    }
-
-
-def be_busy(metrics: Metrics) -> None:
-    """One more of everything, so that every rate is above zero."""
-    for code in ("200", "429", "500"):
-        metrics.requests.labels("/score", code).inc()
-    metrics.failures.labels("inference").inc()
-    metrics.duration.labels("/score").observe(0.2)
-    for stage in ("read", "decode", "queue", "inference", "reduce"):
-        metrics.stages.labels(stage).observe(0.03)
-    for histogram in (metrics.request_crops, metrics.batch_crops, metrics.batch_requests):
-        histogram.observe(9)
-    metrics.megapixels.observe(1.0)
-    metrics.batch_seconds.observe(0.1)
-    metrics.batches.labels("idle").inc()
-    for counter in (metrics.crops_processed, metrics.padding_crops, metrics.oom):
-        counter.inc()
-    metrics.worker_up.labels("cpu").set(1)
-    metrics.ready.set(1)
-    metrics.worker_restarts.labels("died").inc()
-    metrics.prompt_cache.labels("hit").inc()
-    metrics.model_info.labels("tiny", "clip-agiqa", "1", "cpu", "float32").set(1)
-    metrics.score.labels("tiny", "quality").observe(0.7)
+def groupings(query: str) -> Iterator[tuple[str, set[str]]]:
+    """Each of our series that is summed by labels -> these labels."""
+    for match in re.finditer(r"by \(([^)]*)\)", query):
+        if series := re.search(r"\bagiqa_\w+", query[match.end() :]):
+            yield series[0], set(match[1].split(", "))

@@ -30,7 +30,8 @@ def test_what_the_image_copies_exists(source: str) -> None:
 def test_all_that_the_package_is_built_from_is_copied() -> None:
     project = PROJECT["project"]
     packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
-    needed = {"pyproject.toml", project["readme"], *project["license-files"], *packages}
+    modules = {f"{name}.py" for name in PROJECT["tool"]["setuptools"]["py-modules"]}
+    needed = {"pyproject.toml", project["readme"], *project["license-files"], *packages, *modules}
     assert needed <= set(copied())
 
 

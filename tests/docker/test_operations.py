@@ -1,0 +1,116 @@
+"""What docs/operations.md tells a cluster, a proxy and Prometheus to do fits the service."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.main import create_app
+from app.settings import PREFIX, Settings
+
+from .dockerfile import ROOT
+from .monitoring import dashboard_queries
+from .test_compose import DEFAULTS
+
+PAGE = ROOT / "docs/operations.md"
+TEXT = PAGE.read_text()
+
+
+def _block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
+DEPLOYMENT, SERVICE = yaml.safe_load_all(_block("yaml", "kind: Deployment"))
+POD: dict[str, Any] = DEPLOYMENT["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+
+
+def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
+    rows = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| ([^|]+) \|", TEXT, re.MULTILINE))
+    assert [name.lower() for name in rows] == list(DEFAULTS)
+    for name, told in rows.items():
+        default = DEFAULTS[name.lower()]
+        if isinstance(default, tuple):
+            assert told == (",".join(default) or "none")
+        elif name not in {"THREADS", "DECODE_THREADS"}:  # they depend on the machine
+            assert told == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+def test_the_probes_ask_addresses_that_need_no_key() -> None:
+    settings = Settings(models=("tiny-mpiqe",), api_keys=("secret",), max_crop_mib=1)
+    addresses = set(create_app(settings).openapi()["paths"])
+    asked = {name: CONTAINER[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")}
+    assert [probe["path"] for probe in asked.values()] == ["/livez", "/readyz"]
+    assert {probe["path"] for probe in asked.values()} <= addresses
+    ports = {port["name"]: port["containerPort"] for port in CONTAINER["ports"]}
+    assert {ports[probe["port"]] for probe in asked.values()} == {DEFAULTS["port"]}
+
+
+def test_the_pod_is_given_the_memory_and_the_time_that_the_service_takes() -> None:
+    (volume,) = [v for v in POD["volumes"] if v["name"] == CONTAINER["volumeMounts"][0]["name"]]
+    assert CONTAINER["volumeMounts"][0]["mountPath"] == "/dev/shm"
+    assert volume["emptyDir"]["medium"] == "Memory"
+    shared = int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+    assert shared >= DEFAULTS["max_crop_mib"] + 16
+    pause = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert POD["terminationGracePeriodSeconds"] >= pause + DEFAULTS["drain_seconds"] + 5 + 5
+    readiness = CONTAINER["readinessProbe"]
+    assert pause > readiness["periodSeconds"] * readiness["failureThreshold"]
+
+
+def test_the_pod_sets_settings_that_exist_and_as_many_threads_as_it_has_cores() -> None:
+    given = {one["name"].removeprefix(PREFIX).lower(): one["value"] for one in CONTAINER["env"]}
+    assert set(given) <= set(DEFAULTS)
+    assert given["threads"] == given["decode_threads"] == CONTAINER["resources"]["requests"]["cpu"]
+
+
+def test_the_service_finds_the_pods() -> None:
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    assert SERVICE["spec"]["selector"] == DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
+
+
+def test_the_proxy_lets_through_what_the_service_takes() -> None:
+    nginx = _block("nginx", "proxy_pass")
+    size = re.search(r"client_max_body_size (\d+)m;", nginx)
+    timeout = re.search(r"proxy_read_timeout (\d+)s;", nginx)
+    assert size is not None
+    assert timeout is not None
+    assert int(size[1]) > DEFAULTS["max_body_mib"]
+    assert int(timeout[1]) > DEFAULTS["deadline_seconds"]
+
+
+def test_the_pictures_are_of_panels_that_the_dashboard_has_and_are_shown() -> None:
+    pytest.importorskip("playwright", reason="needs playwright: make test installs it")
+    from .screenshots import SHOTS
+
+    pictures = {picture.name: picture for picture in (PAGE.parent / "images").glob("prometheus-*")}
+    assert set(SHOTS) == set(pictures)
+    for name, picture in pictures.items():
+        assert f"(images/{name})" in TEXT
+        assert picture.stat().st_size < 150_000
+        assert {panel for panel, _ in SHOTS[name]} <= set(dashboard_queries())
+
+
+@pytest.mark.skipif(
+    not shutil.which("promtool"), reason="needs the program promtool: apt-get install prometheus"
+)
+def test_prometheus_accepts_the_way_to_the_pods(tmp_path: Path) -> None:
+    config = yaml.safe_load(_block("yaml", "scrape_configs"))
+    (job,) = config["scrape_configs"]
+    assert job["job_name"] == "agiqa"
+    # Debian builds Prometheus without the clouds.
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        ["promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
