@@ -11,11 +11,13 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 
-from app import problems, routes
-from app.logs import configure
+from app import page, problems, routes
+from app.greeting import greeting
+from app.listening import address as address_of
+from app.listening import listen
+from app.logs import configure, shown_as
 from app.metrics import Metrics
 from app.middleware import Gate, RequestContext
-from app.page import page
 from app.service import Service
 from app.settings import Settings
 
@@ -48,6 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=importlib.metadata.version("agiqa"),
         description=_ABOUT,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     # Uploads stay in memory (their size is limited) instead of going through a temporary file above
@@ -57,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.scoring(service))
     app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
-    app.include_router(page())
+    page.install(app)
     several = int(settings.max_body_mib * 2**20)
     app.add_middleware(
         Gate,
@@ -84,14 +88,19 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Runs the service until a signal; returns the exit status, 1 if it could not start."""
+    """Runs the service until a signal; returns the exit status, 1 if it could not start.
+
+    Raises:
+        ArenaError: the machine can't hold the shared memory.
+        ListenError: the address can't be listened on.
+    """
     configure(settings.log_level, settings.log_format)
+    sockets = listen(settings.host, settings.port)
+    address = address_of(settings.host, sockets)
     app = create_app(settings)
     service: Service = app.state.service
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
@@ -103,16 +112,18 @@ def serve(settings: Settings) -> int:
         failed.append(error)
         server.should_exit = True
 
+    def greet() -> None:
+        if shown_as(settings.log_format) == "text":
+            text = greeting(app.version, address, service.models.values(), service.defaults)
+            logger.info("%s", text)
+        else:
+            logger.info("the page is at %s/, the API at %s/docs", address, address)
+
     service.failed_to_start = give_up  # type: ignore[method-assign]
-    address = f"http://{settings.host}:{settings.port}"
-    logger.info(
-        "loading %s; the service will be at %s, its documentation at %s/docs",
-        ", ".join(settings.models),
-        address,
-        address,
-    )
+    service.became_ready = greet  # type: ignore[method-assign]
+    logger.info("loading %s; the page will be at %s/", ", ".join(settings.models), address)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal again after an orderly end; an orderly end is status 0.
         signal.signal(number, lambda *_: None)
-    server.run()
+    server.run(sockets)
     return 1 if failed or not server.started else 0
