@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format typecheck bench clean
+.PHONY: help serve test lint format typecheck docs bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 
 typecheck: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev ## Build the docs site into build/site
+	PYTHONPATH=docs $(BIN)/zensical build --strict
+	@echo "open build/site/index.html"
 
 bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmarks/)
 	$(BIN)/python -m benchmarks.start
