@@ -25,6 +25,7 @@ from model import hub
 from model.backbone import WEIGHTS, Shared, load_backbone, weights_path
 from model.config import CheckpointConfig
 from model.errors import CheckpointError
+from model.files import write_atomically
 from model.network import Network
 from model.registry import METHODS, build_network
 
@@ -185,21 +186,3 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype)
         for name, value in tensors.items()
     }
     write_atomically(path, save(stored))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a temporary file beside ``path``, syncs it, and renames it: readers see the old file
-    or the new one.
-    """
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -144,7 +144,7 @@ def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
             assert not tops(path) & {"tests", "benchmarks"}, path
 
 
-TORCH_FREE = ["config", "crops", "errors", "hub", "images", "scores", "windows"]
+TORCH_FREE = ["config", "crops", "errors", "files", "hub", "images", "scores", "windows"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import write_atomically
+from model.files import write_atomically
 from training.material import AnyRecipe, Material
 
 MANIFEST = "manifest.json"

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from model.backbone import WEIGHTS, build, load_backbone
-from model.checkpoint import BUNDLED, save_checkpoint, write_atomically, write_weights
+from model.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
+from model.files import write_atomically
 from model.network import Network
 from model.registry import build_network
 from model.scorer import Scorer

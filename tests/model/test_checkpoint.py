@@ -24,11 +24,11 @@ from model.checkpoint import (
     load_network,
     read_config,
     save_checkpoint,
-    write_atomically,
 )
 from model.clip_agiqa import ClipAgiqaOptions
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy
 from model.errors import BackboneError, CheckpointError
+from model.files import write_atomically
 from model.registry import build_network
 from model.weights import sha256_of
 from tests.model import tiny

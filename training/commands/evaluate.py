@@ -143,7 +143,7 @@ def _show_falls(fallen: "Falls") -> None:
 
 
 def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
-    from model.checkpoint import write_atomically
+    from model.files import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
     if fallen:

@@ -80,7 +80,7 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
     """Each image with its map, and beside it the other checkpoint's."""
     from tqdm import tqdm
 
-    from model.checkpoint import write_atomically
+    from model.files import write_atomically
     from training.explain.subject import Subject
 
     places = _places(images, options["out"])
@@ -137,7 +137,7 @@ def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
 
 def _features(data: Path, part: str, options: dict[str, Any]) -> None:
     """The t-SNE of the images of a data set's part, coloured by opinion score."""
-    from model.checkpoint import write_atomically
+    from model.files import write_atomically
     from training.explain.features import embed, samples_of, semantic_features
     from training.explain.subject import Subject
     from training.reports.plots import embedding

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.checkpoint import write_atomically
+from model.files import write_atomically
 from training.reports.document import Document, figure_files
 from training.reports.html import to_html
 from training.reports.markdown import to_markdown

@@ -1,0 +1,129 @@
+"""A row per image: what was asked of it and what came of it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.config import Head
+
+Row = dict[str, Any]
+
+HEADS: tuple[Head, ...] = ("quality", "alignment", "consistency")
+# The first six are fixed; scripts read them by place.
+COLUMNS = (
+    *("path", *HEADS, "code", "detail"),
+    *("prompt", "mos", "crops", "scene", "distortion", "model", "revision", "crop_policy"),
+)
+NUMBERS = (*HEADS, "mos", "crops")
+# Rows with these are tried again by --resume: the image had no part in it, or it is told by now.
+_PASSING = {
+    *("overloaded", "loading", "draining", "worker_down", "deadline", "client_gone", "unreachable"),
+    *("internal", "unauthorized", "unreadable_file", "bad_field"),
+}
+_DIGITS = 6  # as the service rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image to score; ``prompt`` None: none is known."""
+
+    path: Path
+    prompt: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The path as OUT has it."""
+        return text_of(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The model behind the scores, as far as rows and the report tell of it.
+
+    ``figures`` are measured ones by name, ``intervals`` their 95 % intervals where known,
+    ``tested_on`` how many images they were measured on.
+    """
+
+    name: str
+    revision: str
+    crop_policy: str
+    heads: tuple[Head, ...]
+    score_range: tuple[float, float]
+    method: str = ""
+    backbone: str = ""
+    trained_on: tuple[str, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    tested_on: int | None = None
+
+
+class Scoring(Protocol):
+    """Something that scores: this machine, or a service."""
+
+    @property
+    def model(self) -> ModelFacts:
+        """The model behind it."""
+
+    def score(self, items: Sequence[Item]) -> Iterator[Row]:
+        """One row per item, in order."""
+
+
+def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:
+    """The row of an image with scores; ``answer`` holds heads, ``crops``, and ``scene`` and
+    ``distortion`` as name -> probability where the model tells them.
+    """
+    row = _blank(item, model)
+    row |= {head: _rounded(answer.get(head)) for head in HEADS}
+    if row["quality"] is not None:
+        low, high = model.score_range
+        row["mos"] = round(low + row["quality"] * (high - low), 4)
+    row["crops"] = answer.get("crops")
+    for kind in ("scene", "distortion"):
+        told = answer.get(kind)
+        row[kind] = max(told, key=told.get) if told else None
+    return row
+
+
+def failed(item: Item, model: ModelFacts, code: str, detail: str) -> Row:
+    """The row of an image that could not be scored."""
+    return _blank(item, model) | {"code": code, "detail": detail}
+
+
+def is_passing(row: Row) -> bool:
+    """Whether the row failed for a reason that may be gone by the next run."""
+    return row["code"] in _PASSING
+
+
+def heads_for(
+    model: ModelFacts, chosen: Sequence[Head] | None, *, prompted: bool
+) -> tuple[Head, ...]:
+    """The heads that an image gets: those chosen, or all that the model has (consistency: if
+    prompted).
+    """
+    return tuple(
+        head
+        for head in (model.heads if chosen is None else chosen)
+        if head != "consistency" or prompted
+    )
+
+
+def text_of(path: Path) -> str:
+    r"""The path as text that any file can hold: bytes that are no UTF-8 as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _blank(item: Item, model: ModelFacts) -> Row:
+    known = {
+        "path": item.name,
+        "prompt": item.prompt,
+        "model": model.name,
+        "revision": model.revision,
+        "crop_policy": model.crop_policy,
+    }
+    return dict.fromkeys(COLUMNS) | known
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)

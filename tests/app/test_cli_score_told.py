@@ -1,0 +1,129 @@
+"""What a run says while it goes on and when it ends."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import cli_score
+from app.offline import summary
+from app.offline.progress import Bar, Lines, duration, progress
+from app.offline.rows import Item, Row, failed, scored
+from app.offline.summary import bars, summarise, told
+from tests.app.pictures import encoded
+from tests.app.scored import MODEL, agiqa
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def row(name: str, quality: float) -> Row:
+    return scored(Item(Path(name)), MODEL, {"quality": quality, "crops": 1})
+
+
+def broken(name: str, code: str = "unreadable_image") -> Row:
+    return failed(Item(Path(name)), MODEL, code, "It is broken.")
+
+
+def test_a_bar_counts_tells_failures_and_is_gone_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress(3, quiet=False, to_terminal=False)
+    assert isinstance(bar, Bar)
+    with bar:
+        for number in range(3):
+            bar.step(failed=number == 1)
+    written = terminal.getvalue()
+    assert "0/3" in written
+    assert "image/s" in written
+    assert written.endswith("\r"), "the line is cleared, and the cursor at its start"
+    assert not written.rstrip("\r").rpartition("\r")[2].strip()
+
+
+def test_no_bar_is_drawn_among_rows_on_a_terminal_or_when_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for silent in (
+        progress(2, quiet=False, to_terminal=True),
+        progress(2, quiet=True, to_terminal=False),
+    ):
+        with silent:
+            silent.step(failed=True)
+    assert terminal.getvalue() == ""
+
+
+def test_a_log_gets_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    lines = Lines(10, clock=lambda: now)
+    with lines:
+        for number in range(10):
+            now += 10
+            lines.step(failed=number == 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 10 images, 0.1 images/s, 1 min 10 s left, 1 failed",
+        "6 of 10 images, 0.1 images/s, 40.0 s left, 1 failed",
+        "9 of 10 images, 0.1 images/s, 10.0 s left, 1 failed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (61, "1 min 1 s"), (3600, "1 h 0 min")],
+)
+def test_times_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_figures_are_of_the_rows_with_scores() -> None:
+    rows = [row(f"{n}.png", n / 100) for n in range(101)]
+    summed = summarise([*rows, broken("x.png"), broken("y.png"), broken("z.png", "deadline")])
+    assert (summed.images, summed.scored) == (104, 101)
+    assert summed.failures == {"unreadable_image": 2, "deadline": 1}
+    quality = summed.heads["quality"]
+    assert list(summed.heads) == ["quality"]
+    found = (quality.mean, quality.median, quality.p5, quality.p95)
+    assert found == pytest.approx((0.5, 0.5, 0.05, 0.95))
+    assert sum(quality.bins) == 101
+
+
+def test_the_worst_are_listed_in_order_and_as_many_as_wanted() -> None:
+    rows = [row("b.png", 0.2), row("a.png", 0.2), broken("x.png"), row("c.png", 0.9)]
+    text = told(rows, 2.0, 2, worst=2)
+    assert "2 images in 2.0 s (1.0 images/s); 4 with those of before" in text
+    assert "failed: 1 unreadable_image" in text
+    assert re.findall(r"  0\.\d{3}  (\w\.png)", text) == ["a.png", "b.png"]
+    assert "worst" not in told(rows, 2.0, 2, worst=0)
+    assert told([broken("x.png")], 1.0, 1, worst=5).splitlines()[0].startswith("1 images in 1.0 s")
+
+
+def test_bars_are_as_high_as_their_counts_and_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert bars((0, 1, 1000, 500)) == " ▁█▄"
+    monkeypatch.setattr(summary, "_can_show", lambda text: False)
+    assert bars((0, 1, 1000, 500)) == " .@="
+
+
+def test_an_interrupt_while_the_model_loads_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_score, "_load", interrupted)
+    (tmp_path / "a.png").write_bytes(encoded())
+    result = agiqa("score", tmp_path, "-o", tmp_path / "scores.csv")
+    assert result.exit_code == 130
+    assert result.stderr == "stopped\n"
+    assert not (tmp_path / "scores.csv").exists()
