@@ -3,13 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
 from app.cli_models import CLIENT_KEY, CROP_POLICIES
+from app.cli_options import together
 from app.offline.errors import CannotScore
 from app.offline.images import STANDARD_INPUT, read_list
 from app.offline.rows import ModelFacts, Scoring
@@ -18,8 +18,6 @@ from model.config import Head
 
 if TYPE_CHECKING:
     from model.scorer import Scorer
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
 _DEFAULT = "tiny-clip-agiqa"
@@ -37,18 +35,7 @@ Exit codes:
 """
 
 
-def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order of --help."""
-
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_IMAGES = _together(
+_IMAGES = together(
     click.argument("paths", nargs=-1, metavar="[PATH]..."),
     click.option(
         "-t",
@@ -69,7 +56,7 @@ _IMAGES = _together(
         "AUTOMATIC1111 and ComfyUI wrote into it.",
     ),
 )
-_MODEL = _together(
+_MODEL = together(
     click.option(
         "-m",
         "--checkpoint",
@@ -83,7 +70,7 @@ _MODEL = _together(
     click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]"),
     click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]"),
 )
-_SERVER = _together(
+_SERVER = together(
     click.option("--server", metavar="URL", help="Score through this running service."),
     click.option("--api-key", metavar="KEY", help=f"The service's key  [{CLIENT_KEY}]"),
     click.option(
@@ -96,7 +83,7 @@ _SERVER = _together(
         help="For each image, with all tries  [the service's, for each try]",
     ),
 )
-_OUTPUT = _together(
+_OUTPUT = together(
     click.option(
         "-o",
         "--out",

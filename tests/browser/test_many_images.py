@@ -111,7 +111,9 @@ def test_a_csv_beside_the_images_gives_each_its_prompt(visit: Visit, service: Ru
 def test_a_csv_without_the_columns_says_which_it_needs(visit: Visit) -> None:
     wrong = {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b"file,text\na.png,x\n"}
     visit.choose(wrong, wait=False)
-    visit.page.get_by_text("wrong.csv needs the columns image and prompt").first.wait_for()
+    told = visit.page.get_by_text("wrong.csv needs the columns image and prompt").first
+    told.wait_for()
+    assert told.is_visible()
 
 
 def test_the_dialog_shows_one_image_and_arrow_keys_go_to_its_neighbours(visit: Visit) -> None:

@@ -130,11 +130,11 @@ def test_every_python_sample_runs(
             fits(result.raw, content)
 
 
-def same(example: Any, answer: Any) -> None:
+def assert_same(example: Any, answer: Any) -> None:
     """Fails unless every figure of the example is in the answer, within what encoders differ."""
     if isinstance(example, dict):
         for name, value in example.items():
-            same(value, answer[name])
+            assert_same(value, answer[name])
     elif isinstance(example, float):
         assert answer == pytest.approx(example, abs=0.02 if abs(example) <= 1 else 2)
     else:
@@ -151,13 +151,13 @@ def test_the_example_answers_are_the_service_s_own(
 
     photo, generated = (folder / "photo.jpg").read_bytes(), (folder / "generated.jpg").read_bytes()
     scored = service.client.post("/score", files={"image": photo}).json()
-    same(examples("/score")["photograph"]["value"], scored)
+    assert_same(examples("/score")["photograph"]["value"], scored)
     for name, form in (("with a prompt", {"prompt": PROMPT}), ("without", {})):
         answer = service.client.post("/score-agi", files={"image": generated}, data=form).json()
-        same(examples("/score-agi")[name]["value"], answer)
+        assert_same(examples("/score-agi")[name]["value"], answer)
     described = {m["name"]: m for m in service.client.get("/models").json()["models"]}
     (model,) = examples("/models")["one model"]["value"]["models"]
-    same(model, described[model["name"]])
+    assert_same(model, described[model["name"]])
 
 
 def refused(client: httpx.Client, code: str) -> httpx.Response:
