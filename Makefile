@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
+# Processes that share the tests, each with one thread for the network: most tests wait for a service or a browser.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -16,7 +18,7 @@ serve: $(VENV)/.serve ## Run the service on the bundled models (HOST=127.0.0.1 P
 	$(BIN)/agiqa serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
