@@ -18,7 +18,7 @@ serve: $(VENV)/.serve ## Run the service on the bundled models (HOST=127.0.0.1 P
 	$(BIN)/agiqa serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

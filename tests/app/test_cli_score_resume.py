@@ -207,7 +207,11 @@ def started(images: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
     """A run in a process of its own that has scored some images, but not all."""
     command = [sys.executable, "-m", "app.cli", "score", str(images), "-o", str(out), *options]
     process = subprocess.Popen(
-        [*command, "--heads", "quality", "--device", "cpu"], stderr=subprocess.PIPE, text=True
+        [*command, "--heads", "quality", "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Of a test run in the background it would inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     before = rows_in(out)
     end = time.monotonic() + 120

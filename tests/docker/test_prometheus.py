@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import FAULTY, KINDS, Load
+from tests.app.pictures import encoded
 from tests.app.server import Running, serving
 
 from .monitoring import (
@@ -102,6 +103,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         with scraping(folder, target) as prometheus:
             start = time.time()
             _scrapes(prometheus, 4)  # nothing to do yet: rates of 0, means of nothing
+            _miss_a_deadline(service)
             seen = Load(service.url, seconds=4, clients=3).run()
             seen += Load(service.url, seconds=3, clients=24, kinds=["prompted", "batch"]).run()
             _kill_worker(service)
@@ -115,6 +117,13 @@ def _scrapes(prometheus: Prometheus, more: int) -> None:
     count = "sum(count_over_time(agiqa_ready[10m]))"
     before = sum(s.values[0] for s in prometheus.at(count))
     wait_for(lambda: sum(s.values[0] for s in prometheus.at(count)) >= before + more)
+
+
+def _miss_a_deadline(service: Running) -> None:
+    """A lone request is admitted whatever its deadline; beside others it may be refused instead."""
+    headers = {"X-Request-Timeout": "0.001"}
+    answer = service.client.post("/score", files={"image": encoded()}, headers=headers)
+    assert answer.status_code == 504
 
 
 def _kill_worker(service: Running) -> None:
