@@ -3,8 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import click
 from tqdm import tqdm
@@ -18,14 +17,8 @@ class Progress(Protocol):
     def step(self, *, failed: bool) -> None:
         """One more is done."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def close(self) -> None:
+        """No more will be done."""
 
 
 class Bar:
@@ -42,15 +35,8 @@ class Bar:
             self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
         self._bar.update()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Takes the bar away."""
         self._bar.close()
 
 
@@ -75,16 +61,8 @@ class Lines:
             told = f"{self._done} of {self._total} images, {rate:.1f} images/s, {left} left{bad}"
             click.echo(told, err=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
+    def close(self) -> None:
+        """Nothing is left to do."""
 
 
 class Silent(Lines):

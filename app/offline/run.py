@@ -128,7 +128,7 @@ def _score(
     new: list[Row] = []
     bar = progress(len(todo), quiet=job.quiet, to_terminal=_to_terminal(job))
     try:
-        with _opened(job, kept) as lines, bar:
+        with _opened(job, kept) as lines, contextlib.closing(bar):
             # Closed at once when it ends early, not when its last reference goes.
             with contextlib.closing(_rows(scoring, todo)) as rows:
                 for row in rows:
@@ -160,7 +160,7 @@ def _opened(job: Job, kept: Sequence[Row]) -> Iterator[Lines]:
     elif not job.resume:
         for free in resume.keep_away(job.out):
             click.echo(f"{job.out} was there already: it is kept as {free}", err=True)
-    with Table(job.out, kept) as table:
+    with contextlib.closing(Table(job.out, kept)) as table:
         yield table
 
 

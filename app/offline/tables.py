@@ -9,8 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from app.offline.errors import CannotScore
 from app.offline.rows import COLUMNS, NUMBERS, Row
@@ -77,15 +76,8 @@ class Table:
             write_parquet(self._out, read_jsonl(self._journal))
             self._journal.unlink()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the file, finished or not."""
         self._file.close()
 
 

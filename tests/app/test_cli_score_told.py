@@ -1,5 +1,6 @@
 """What a run says while it goes on and when it ends."""
 
+import contextlib
 import io
 import re
 import sys
@@ -40,7 +41,7 @@ def test_a_bar_counts_tells_failures_and_is_gone_in_the_end(
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = progress(3, quiet=False, to_terminal=False)
     assert isinstance(bar, Bar)
-    with bar:
+    with contextlib.closing(bar):
         for number in range(3):
             bar.step(failed=number == 1)
     written = terminal.getvalue()
@@ -59,7 +60,7 @@ def test_no_bar_is_drawn_among_rows_on_a_terminal_or_when_quiet(
         progress(2, quiet=False, to_terminal=True),
         progress(2, quiet=True, to_terminal=False),
     ):
-        with silent:
+        with contextlib.closing(silent):
             silent.step(failed=True)
     assert terminal.getvalue() == ""
 
@@ -67,7 +68,7 @@ def test_no_bar_is_drawn_among_rows_on_a_terminal_or_when_quiet(
 def test_a_log_gets_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     lines = Lines(10, clock=lambda: now)
-    with lines:
+    with contextlib.closing(lines):
         for number in range(10):
             now += 10
             lines.step(failed=number == 0)
