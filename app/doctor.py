@@ -158,6 +158,7 @@ def _port(settings: Settings) -> Finding:
     except ListenError as error:
         found, _, remedy = str(error).partition(": ")
         if running := _who_answers(settings):
+            remedy = "stop it, or choose another port (--port, AGIQA_PORT)"
             return Finding(check, "warning", f"{running} answers there", remedy)
         return Finding(check, "fault", found, remedy)
     return Finding(check, "ok", f"free on {settings.host}")
