@@ -67,11 +67,11 @@ def _comment(image: Image.Image) -> str | None:
 def _of_graph(text: str) -> str | None:
     try:
         nodes = json.loads(text)
-    except ValueError:
+        if not isinstance(nodes, dict):
+            return None
+        found = {prompt for start in _positives(nodes) if (prompt := _text(nodes, start, set()))}
+    except (ValueError, RecursionError):  # no JSON, or a chain of nodes that nobody draws
         return None
-    if not isinstance(nodes, dict):
-        return None
-    found = {prompt for start in _positives(nodes) if (prompt := _text(nodes, start, set()))}
     return _plain(found.pop()) if len(found) == 1 else None
 
 

@@ -176,12 +176,17 @@ def test_links_are_followed_through_other_nodes(tmp_path: Path) -> None:
     "written",
     [
         json.dumps(graph("a cat", "a dog")),
+        "[" * 50_000,
+        json.dumps(
+            {str(i): {"inputs": {"positive": [str(i + 1), 0]}} for i in range(5_000)}
+            | {"5000": {"inputs": {"text": "a cat"}}}
+        ),
         json.dumps({"1": {"inputs": {"positive": ["1", 0]}}}),
         json.dumps({"1": {"inputs": {"positive": [{}, 0]}}, "2": 3}),
         json.dumps(["a cat"]),
         "a cat",
     ],
-    ids=["two prompts", "a ring", "no name", "a list", "no JSON"],
+    ids=["two prompts", "too deep", "too long a chain", "a ring", "no name", "a list", "no JSON"],
 )
 def test_a_workflow_without_one_certain_prompt_has_none(tmp_path: Path, written: str) -> None:
     assert embedded_prompt(png(tmp_path, prompt=written)) is None
