@@ -127,7 +127,7 @@ def test_the_dialog_shows_one_image_and_arrow_keys_go_to_its_neighbours(visit: V
     visit.page.keyboard.press("ArrowLeft")
     assert title.inner_text() == "b.png"
     visit.page.keyboard.press("Escape")
-    assert visit.page.locator("#viewer").is_hidden()
+    visit.page.locator("#viewer").wait_for(state="hidden")
 
 
 def test_one_image_can_have_a_prompt_of_its_own(visit: Visit) -> None:

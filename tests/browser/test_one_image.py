@@ -128,7 +128,7 @@ def test_a_pasted_image_is_scored(visit: Visit) -> None:
 def test_a_format_that_the_browser_cannot_show_is_scored(visit: Visit) -> None:
     visit.choose(upload("scan.tiff", form="TIFF", size=(512, 384)))
     assert gauge(visit, "quality") > 0
-    assert "show TIFF files" in visit.text("#single .placeholder")
+    visit.page.locator("#single .placeholder", has_text="show TIFF files").wait_for()
     box = visit.page.locator("#single .stage").bounding_box()
     assert box is not None
     assert box["width"] / box["height"] == pytest.approx(512 / 384, rel=0.02)

@@ -18,8 +18,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration]
 SCORES = "**/score?*"
 
 
-def refusing(times: int, status: int, code: str) -> tuple[list[str], Callable[["Route"], None]]:
-    """A handler that refuses so often, then lets requests through; and the addresses it saw."""
+def refusing(
+    times: int, status: int, code: str, wait: int = 1
+) -> tuple[list[str], Callable[["Route"], None]]:
+    """A handler that refuses so often, asking for ``wait`` seconds, then lets requests through; and
+    the addresses it saw.
+    """
     seen: list[str] = []
 
     def handle(route: "Route") -> None:
@@ -30,7 +34,7 @@ def refusing(times: int, status: int, code: str) -> tuple[list[str], Callable[["
         problem = {"code": code, "detail": f"The words of {code}.", "status": status}
         route.fulfill(
             status=status,
-            headers={"Retry-After": "1", "Content-Type": "application/problem+json"},
+            headers={"Retry-After": str(wait), "Content-Type": "application/problem+json"},
             body=json.dumps(problem),
         )
 
@@ -60,7 +64,7 @@ def test_a_refusal_that_is_final_is_not_repeated(visit: Visit) -> None:
 
 def test_a_loading_service_is_told_and_scoring_goes_on_when_it_is_ready(visiting: Visiting) -> None:
     visit = visiting()
-    seen, handle = refusing(1, 503, "loading")
+    seen, handle = refusing(1, 503, "loading", wait=4)
     visit.page.route("**/models", handle)
     visit.page.goto(visit.url)
     visit.page.get_by_text("The words of loading.").wait_for()
@@ -83,6 +87,10 @@ def test_no_more_than_four_requests_are_on_their_way_and_cancel_gives_them_up(vi
     visit.page.get_by_role("button", name="Cancel").click()
     visit.settle()
     assert len(held) == 4
+    for _ in range(200):
+        if len(gone) == 4:
+            break
+        visit.page.wait_for_timeout(50)
     assert len(gone) == 4
     assert visit.page.get_by_text("Not scored: cancelled.").count() == 9
     visit.page.unroute(SCORES)
@@ -141,4 +149,6 @@ def test_without_a_key_the_page_says_so_and_offers_to_take_one(
     visit.page.get_by_role("button", name="Not now").click()
     assert visit.text("#service-text") == "API key needed"
     visit.page.get_by_role("button", name="Enter a key").click()
-    assert visit.page.locator("#key").is_visible()
+    dialog = visit.page.locator("#key")
+    dialog.wait_for()  # the service is asked once more before
+    assert dialog.is_visible()
