@@ -51,26 +51,27 @@ def test_a_phone_shows_every_state_without_scrolling_sideways(
 
 
 def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
-    page = visit.page
+    page, choosers = visit.page, visit.file_choosers()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     visit.tab_to("#choose")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([upload("a.png"), upload("b.png", 2)])
+    page.keyboard.press("Enter")
+    visit.until(lambda: choosers)
+    choosers[0].set_files([upload("a.png"), upload("b.png", 2)])
     visit.settle()
     visit.tab_to(".bin")
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.ariaLabel") == "Quality 0.95 to 1.00: 0 images"
     visit.tab_to(".card .open")
     page.keyboard.press("Enter")
-    assert page.locator("#viewer").is_visible()
+    page.locator("#viewer").wait_for()
     visit.tab_to("#viewer .stage")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert "Window 2 of" in visit.text("#viewer .told")
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.matches('.card .open')")
+    visit.until("document.activeElement.matches('.card .open')")
+    assert page.locator("#viewer").is_hidden()
 
 
 def test_the_focus_can_be_seen(visit: Visit) -> None:

@@ -31,7 +31,7 @@ def test_a_chosen_image_gets_its_quality_scenes_and_distortions(
     visit.choose(file)
     answer = answer_of(service, file)
     assert gauge(visit, "quality") == pytest.approx(answer["quality"], abs=0.006)
-    shares = visit.page.locator("section[aria-label=Scene] .bar-name").all_inner_texts()
+    shares = visit.page.locator("section[aria-label=Scene] .bar-name").all_text_contents()
     ranked = sorted(answer["scene"], key=answer["scene"].__getitem__, reverse=True)
     assert shares[:4] == ranked[:4]
     visit.page.get_by_text("How this score came about").click()
@@ -70,9 +70,10 @@ def test_the_windows_are_there_as_a_table(visit: Visit, service: Running) -> Non
     file = upload("photo.png")
     visit.choose(file)
     visit.page.locator("#single").get_by_text("Windows as a table").click()
-    told = visit.page.locator("#single tbody td:first-child").all_inner_texts()
+    cells = visit.page.locator("#single tbody td:first-child")
+    cells.first.wait_for()  # the table is filled after it has opened
     scores = sorted(window["score"] for window in answer_of(service, file)["crop_scores"])
-    assert told == [f"{score:.2f}" for score in scores]
+    assert cells.all_text_contents() == [f"{score:.2f}" for score in scores]
 
 
 def test_another_prompt_gives_another_consistency(visit: Visit, service: Running) -> None:
@@ -140,11 +141,11 @@ def test_the_map_of_a_turned_photograph_lies_over_it_as_it_is_shown(visit: Visit
     exif[0x0112] = 6
     content = encoded(image, "JPEG", exif=exif)
     visit.choose({"name": "turned.jpg", "mimeType": "image/jpeg", "buffer": content})
+    size = "(map => `${map.width}x${map.height}`)(document.querySelector('#single canvas.map'))"
+    visit.until(f"{size} === '260x400'")  # the browser decodes the picture beside the scoring
     box = visit.page.locator("#single .stage").bounding_box()
     assert box is not None
     assert box["width"] / box["height"] == pytest.approx(260 / 400, rel=0.02)
-    size = visit.page.locator("#single canvas.map").evaluate("map => [map.width, map.height]")
-    assert size == [260, 400]
 
 
 def test_the_examples_work(visiting: Visiting) -> None:

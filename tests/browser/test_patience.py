@@ -45,7 +45,7 @@ def refusing(
 def test_a_busy_service_is_asked_again_after_the_time_that_it_gives(
     visit: Visit, status: int, code: str
 ) -> None:
-    seen, handle = refusing(1, status, code)
+    seen, handle = refusing(1, status, code, wait=3)
     visit.page.route(SCORES, handle)
     visit.choose(upload("a.png"), wait=False)
     visit.page.get_by_text("the service is busy").wait_for()
@@ -81,17 +81,11 @@ def test_no_more_than_four_requests_are_on_their_way_and_cancel_gives_them_up(vi
     visit.page.on("requestfailed", lambda request: gone.append(request.url))
     visit.page.route(SCORES, lambda route: held.append(route))
     visit.choose(*(upload(f"{i}.png", i) for i in range(9)), wait=False)
-    visit.page.wait_for_function(
-        "document.querySelectorAll('[data-state=scoring].card').length > 3"
-    )
+    visit.until(lambda: len(held) == 4)
     visit.page.get_by_role("button", name="Cancel").click()
     visit.settle()
     assert len(held) == 4
-    for _ in range(200):
-        if len(gone) == 4:
-            break
-        visit.page.wait_for_timeout(50)
-    assert len(gone) == 4
+    visit.until(lambda: len(gone) == 4)
     assert visit.page.get_by_text("Not scored: cancelled.").count() == 9
     visit.page.unroute(SCORES)
     visit.page.get_by_role("button", name="Try 9 images again").click()

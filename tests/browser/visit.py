@@ -1,7 +1,7 @@
 """A visit to the page in Chromium, and what went wrong on it."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from PIL import Image
 from tests.app.pictures import encoded
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page
+    from playwright.sync_api import Browser, ConsoleMessage, FileChooser, FilePayload, Page
 
 PATIENCE_MS = 20_000
 # Chromium reports answers of 400 and above as errors on its console; those are expected.
@@ -80,13 +80,26 @@ class Visit:
         """Waits until every image has its scores or its problem."""
         self.page.locator("body[data-busy=false]:not([data-holds=none])").wait_for()
 
-    def until(self, condition: str) -> None:
-        """Waits until an expression is true; Playwright's own way would need eval in the page."""
+    def until(self, condition: str | Callable[[], object]) -> None:
+        """Waits until an expression in the page, or one here, is true.
+
+        Playwright's own way would need eval in the page, which the policy keeps out.
+        """
         for _ in range(PATIENCE_MS // 50):
-            if self.page.evaluate(condition):
+            if self.page.evaluate(condition) if isinstance(condition, str) else condition():
                 return
             self.page.wait_for_timeout(50)
         pytest.fail(f"this did not come true: {condition}")
+
+    def file_choosers(self) -> list["FileChooser"]:
+        """The file dialogs that open from now on, filled while the page is waited for.
+
+        To be asked for well before the dialog: Chromium may take a key press before the wish to be
+        told of dialogs, so ``expect_file_chooser`` around the press misses some.
+        """
+        opened: list[FileChooser] = []
+        self.page.on("filechooser", lambda chooser: opened.append(chooser))
+        return opened
 
     def generated(self, prompt: str = "") -> None:
         """Says that images are generated ones, and from what."""
@@ -94,12 +107,15 @@ class Visit:
         self.page.fill("#prompt", prompt)
 
     def text(self, selector: str) -> str:
-        """The visible text of one element."""
-        return self.page.locator(selector).inner_text()
+        """The text of one element.
+
+        Not the visible one: a card just moved has none before the next frame (content-visibility).
+        """
+        return self.page.locator(selector).text_content() or ""
 
     def names(self) -> list[str]:
         """Names on the cards of the gallery, in order."""
-        return self.page.locator(".card .name").all_inner_texts()
+        return self.page.locator(".card .name").all_text_contents()
 
     def tab_to(self, selector: str, most: int = 80) -> None:
         """Presses Tab until an element has the focus."""
