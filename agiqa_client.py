@@ -31,6 +31,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -43,6 +44,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BACK_OFF, _LONGEST_BACK_OFF, _POLL, _CONNECT = 0.5, 8.0, 0.25, 10.0  # seconds
+_PART = 1 << 16  # bytes between two looks at the clock
+_GRACE = 0.05  # s in which httpx may say more exactly what took too long
 
 
 class AgiqaError(Exception):
@@ -348,8 +351,8 @@ class AsyncClient:
             **(form or {}),
         )
         try:
-            response = await self._send(request, follow_redirects=not form)
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+            response = await self._send(request, left, follow_redirects=not form)
+        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout) as error:
             sentence = f"No answer came within {seconds:.3g} s; allow more time."
             raise DeadlineExceeded(sentence) from error
         except httpx.LocalProtocolError as error:
@@ -366,8 +369,10 @@ class AsyncClient:
     def _open(self, **options: Any) -> Any:
         return httpx.AsyncClient(**options)
 
-    async def _send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        response: httpx.Response = await self._http.send(request, **options)
+    async def _send(self, request: httpx.Request, left: float, **options: Any) -> httpx.Response:
+        # httpx bounds each pause; a service that answers byte by byte has many.
+        async with asyncio.timeout(None if math.isinf(left) else left + _GRACE):
+            response: httpx.Response = await self._http.send(request, **options)
         return response
 
     async def _sleep(self, seconds: float) -> None:
@@ -377,14 +382,41 @@ class AsyncClient:
         return await asyncio.to_thread(work, image)
 
 
+@dataclass
+class _Timed(httpx.SyncByteStream):
+    """A body, sent or received, that ends with TimeoutError once it is too late."""
+
+    body: Any
+    late: Callable[[], bool]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.body:
+            for start in range(0, len(part), _PART):
+                if self.late():
+                    raise TimeoutError
+                yield part[start : start + _PART]
+
+    def close(self) -> None:
+        self.body.close()
+
+
 class _Waiting(AsyncClient):
     """Its coroutines never give way, so each is done in one step."""
 
     def _open(self, **options: Any) -> Any:
         return httpx.Client(**options)
 
-    async def _send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        response: httpx.Response = self._http.send(request, **options)
+    async def _send(self, request: httpx.Request, left: float, **options: Any) -> httpx.Response:
+        end = self._clock.now() + left
+
+        def late() -> bool:
+            return self._clock.now() > end
+
+        request.stream = _Timed(request.stream, late)
+        response: httpx.Response = self._http.send(request, stream=True, **options)
+        with closing(response):
+            response.stream = _Timed(response.stream, late)
+            response.read()
         return response
 
     async def _sleep(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,28 @@ def test_a_csv_beside_the_images_gives_each_its_prompt(visit: Visit, service: Ru
         answers["b.png"]["consistency"], abs=2e-4
     )
     assert rows["c.png"]["consistency"] == ""
+
+
+def test_a_folder_is_dropped_with_all_that_is_below_it(visit: Visit, tmp_path: Path) -> None:
+    below = tmp_path / "shots" / "day one"
+    below.mkdir(parents=True)
+    for place, file in ((below.parent, FILES[0]), (below, FILES[1])):
+        (place / file["name"]).write_bytes(file["buffer"])
+        (place / "notes.txt").write_text("no image")
+        (place / f".{file['name']}").write_bytes(b"what a system left behind")
+    # Events made by scripts carry no folders; the debugger's protocol drags as the desktop does.
+    debugger = visit.page.context.new_cdp_session(visit.page)
+    dragged = {"items": [], "files": [str(tmp_path / "shots")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 300, "y": 300, "data": dragged}
+        debugger.send("Input.dispatchDragEvent", event)
+        dropping = "document.body.classList.contains('dropping')"
+        visit.until(dropping if kind != "drop" else f"!{dropping}")
+    visit.settle()
+    assert sorted(row["path"] for row in downloaded(visit)) == [
+        "shots/b.png",
+        "shots/day one/a.png",
+    ]
 
 
 def test_a_csv_without_the_columns_says_which_it_needs(visit: Visit) -> None:
