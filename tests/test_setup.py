@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,6 +41,18 @@ def test_development_tools_are_pinned_to_what_the_constraints_say() -> None:
         pinned = [spec.version for spec in tool.specifier if spec.operator == "=="]
         if tool.name != "agiqa":
             assert pinned == [pins()[tool.name.lower().replace("_", "-")]], tool.name
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_the_tested_versions_can_be_had_on_every_python_that_is_supported(python: str) -> None:
+    found = {name: distribution(name) for name in pins()}
+    needs = {
+        name: found[name].metadata["Requires-Python"] or ""
+        for name, version in pins().items()
+        if found[name].version == version  # another one was chosen here by hand
+    }
+    assert needs
+    assert [name for name, wanted in needs.items() if python not in SpecifierSet(wanted)] == []
 
 
 def test_ci_calls_only_make() -> None:
