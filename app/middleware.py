@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Admission
-from app.errors import Internal, ServiceError, TooLarge, Unauthorized
+from app.errors import ClientGone, Internal, ServiceError, TooLarge, Unauthorized
 from app.logs import request_id
 from app.metrics import ENDPOINTS, Metrics
 from app.problems import answer
@@ -123,7 +123,8 @@ class Gate:
 
 
 def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """Counts the body's bytes as they come, for clients that don't say its length beforehand.
+    """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
+    notices those that hang up before its end.
 
     The refusal is left in the scope too: the form parser turns every error into one of its own.
     """
@@ -136,6 +137,8 @@ def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
         if seen > limit:
             scope["refusal"] = _too_large(limit)
             raise scope["refusal"]
+        if message["type"] == "http.disconnect":
+            scope["refusal"] = ClientGone()
         return message
 
     return counted

@@ -87,6 +87,22 @@ def test_a_client_that_goes_away_is_dropped_before_compute(service: Running) -> 
     assert service.metric("agiqa_crops_processed_total") - crops <= 3 * 10
 
 
+def test_a_client_that_hangs_up_while_it_sends_sent_no_bad_form(service: Running) -> None:
+    def failures(reason: str) -> float:
+        return service.metric("agiqa_request_failures_total", reason=reason)
+
+    gone, bad = failures("client_gone"), failures("bad_field")
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; "
+            b"boundary=x\r\nContent-Length: 5000\r\n\r\n--x\r\nContent-Disposition: form-data; "
+            b'name="image"; filename="a"\r\n\r\nthe first bytes'
+        )
+    service.wait_until(lambda: failures("client_gone") + failures("bad_field") > gone + bad)
+    assert (failures("client_gone"), failures("bad_field")) == (gone + 1, bad)
+
+
 def test_the_deadline_fires_while_the_batch_still_runs(service: Running) -> None:
     pid = held(service)
     try:
