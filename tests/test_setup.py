@@ -47,7 +47,7 @@ def test_development_tools_are_pinned_to_what_the_constraints_say() -> None:
 def test_the_tested_versions_can_be_had_on_every_python_that_is_supported(python: str) -> None:
     found = {name: distribution(name) for name in pins()}
     needs = {
-        name: found[name].metadata["Requires-Python"] or ""
+        name: str(found[name].metadata.json.get("requires_python", ""))
         for name, version in pins().items()
         if found[name].version == version  # another one was chosen here by hand
     }
