@@ -10,11 +10,14 @@ import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.arena import Arena, ArenaError
 from app.listening import ListenError, listen
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from model.diagnosis import Torch
 
 Verdict = Literal["ok", "warning", "fault"]
 _REINSTALL = "install torch and torchvision again, both from one index: make clean, then make serve"
@@ -41,10 +44,12 @@ class Finding:
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, one by one as they are made: loading the models takes seconds."""
     yield _versions()
-    torch = _torch(settings)
-    yield torch
-    if torch.verdict != "fault":
-        yield _device(settings)
+    facts = _torch_facts(settings)
+    if isinstance(facts, Finding):
+        yield facts
+    else:
+        yield _torch(facts)
+        yield _device(facts, settings)
         yield _open_clip()
         for model in settings.models:
             yield _checkpoint(model, settings)
@@ -61,25 +66,27 @@ def _versions() -> Finding:
     return Finding("agiqa", "ok", found)
 
 
-def _torch(settings: Settings) -> Finding:
+def _torch_facts(settings: Settings) -> "Torch | Finding":
     from model.diagnosis import torch_facts
 
     try:
-        facts = torch_facts(settings.device, settings.dtype)
+        return torch_facts(settings.device, settings.dtype)
     except ImportError as error:
         return Finding("torch", "fault", f"can't be imported: {error}", _REINSTALL)
     except (RuntimeError, ValueError, AssertionError) as error:
         first = str(error).splitlines()[0]
         remedy = "set AGIQA_DEVICE (auto, cpu, cuda) and AGIQA_DTYPE (auto, float32, bfloat16)"
         return Finding("torch", "fault", f"can't use {settings.device}: {first}", remedy)
+
+
+def _torch(facts: "Torch") -> Finding:
     built = f"built for CUDA {facts.cuda}" if facts.cuda else "built for the CPU"
     return Finding("torch", "ok", f"{facts.version}, {built}")
 
 
-def _device(settings: Settings) -> Finding:
-    from model.diagnosis import torch_facts, usable_cores
+def _device(facts: "Torch", settings: Settings) -> Finding:
+    from model.diagnosis import usable_cores
 
-    facts = torch_facts(settings.device, settings.dtype)
     if facts.device_bytes is not None:
         gib = facts.device_bytes / 2**30
         found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}"
