@@ -17,10 +17,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the device made of a batch: a result per slice, and the seconds of the network."""
+    """What the device made of a batch: a result per slice, the seconds of the network, and for the
+    metrics what else it knows.
+    """
 
     results: Sequence[Any]
     seconds: float
+    reduce_seconds: float = 0.0
+    cached_prompts: int = 0
+    new_prompts: int = 0
+    gpu_bytes: int = 0
 
 
 class DeviceError(Exception):
@@ -65,12 +71,10 @@ class Batcher:
     def __init__(
         self, scheduler: Scheduler, device: Device, observer: Observer, clock: Callable[[], float]
     ) -> None:
-        self.scheduler, self._device, self._observer, self._clock = (
-            scheduler,
-            device,
-            observer,
-            clock,
-        )
+        self.scheduler = scheduler
+        self._device = device
+        self._observer = observer
+        self._clock = clock
         self._wake = asyncio.Event()
         self._batch_ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,10 +178,7 @@ class Batcher:
         except Exception:
             logger.exception("batch lost")
             self._observer.batch_failed(batch, Fault.INFERENCE)
-            for piece in batch.slices:
-                self.scheduler.cancel(piece.job)
-                piece.job.answer(Internal())
-            self.scheduler.failed(batch, Fault.INFERENCE)
+            self.scheduler.lost(batch, Internal())
         finally:
             self._wake.set()
             self._batch_ended.set()

@@ -45,16 +45,6 @@ class StartError(Exception):
     """The worker can't load what it was told to; starting it again would not help."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Computed(Outcome):
-    """An outcome with what only a real worker knows, for the metrics."""
-
-    reduce_seconds: float = 0.0
-    cached_prompts: int = 0
-    new_prompts: int = 0
-    gpu_bytes: int = 0
-
-
 class WorkerDevice:
     """One worker process and the batches that are at it."""
 
@@ -81,7 +71,7 @@ class WorkerDevice:
         ended = await self._launch()
         self._keeper = asyncio.create_task(self._keep(ended))
 
-    async def run(self, batch: Batch) -> Computed:
+    async def run(self, batch: Batch) -> Outcome:
         """Sends a batch and waits for its results.
 
         Raises:
@@ -105,13 +95,13 @@ class WorkerDevice:
         finally:
             self._waiting.pop(number, None)
         results = [InferenceFailed() if isinstance(r, PieceFailed) else r for r in done.results]
-        return Computed(
+        return Outcome(
             results,
-            done.inference_seconds,
-            done.reduce_seconds,
-            done.cached_prompts,
-            done.new_prompts,
-            done.gpu_bytes,
+            seconds=done.inference_seconds,
+            reduce_seconds=done.reduce_seconds,
+            cached_prompts=done.cached_prompts,
+            new_prompts=done.new_prompts,
+            gpu_bytes=done.gpu_bytes,
         )
 
     async def stop(self) -> None:

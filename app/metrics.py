@@ -124,10 +124,10 @@ class Metrics:
         self.crops_processed.inc(batch.cost)
         self.batch_seconds.observe(outcome.seconds)
         self.stages.labels("inference").observe(outcome.seconds)
-        self.stages.labels("reduce").observe(getattr(outcome, "reduce_seconds", 0.0))
-        self.prompt_cache.labels("hit").inc(getattr(outcome, "cached_prompts", 0))
-        self.prompt_cache.labels("miss").inc(getattr(outcome, "new_prompts", 0))
-        self.gpu_memory.set(getattr(outcome, "gpu_bytes", 0))
+        self.stages.labels("reduce").observe(outcome.reduce_seconds)
+        self.prompt_cache.labels("hit").inc(outcome.cached_prompts)
+        self.prompt_cache.labels("miss").inc(outcome.new_prompts)
+        self.gpu_memory.set(outcome.gpu_bytes)
 
     def batch_failed(self, batch: Batch, fault: Fault) -> None:
         """Counts batches that memory could not hold; the images' failures are counted where they

@@ -4,8 +4,7 @@ cost. No clock, no I/O.
 A batch holds rows of one model and of one shape, since one call of the network computes it. Cost is
 counted in rows of the model's own size: a larger row counts as several.
 
-The scheduler is a state machine that is told the time. ``app.batcher`` drives it; tests drive it
-with a fake clock.
+It is a state machine and reads no clock: ``app.batcher`` drives it, and tests with a made-up time.
 """
 
 import bisect
@@ -35,9 +34,18 @@ class Fault(Enum):
     WORKER_DIED = "worker_died"
 
 
+class JobState(Enum):
+    """Where a job is; only the scheduler moves it on, and never out of the last two."""
+
+    QUEUED = "queued"  # between the slices of a split job, too
+    RUNNING = "running"  # a slice is at the device, or goes there again after a failure
+    ANSWERED = "answered"
+    CANCELLED = "cancelled"
+
+
 @dataclass(eq=False)
 class Job:
-    """One admitted image. ``payload`` is the device's business; ``answer`` is called exactly once.
+    """One admitted image. ``payload`` is the device's business; ``answer`` is called once at most.
 
     ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
     model's own size. ``partial`` collects the rows of a job that is split over batches, until its
@@ -54,9 +62,13 @@ class Job:
     arrived: float = 0.0
     done: int = 0
     crashes: int = 0
-    running: bool = False
-    cancelled: bool = False
+    state: JobState = JobState.QUEUED
     partial: list[Any] = field(default_factory=list)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.state in {JobState.ANSWERED, JobState.CANCELLED}
 
     @property
     def left(self) -> int:
@@ -158,7 +170,8 @@ class Scheduler:
     """Owns the queue. At most one batch runs and one waits at the device."""
 
     def __init__(self, limits: Limits, rates: Rates) -> None:
-        self.limits, self.rates = limits, rates
+        self.limits = limits
+        self.rates = rates
         self.draining = False
         self._queue: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
@@ -201,13 +214,14 @@ class Scheduler:
 
     def cancel(self, job: Job) -> None:
         """The client is gone: forgets what is queued; what runs is not waited for."""
-        job.cancelled = True
-        self._forget(job)
+        if not job.closed:
+            job.state = JobState.CANCELLED
+            self._forget(job)
 
     def expire(self, now: float) -> None:
         """Answers every queued job whose deadline has passed, before it costs anything."""
-        for job in [job for job in self.queued if job.deadline <= now and not job.running]:
-            self._answer(job, DeadlineExceeded())
+        for job in [job for job in self._eligible() if job.deadline <= now]:
+            self._finish(job, DeadlineExceeded())
 
     def next_batch(self, now: float) -> Batch | None:
         """The batch to hand to the device now, if there is one and the device is free (or soon will
@@ -221,7 +235,7 @@ class Scheduler:
         if not slices:
             return None
         for piece in slices:
-            piece.job.running = True
+            piece.job.state = JobState.RUNNING
         batch = Batch(slices, trigger, now)
         # A batch that was handed over early starts when the one before it ends.
         starts = max(now, self._busy_until) if self._running else now
@@ -230,11 +244,9 @@ class Scheduler:
         return batch
 
     def wake_at(self, now: float) -> float | None:
-        """When to look again although nothing happens: a deadline, or the running batch's last
-        moments.
-        """
-        times = [job.deadline for job in self.queued if not job.running]
-        if len(self._running) == 1 and self._eligible():
+        """When to look again though nothing happens: a deadline, or a running batch nearly done."""
+        times = [job.deadline for job in self._eligible()]
+        if times and len(self._running) == 1:
             times.append(self._hand_over_at())
         return max(now, min(times)) if times else None
 
@@ -254,21 +266,17 @@ class Scheduler:
         self._cap(batch.model).after_good_batch()
         for piece, result in zip(batch.slices, results, strict=True):
             job = piece.job
-            job.running = False
             job.done = piece.stop
-            if job.cancelled:
-                continue
             if isinstance(result, ServiceError) or piece.completes:
-                self._answer(job, result)
-            else:
+                self._finish(job, result)
+            elif not job.closed:
+                job.state = JobState.QUEUED
                 job.partial.append(result)
 
     def failed(self, batch: Batch, fault: Fault) -> None:
         """Decides what becomes of a batch that gave no results; nobody is forgotten."""
         self._leave(batch)
         self._cap(batch.model).good_batches = 0
-        for piece in batch.slices:
-            piece.job.running = False
         if fault is Fault.WORKER_DIED:
             self._after_crash(batch)
         elif fault is Fault.OUT_OF_MEMORY:
@@ -276,12 +284,19 @@ class Scheduler:
         else:
             self._after_error(batch)
 
+    def lost(self, batch: Batch, error: ServiceError) -> None:
+        """Gives up a batch that met with something unforeseen: trying again may do harm."""
+        self._leave(batch)
+        self._cap(batch.model).good_batches = 0
+        for piece in batch.slices:
+            self._finish(piece.job, error)
+
     def fail_all(self, error: ServiceError) -> None:
         """Answers everything that waits with one error (the drain's time is over)."""
-        for job in [*self.queued, *(p.job for pieces in self._retries for p in pieces)]:
-            self._answer(job, error)
-        for piece in [p for batch in self._running for p in batch.slices]:
-            self._answer(piece.job, error)
+        at_device = (batch.slices for batch in self._running)
+        sliced = [piece.job for pieces in (*self._retries, *at_device) for piece in pieces]
+        for job in (*self.queued, *sliced):
+            self._finish(job, error)
         self._retries.clear()
 
     # How
@@ -305,11 +320,11 @@ class Scheduler:
         return self._busy_until - self.limits.lead
 
     def _eligible(self) -> list[Job]:
-        return [job for job in self.queued if not job.running]
+        return [job for job in self.queued if job.state is JobState.QUEUED]
 
     def _next_slices(self) -> tuple[Slice, ...]:
         while self._retries:
-            pieces = tuple(p for p in self._retries.popleft() if not p.job.cancelled)
+            pieces = tuple(p for p in self._retries.popleft() if not p.job.closed)
             if pieces:
                 return pieces
         return self._pack()
@@ -340,13 +355,13 @@ class Scheduler:
         for piece in batch.slices:
             piece.job.crashes += 1
             if piece.job.crashes > 1:
-                self._answer(piece.job, WorkerDown())
+                self._finish(piece.job, WorkerDown())
             else:
                 self._requeue(piece.job)
 
     def _after_oom(self, batch: Batch) -> None:
         if batch.rows == 1:
-            self._answer(batch.slices[0].job, OutOfMemory())
+            self._finish(batch.slices[0].job, OutOfMemory())
             return
         self._cap(batch.model).halve(batch.cost)
         for piece in batch.slices:
@@ -354,17 +369,17 @@ class Scheduler:
 
     def _after_error(self, batch: Batch) -> None:
         if len(batch.slices) == 1:
-            self._answer(batch.slices[0].job, InferenceFailed())
+            self._finish(batch.slices[0].job, InferenceFailed())
             return
+        # The jobs of both halves stay RUNNING: nothing else may pick them up meanwhile.
         middle = len(batch.slices) // 2
-        for half in (batch.slices[:middle], batch.slices[middle:]):
-            for piece in half:
-                piece.job.running = True  # nothing else may pick it up meanwhile
-            self._retries.append(half)
+        self._retries += [batch.slices[:middle], batch.slices[middle:]]
 
     def _requeue(self, job: Job) -> None:
-        if not job.cancelled and all(job is not other for other in self.queued):
-            self.add(job, job.arrived)
+        if not job.closed:
+            job.state = JobState.QUEUED
+            if job not in self.queued:
+                self.add(job, job.arrived)
 
     def _cap(self, model: str) -> _Cap:
         most = self.limits.batch_rows
@@ -376,8 +391,9 @@ class Scheduler:
     def _forget(self, job: Job) -> None:
         self._queue = [entry for entry in self._queue if entry[2] is not job]
 
-    def _answer(self, job: Job, result: Any) -> None:
-        self._forget(job)
-        if not job.cancelled:
-            job.cancelled = True  # answered: whatever still runs of it is not waited for
+    def _finish(self, job: Job, result: Any) -> None:
+        """Answers a job that is still open; what else runs of it is not waited for."""
+        if not job.closed:
+            job.state = JobState.ANSWERED
+            self._forget(job)
             job.answer(result)

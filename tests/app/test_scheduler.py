@@ -1,6 +1,5 @@
 """The scheduler under a fake clock: the tests say what time it is."""
 
-import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -305,31 +304,3 @@ def test_a_wrong_number_of_results_answers_nobody(house: House) -> None:
     with pytest.raises(ValueError, match="1 results for 2"):
         house.scheduler.finished(house.next(), ["only one"], 0.1)
     assert house.answers == {"a": [], "b": []}
-
-
-def test_every_request_gets_exactly_one_answer_whatever_happens() -> None:
-    for seed in range(60):
-        rng = random.Random(seed)
-        house, now, jobs = make(batch_rows=8), 0.0, []
-        running: list[Batch] = []
-        for i in range(40):
-            jobs.append(house.add(f"{i}", rng.randint(1, 20), now + rng.uniform(0.5, 20), now=now))
-            now += rng.uniform(0, 0.1)
-            if batch := house.scheduler.next_batch(now):
-                running.append(batch)
-            if running and rng.random() < 0.7:
-                batch = running.pop(0)
-                fault = rng.choice([None, None, None, *Fault])
-                house.scheduler.failed(batch, fault) if fault else house.finish(batch)
-            if rng.random() < 0.1:
-                house.scheduler.cancel(rng.choice(jobs))
-        while not house.scheduler.idle:
-            now += 0.05
-            if batch := house.scheduler.next_batch(now):
-                running.append(batch)
-            if running:
-                house.finish(running.pop(0))
-        counts = {job.payload: len(house.answers[job.payload]) for job in jobs}
-        unanswered = [job for job in jobs if counts[job.payload] == 0]
-        assert max(counts.values()) == 1
-        assert all(job.cancelled for job in unanswered)
