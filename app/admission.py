@@ -1,4 +1,4 @@
-"""The door: who comes in, decided from the image's header, before any decoding."""
+"""Admission: who comes in, decided from the image's header, before any decoding."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,10 +29,13 @@ class Ceilings:
 
 
 class Ticket:
-    """A place in the house; ``release`` gives cost and bytes back, once."""
+    """Room that was reserved for a request; ``release`` gives cost and bytes back, once."""
 
-    def __init__(self, door: "Admission", model: str, cost: int, bytes_: int) -> None:
-        self._door, self.model, self.cost, self.bytes = door, model, cost, bytes_
+    def __init__(self, admission: "Admission", model: str, cost: int, bytes_: int) -> None:
+        self._admission = admission
+        self.model = model
+        self.cost = cost
+        self.bytes = bytes_
 
     def release(self) -> None:
         """Gives everything back; a second call does nothing."""
@@ -40,7 +43,7 @@ class Ticket:
 
     def give_back(self, cost: int, bytes_: int) -> None:
         """Gives a part back, of an image of a batch call that is answered already."""
-        self._door.give_back(self.model, cost, bytes_)
+        self._admission.give_back(self.model, cost, bytes_)
         self.cost -= cost
         self.bytes -= bytes_
 
@@ -57,7 +60,9 @@ class Admission:
         clock: Callable[[], float],
     ) -> None:
         """``backlog_seconds``: what work of such cost per model is expected to take."""
-        self._ceilings, self._seconds, self._clock = ceilings, backlog_seconds, clock
+        self._ceilings = ceilings
+        self._seconds = backlog_seconds
+        self._clock = clock
         self.state = State.LOADING
         self._costs: Counter[str] = Counter()
         self.bytes = 0

@@ -1,14 +1,51 @@
-"""What is loaded, told to people: which model serves which endpoint, and its description."""
+"""The loaded models: which one serves which endpoint, who plans its crops, and its description."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.errors import Loading, UnknownModel
+from app.messages import LoadedModel
 from model.config import CheckpointConfig, CropPolicy, Head
+from model.crops import CropPlanner
 
 PHOTOGRAPHS, GENERATED = "/score", "/score-agi"
 # What tells a model of generated images: it compares an image with its prompt. The better sign
 # first.
 _SIGNS: tuple[Head, ...] = ("consistency", "alignment")
+
+
+class Models:
+    """What the worker has loaded, in its order; nothing before the worker is up for the first time.
+
+    ``defaults``: endpoint -> name of the model that serves it where the request names none.
+    ``planners``: who plans and cuts each model's crops, by its name.
+    """
+
+    def __init__(self, loaded: Sequence[LoadedModel] = ()) -> None:
+        self._by_name = {model.config.name: model for model in loaded}
+        self.planners = {m.config.name: CropPlanner(m.config, m.policy) for m in loaded}
+        self.defaults = default_models([m.config for m in loaded]) if loaded else {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[LoadedModel]:
+        return iter(self._by_name.values())
+
+    def choose(self, name: str | None, endpoint: str) -> LoadedModel:
+        """The loaded model of that name; None: the endpoint's default.
+
+        Raises:
+            Loading: none is loaded yet.
+            UnknownModel: no such model is loaded.
+        """
+        if not self._by_name:
+            raise Loading
+        chosen = self.defaults[endpoint] if name is None else name
+        if chosen not in self._by_name:
+            loaded = ", ".join(self._by_name)
+            raise UnknownModel(f"No model {chosen!r} is loaded; choose one of {loaded}.")
+        return self._by_name[chosen]
 
 
 def default_models(configs: Sequence[CheckpointConfig]) -> dict[str, str]:

@@ -33,6 +33,9 @@ from app.scheduler import Batch, Fault, Slice
 
 logger = logging.getLogger(__name__)
 
+# Hears of a worker that came up (its Ready) or went down (None), and why.
+OnChange = Callable[[Ready | None, str], None]
+
 _BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A worker that was up so long is taken to have been well: its death starts the back-off anew.
 _WELL_AFTER = 60.0
@@ -42,17 +45,16 @@ _FAULTS = {"inference": Fault.INFERENCE, "oom": Fault.OUT_OF_MEMORY}
 
 
 class StartError(Exception):
-    """The worker can't load what it was told to; starting it again would not help."""
+    """The worker can't load its models; starting it again would not help."""
 
 
 class WorkerDevice:
     """One worker process and the batches that are at it."""
 
-    def __init__(
-        self, settings: WorkerSettings, arena: Arena, on_change: Callable[[Ready | None, str], None]
-    ) -> None:
-        """``on_change`` hears of a worker that came up (its Ready) or went down (None), and why."""
-        self._settings, self._arena, self._on_change = settings, arena, on_change
+    def __init__(self, settings: WorkerSettings, arena: Arena) -> None:
+        self._settings = settings
+        self._arena = arena
+        self._on_change: OnChange  # from ``start`` on
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any] | None = None
         self._waiting: dict[int, asyncio.Future[Done]] = {}
@@ -61,13 +63,14 @@ class WorkerDevice:
         self._keeper: asyncio.Task[None] | None = None
         self.up = False
 
-    async def start(self) -> None:
+    async def start(self, on_change: OnChange) -> None:
         """Starts the worker and keeps one running until ``stop``; returns when the first one is
         ready.
 
         Raises:
             StartError: it can't load its models.
         """
+        self._on_change = on_change
         ended = await self._launch()
         self._keeper = asyncio.create_task(self._keep(ended))
 

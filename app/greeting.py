@@ -1,28 +1,24 @@
 """What a person reads at the start: what is loaded, where the service is, what to do next."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from app.catalogue import default_for
+from app.catalogue import Models, default_for
 from app.messages import LoadedModel
 
 _WIDTH = 9
 
 
-def greeting(
-    version: str, address: str, models: Iterable[LoadedModel], defaults: Mapping[str, str]
-) -> str:
-    """Several lines of text.
+def greeting(version: str, address: str, models: Models) -> str:
+    """A text of some lines.
 
     Args:
         version: of agiqa.
         address: URL of the service.
-        models: what is loaded.
-        defaults: endpoint -> name of the model that serves it by default.
+        models: what is loaded, one at least.
     """
-    loaded = list(models)
-    where = f"{loaded[0].device} in {loaded[0].dtype}"
-    lines = [f"agiqa {version} is ready on {where}", ""]
-    lines += [_entry("model", _about(model, defaults)) for model in loaded]
+    first = next(iter(models))
+    lines = [f"agiqa {version} is ready on {first.device} in {first.dtype}", ""]
+    lines += [_entry("model", _about(model, models.defaults)) for model in models]
     lines += [
         "",
         _entry("page", f"{address}/"),

@@ -4,7 +4,9 @@ import contextlib
 import importlib.metadata
 import logging
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -12,13 +14,21 @@ from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 
 from app import page, problems, routes
+from app.admission import Admission, Ceilings
+from app.arena import Arena
+from app.batcher import Batcher
+from app.catalogue import Models
+from app.device import WorkerDevice
 from app.greeting import greeting
 from app.listening import address as address_of
 from app.listening import listen
 from app.logs import configure, shown_as
+from app.messages import WorkerSettings
 from app.metrics import Metrics
 from app.middleware import Gate, RequestContext
-from app.service import Service
+from app.rate import Rates
+from app.scheduler import Limits, Scheduler
+from app.service import Service, SupervisedDevice
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -28,14 +38,62 @@ high = better. Errors are `application/problem+json` with a stable `code`; every
 carries `X-Request-ID`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    device: Callable[[WorkerSettings, Arena], SupervisedDevice] = WorkerDevice,
+    on_ready: Callable[[Models], None] = lambda _: None,
+    on_fatal: Callable[[BaseException], None] = lambda _: None,
+) -> FastAPI:
     """The ASGI application; its worker starts with the lifespan.
+
+    Args:
+        settings: of the service.
+        device: makes what computes the batches; tests hand in one without a process.
+        on_ready: hears once that the models are loaded.
+        on_fatal: hears of what the service can't survive, models that can't be loaded above all.
 
     Raises:
         ArenaError: the machine can't hold the shared memory.
     """
+    clock = time.monotonic
+    arena = Arena(settings.arena_bytes)
+    worker = device(_worker_settings(settings), arena)
+    limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
+    scheduler = Scheduler(limits, Rates())
+    ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
     metrics = Metrics()
-    service = Service(settings, metrics)
+    metrics.watch_queue(scheduler, clock)
+    service = Service(
+        settings,
+        metrics,
+        admission=Admission(ceilings, scheduler.backlog_seconds, clock),
+        arena=arena,
+        decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
+        device=worker,
+        batcher=Batcher(scheduler, worker, metrics, clock),
+        clock=clock,
+        on_ready=on_ready,
+        on_fatal=on_fatal,
+    )
+    return _application(service)
+
+
+def _worker_settings(settings: Settings) -> WorkerSettings:
+    return WorkerSettings(
+        models=settings.models,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads,
+        arena_bytes=settings.arena_bytes,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+
+
+def _application(service: Service) -> FastAPI:
+    """The endpoints, and what surrounds them."""
+    settings = service.settings
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,12 +123,12 @@ def create_app(settings: Settings) -> FastAPI:
     several = int(settings.max_body_mib * 2**20)
     app.add_middleware(
         Gate,
-        door=service.door,
+        door=service.admission,
         keys=settings.api_keys,
         single=settings.max_image_bytes,
         several=several,
     )
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=service.metrics)
     return app
 
 
@@ -97,30 +155,26 @@ def serve(settings: Settings) -> int:
     configure(settings.log_level, settings.log_format)
     sockets = listen(settings.host, settings.port)
     address = address_of(settings.host, sockets)
-    app = create_app(settings)
-    service: Service = app.state.service
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
-    )
-    server = Server(config, service)
     failed: list[BaseException] = []
 
     def give_up(error: BaseException) -> None:
         failed.append(error)
         server.should_exit = True
 
-    def greet() -> None:
+    def greet(models: Models) -> None:
         if shown_as(settings.log_format) == "text":
-            text = greeting(app.version, address, service.models.values(), service.defaults)
-            logger.info("%s", text)
+            logger.info("%s", greeting(app.version, address, models))
         else:
             logger.info("the page is at %s/, the API at %s/docs", address, address)
 
-    service.failed_to_start = give_up  # type: ignore[method-assign]
-    service.became_ready = greet  # type: ignore[method-assign]
+    app = create_app(settings, on_ready=greet, on_fatal=give_up)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
+    )
+    server = Server(config, app.state.service)
     logger.info("loading %s; the page will be at %s/", ", ".join(settings.models), address)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal again after an orderly end; an orderly end is status 0.

@@ -56,7 +56,7 @@ def scoring(service: Service) -> APIRouter:
         request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
         """Quality of an image."""
-        loaded = service.choose(model, PHOTOGRAPHS)
+        loaded = service.models.choose(model, PHOTOGRAPHS)
         upload = await _read(service, request, image)
         scored = await _unless_gone(
             request, service.score(upload, loaded, _QUALITY, _deadline(service, request))
@@ -77,7 +77,7 @@ def scoring(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> Any:
         """Quality and alignment of a generated image, and its consistency with the prompt."""
-        loaded = service.choose(model, GENERATED)
+        loaded = service.models.choose(model, GENERATED)
         upload = await _read(service, request, image, prompt)
         scored = await _unless_gone(
             request, service.score(upload, loaded, None, _deadline(service, request))
@@ -101,7 +101,7 @@ def batches(service: Service) -> APIRouter:
         request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
     ) -> Any:
         """Quality of several images; a bad one does not keep the others from their scores."""
-        loaded = service.choose(model, PHOTOGRAPHS)
+        loaded = service.models.choose(model, PHOTOGRAPHS)
         uploads = await _read_all(service, request, images, None)
         results = await _many(service, request, uploads, loaded, _QUALITY)
         items = [
@@ -123,7 +123,7 @@ def batches(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> Any:
         """All scores of several generated images."""
-        loaded = service.choose(model, GENERATED)
+        loaded = service.models.choose(model, GENERATED)
         uploads = await _read_all(service, request, images, prompts)
         results = await _many(service, request, uploads, loaded, None)
         items = [
@@ -146,8 +146,8 @@ def operations(service: Service) -> APIRouter:
     )
     async def models() -> Any:
         """What is loaded: method, backbone, training data, measured figures."""
-        service.door.require_open()
-        return {"models": [_describe(m, service.defaults) for m in service.models.values()]}
+        service.admission.require_open()
+        return {"models": [_describe(m, service.models.defaults) for m in service.models]}
 
     @router.get("/livez", summary="Whether the process runs")
     async def livez() -> dict[str, str]:
@@ -159,10 +159,10 @@ def operations(service: Service) -> APIRouter:
         """Requests are taken; 503 while loading, draining, or without a worker. A full queue is
         ready.
         """
-        if service.door.state is State.READY:
+        if service.admission.state is State.READY:
             return {"status": "ready"}
-        service.door.require_open()
-        return JSONResponse({"status": service.door.state.value}, 503)
+        service.admission.require_open()
+        return JSONResponse({"status": service.admission.state.value}, 503)
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

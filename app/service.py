@@ -8,17 +8,17 @@ network, which has a process of its own.
 import asyncio
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
-from app.admission import Admission, Ceilings, State, Ticket
+from app.admission import Admission, State, Ticket
 from app.arena import Arena
-from app.batcher import Batcher
-from app.catalogue import default_models
-from app.device import WorkerDevice
+from app.batcher import Batcher, Device
+from app.catalogue import Models
+from app.device import OnChange
 from app.errors import (
     BadAspectRatio,
     BadField,
@@ -28,13 +28,10 @@ from app.errors import (
     Rejected,
     ServiceError,
     TooLarge,
-    UnknownModel,
     UnsupportedFormat,
 )
-from app.messages import LoadedModel, Piece, Ready, WorkerSettings
+from app.messages import LoadedModel, Piece, Ready
 from app.metrics import Metrics
-from app.rate import Rates
-from app.scheduler import Limits, Scheduler
 from app.settings import Settings
 from model import images
 from model.config import Head
@@ -88,37 +85,68 @@ class _Planned:
         return math.prod(self.shape)
 
 
-class Service:
-    """Owns the door, the shared memory, the batcher and the worker."""
+class SupervisedDevice(Device, Protocol):
+    """A device with models to load, and a worker that may die and come back."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.settings, self.metrics, self.clock = settings, metrics, time.monotonic
-        self.models: dict[str, LoadedModel] = {}
-        self.defaults: dict[str, str] = {}  # endpoint -> the model that serves it
-        self._planners: dict[str, CropPlanner] = {}
-        limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
-        self._scheduler = Scheduler(limits, Rates())
-        ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
-        self.door = Admission(ceilings, self._scheduler.backlog_seconds, self.clock)
-        self._arena = Arena(settings.arena_bytes)
-        self._device = WorkerDevice(self._worker_settings(), self._arena, self._worker_changed)
-        self._batcher = Batcher(self._scheduler, self._device, metrics, self.clock)
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+    async def start(self, on_change: OnChange) -> None:
+        """Loads, and goes on in the background; ``on_change`` hears of what comes up and dies.
+
+        Raises:
+            Exception: the models can't be loaded; the service can't go on.
+        """
+
+    async def stop(self) -> None:
+        """Ends the worker; what it has not answered is lost."""
+
+
+class Service:
+    """Lets an image pass from one part to the next; the parts come from ``app.main``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        admission: Admission,
+        arena: Arena,
+        decoders: ThreadPoolExecutor,
+        device: SupervisedDevice,
+        batcher: Batcher,
+        clock: Callable[[], float],
+        on_ready: Callable[[Models], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """``on_ready`` hears once of the models; ``on_fatal`` of what the service can't survive."""
+        self.settings = settings
+        self.metrics = metrics
+        self.clock = clock
+        self.admission = admission
+        self.models = Models()
+        self._arena = arena
+        self._decoders = decoders
+        self._device = device
+        self._batcher = batcher
+        self._on_ready = on_ready
+        self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
-        metrics.watch_queue(self._scheduler, self.clock)
 
     # Life
 
     def start(self) -> None:
-        """Begins to load; ``door.state`` tells when requests can be served."""
-        for work in (self._load(), self._batcher.run(), self._watch_loop()):
+        """Begins to load; ``admission.state`` shows when requests can be served."""
+        life: tuple[Coroutine[Any, Any, None], ...] = (
+            self._device.start(self._worker_changed),
+            self._batcher.run(),
+            self._watch_loop(),
+        )
+        for work in life:
             task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._task_ended)
 
     def begin_drain(self) -> None:
         """Takes no new requests from now on; what was admitted is finished."""
-        self.door.state = State.DRAINING
+        self.admission.state = State.DRAINING
         self.metrics.ready.set(0)
 
     async def stop(self) -> None:
@@ -133,20 +161,6 @@ class Service:
 
     # Scoring
 
-    def choose(self, name: str | None, endpoint: str) -> LoadedModel:
-        """The loaded model of that name; None: the endpoint's default.
-
-        Raises:
-            UnknownModel: no such model is loaded.
-        """
-        self.door.require_open()
-        chosen = self.defaults[endpoint] if name is None else name
-        if chosen not in self.models:
-            raise UnknownModel(
-                f"No model {chosen!r} is loaded; choose one of {', '.join(self.models)}."
-            )
-        return self.models[chosen]
-
     async def score(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None, deadline: float
     ) -> Scored:
@@ -157,7 +171,8 @@ class Service:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        ticket = self.door.admit(model.config.name, planned.layout.cost, planned.bytes, deadline)
+        name, cost = model.config.name, planned.layout.cost
+        ticket = self.admission.admit(name, cost, planned.bytes, deadline)
         try:
             return await self._admitted(planned, model, deadline)
         finally:
@@ -178,8 +193,9 @@ class Service:
         plans = [self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
         name, cost = model.config.name, sum(plan.layout.cost for plan in good)
-        deadline += 2 * self._scheduler.backlog_seconds({name: cost})
-        ticket = self.door.admit(name, cost, sum(plan.bytes for plan in good), deadline)
+        deadline += 2 * self._batcher.scheduler.backlog_seconds({name: cost})
+        bytes_ = sum(plan.bytes for plan in good)
+        ticket = self.admission.admit(name, cost, bytes_, deadline)
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
             return await asyncio.gather(*work)
@@ -208,7 +224,7 @@ class Service:
 
     def _plan(self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None) -> _Planned:
         """What the image costs, from its header."""
-        planner = self._planners[model.config.name]
+        planner = self.models.planners[model.config.name]
         if upload.prompt and len(upload.prompt) > self.settings.max_prompt_chars:
             raise BadField(
                 f"The prompt is over {self.settings.max_prompt_chars} characters; shorten it."
@@ -232,8 +248,8 @@ class Service:
         """Decodes into shared memory, has the rows computed, and gives the memory back."""
         offset = self._arena.allocate(planned.bytes)
         if offset is None:
-            raise Overloaded(retry_after=self.door.expected_seconds())
-        planner = self._planners[model.config.name]
+            raise Overloaded(retry_after=self.admission.expected_seconds())
+        planner = self.models.planners[model.config.name]
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock())):
                 work = partial(self._decode, planned, planner, offset)
@@ -252,12 +268,12 @@ class Service:
         """Has the rows computed of crops that lie at ``offset``."""
         layout, rows = planned.layout, len(planned.layout.row_crop)
         piece = Piece(
-            offset,
-            layout.crops,
-            layout.windows,
-            layout.shape,
-            planned.heads,
-            planned.upload.prompt,
+            offset=offset,
+            crops=layout.crops,
+            windows=layout.windows,
+            shape=layout.shape,
+            heads=planned.heads,
+            prompt=planned.upload.prompt,
             start=0,
             stop=rows,
             completes=True,
@@ -287,49 +303,38 @@ class Service:
 
     # What happens around it
 
-    async def _load(self) -> None:
-        await self._device.start()
-
     def _worker_changed(self, ready: Ready | None, why: str) -> None:
-        device = self.settings.device
         first = not self.models
         if ready is not None:
             self._take_in(ready)
-            device = ready.models[0].device
-        elif self.models:
-            device = next(iter(self.models.values())).device
-        self.metrics.worker_up.labels(device).set(ready is not None)
-        if ready is None:
+        else:
             self.metrics.worker_restarts.labels(why).inc()
-        if self.door.state is not State.DRAINING:
-            self.door.state = State.READY if ready is not None else State.WORKER_DOWN
+        device = next((model.device for model in self.models), self.settings.device)
+        self.metrics.worker_up.labels(device).set(ready is not None)
+        if self.admission.state is not State.DRAINING:
+            self.admission.state = State.READY if ready is not None else State.WORKER_DOWN
             self.metrics.ready.set(ready is not None)
         self._batcher.wake()
         if first and ready is not None:
-            self.became_ready()
+            self._on_ready(self.models)
 
     def _take_in(self, ready: Ready) -> None:
-        self.models = {m.config.name: m for m in ready.models}
-        self._planners = {m.config.name: CropPlanner(m.config, m.policy) for m in ready.models}
-        self.defaults = default_models([m.config for m in ready.models])
+        self.models = Models(ready.models)
         for model, timings in ready.timings.items():
             for cost, seconds in timings:
-                self._scheduler.rates.of(model).observe(cost, seconds)
+                self._batcher.scheduler.rates.of(model).observe(cost, seconds)
         for m in ready.models:
             c = m.config
             self.metrics.model_info.labels(c.name, c.method, c.revision, m.device, m.dtype).set(1)
             for head in c.heads:
                 self.metrics.score.labels(c.name, head)
-        served = ", ".join(f"{endpoint} by {name}" for endpoint, name in self.defaults.items())
-        device, dtype = ready.models[0].device, ready.models[0].dtype
-        fields = {"models": list(self.models), "device": device, "dtype": dtype}
-        logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
-
-    def _worker_settings(self) -> WorkerSettings:
-        s = self.settings
-        return WorkerSettings(
-            s.models, s.device, s.dtype, s.threads, s.arena_bytes, s.log_level, s.log_format
+        served = ", ".join(
+            f"{endpoint} by {name}" for endpoint, name in self.models.defaults.items()
         )
+        device, dtype = ready.models[0].device, ready.models[0].dtype
+        names = [m.config.name for m in ready.models]
+        fields = {"models": names, "device": device, "dtype": dtype}
+        logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
 
     async def _watch_loop(self) -> None:
         while True:
@@ -341,13 +346,7 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.critical("the service can't go on: %s", error)
-            self.failed_to_start(error)
-
-    def became_ready(self) -> None:
-        """Replaced by the composition root: what to tell when the models are loaded at last."""
-
-    def failed_to_start(self, error: BaseException) -> None:
-        """Replaced by the composition root: what to do when the models can't be loaded."""
+            self._on_fatal(error)
 
 
 async def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], float]) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,24 +11,7 @@ from app.batcher import Batcher, DeviceError, Outcome
 from app.errors import DeadlineExceeded, Draining, Internal
 from app.rate import Rates
 from app.scheduler import Batch, Fault, Limits, Scheduler
-
-
-class FakeDevice:
-    """Answers each slice with its payload; ``gate`` holds batches, ``faults`` fails the next."""
-
-    def __init__(self) -> None:
-        self.up = True
-        self.batches: list[list[str]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.faults: list[BaseException] = []
-
-    async def run(self, batch: Batch) -> Outcome:
-        self.batches.append([s.job.payload for s in batch.slices])
-        await self.gate.wait()
-        if self.faults:
-            raise self.faults.pop(0)
-        return Outcome([f"scored {s.job.payload}" for s in batch.slices], 0.001)
+from tests.app.fake_device import FakeDevice, run
 
 
 class Silent:
@@ -39,13 +22,17 @@ class Silent:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[Batcher, FakeDevice]]:
-    device = FakeDevice()
+    device = FakeDevice(result=lambda piece: f"scored {piece.job.payload}", up=True)
     batcher = Batcher(Scheduler(Limits(), Rates()), device, Silent(), time.monotonic)
     task = asyncio.create_task(batcher.run())
     try:
         yield batcher, device
     finally:
         task.cancel()
+
+
+def names(device: FakeDevice) -> list[list[str]]:
+    return [[piece.job.payload for piece in batch.slices] for batch in device.batches]
 
 
 def submit(batcher: Batcher, name: str, seconds: float = 5.0) -> "asyncio.Task[str]":
@@ -66,17 +53,9 @@ def test_rows_of_unlike_shape_reach_the_device_one_after_another() -> None:
             device.up = True
             batcher.wake()
             assert await asyncio.gather(*waiting) == ["scored a", "scored b", "scored c"]
-            assert device.batches == [["a", "c"], ["b"]]
+            assert names(device) == [["a", "c"], ["b"]]
 
     run(scenario)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def within_time() -> None:
-        async with asyncio.timeout(20):
-            await test()
-
-    asyncio.run(within_time())
 
 
 def test_requests_that_arrive_while_the_device_is_busy_share_the_next_batch() -> None:
@@ -90,7 +69,7 @@ def test_requests_that_arrive_while_the_device_is_busy_share_the_next_batch() ->
             device.gate.set()
             assert await first == "scored first"
             assert await asyncio.gather(*others) == [f"scored {i}" for i in range(5)]
-            assert device.batches[0] == ["first"]
+            assert names(device)[0] == ["first"]
             assert len(device.batches) <= 3
 
     run(scenario)
@@ -107,7 +86,7 @@ def test_a_cancelled_waiter_is_dropped_and_the_others_go_on() -> None:
             device.up = True
             batcher.wake()
             assert await here == "scored here"
-            assert device.batches == [["here"]]
+            assert names(device) == [["here"]]
 
     run(scenario)
 
@@ -138,9 +117,10 @@ def test_a_deadline_in_the_queue_is_answered_without_computing() -> None:
 def test_a_dead_worker_is_retried_once() -> None:
     async def scenario() -> None:
         async with running() as (batcher, device):
-            device.faults = [DeviceError(Fault.WORKER_DIED)]
+            faults = [DeviceError(Fault.WORKER_DIED)]
+            device.fault = lambda _: faults.pop() if faults else None
             assert await submit(batcher, "a") == "scored a"
-            assert device.batches == [["a"], ["a"]]
+            assert names(device) == [["a"], ["a"]]
 
     run(scenario)
 
@@ -149,7 +129,8 @@ def test_a_dead_worker_is_retried_once() -> None:
 def test_an_unforeseen_fault_answers_everyone_and_the_batcher_lives_on() -> None:
     async def scenario() -> None:
         async with running() as (batcher, device):
-            device.faults = [RuntimeError("a bug")]
+            faults = [RuntimeError("a bug")]
+            device.fault = lambda _: faults.pop() if faults else None
             with pytest.raises(Internal):
                 await submit(batcher, "unlucky")
             assert await submit(batcher, "lucky") == "scored lucky"

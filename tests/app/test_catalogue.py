@@ -2,7 +2,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.catalogue import default_for, default_models, describe
+from app.catalogue import GENERATED, PHOTOGRAPHS, Models, default_for, default_models, describe
+from app.errors import Loading, UnknownModel
+from app.messages import LoadedModel
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Head, Provenance
 
 KINDS: dict[str, tuple[Head, ...]] = {
@@ -45,6 +47,23 @@ def test_a_model_is_told_what_it_serves() -> None:
     assert default_for("generated", defaults) == ["/score-agi"]
     assert default_for("photo", default_models([config("photo")])) == ["/score", "/score-agi"]
     assert default_for("another", defaults) == []
+
+
+def test_a_model_is_chosen_by_its_name_or_by_the_endpoint() -> None:
+    configs = [config("generated"), config("photo")]
+    models = Models([LoadedModel(c, c.crop_policy, "cpu", "float32") for c in configs])
+    assert [model.config.name for model in models] == ["generated", "photo"]
+    assert models.choose(None, PHOTOGRAPHS).config.name == "photo"
+    assert models.choose(None, GENERATED).config.name == "generated"
+    assert models.choose("generated", PHOTOGRAPHS).config.name == "generated"
+    assert models.planners["photo"].config == configs[1]
+    with pytest.raises(UnknownModel, match="choose one of generated, photo"):
+        models.choose("none", PHOTOGRAPHS)
+
+
+def test_before_the_models_are_loaded_none_can_be_chosen() -> None:
+    with pytest.raises(Loading):
+        Models().choose(None, PHOTOGRAPHS)
 
 
 def test_the_description_has_the_measured_srcc_first_and_by_both_names() -> None:

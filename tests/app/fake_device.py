@@ -1,0 +1,144 @@
+"""A device without a process, and the whole service around it, spoken to over HTTP in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+
+from app.batcher import Outcome
+from app.device import OnChange
+from app.main import create_app
+from app.messages import LoadedModel, Ready
+from app.scheduler import Batch, Slice
+from app.settings import Settings
+from model.config import BackboneConfig, CheckpointConfig, Head
+from model.scores import Score
+from tests.app.pictures import encoded, picture
+
+SETTINGS = Settings(models=("fake",), max_crop_mib=4, decode_threads=1)
+QUALITY = 0.75
+
+
+def loaded(*heads: Head, name: str = "fake") -> LoadedModel:
+    """A model that computes these heads, as a worker would describe it."""
+    backbone = BackboneConfig(source="open_clip", name="ViT-B-32", pretrained="openai")
+    config = CheckpointConfig(name=name, method="any", backbone=backbone, heads=heads)
+    return LoadedModel(config, config.crop_policy, "cpu", "float32")
+
+
+GENERATED = loaded("quality", "alignment", "consistency")
+
+
+def scored(slice_: Slice) -> Any:
+    """A Score for the slice that completes its image, rows for another."""
+    if not slice_.completes:
+        return np.zeros((slice_.rows, 1), np.float32)
+    return Score(1, quality=QUALITY, alignment=QUALITY, consistency=QUALITY)
+
+
+class FakeDevice:
+    """Answers each slice at once, unless the test holds it back or lets it fail.
+
+    ``batches`` are those that came; while ``gate`` is cleared, they wait; ``fault`` says what
+    becomes of one (None: its results); ``timings`` are the first measure of the models' rates.
+    """
+
+    def __init__(
+        self, *models: LoadedModel, result: Callable[[Slice], Any] = scored, up: bool = False
+    ) -> None:
+        self.models = models or (GENERATED,)
+        self.result = result
+        self.up = up
+        self.batches: list[Batch] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault: Callable[[Batch], Exception | None] = lambda _: None
+        self.start_error: Exception | None = None
+        self.timings: dict[str, list[tuple[int, float]]] = {}
+        self.on_change: OnChange = lambda _, __: None
+
+    async def start(self, on_change: OnChange) -> None:
+        if self.start_error:
+            raise self.start_error
+        self.on_change = on_change
+        self.come_up()
+
+    async def run(self, batch: Batch) -> Outcome:
+        self.batches.append(batch)
+        await self.gate.wait()
+        if error := self.fault(batch):
+            raise error
+        return Outcome([self.result(piece) for piece in batch.slices], 0.001)
+
+    async def stop(self) -> None:
+        self.up = False
+
+    @property
+    def images(self) -> int:
+        """How many slices came."""
+        return sum(len(batch.slices) for batch in self.batches)
+
+    def come_up(self) -> None:
+        self.up = True
+        self.on_change(Ready(self.models, self.timings), "started")
+
+    def die(self) -> None:
+        self.up = False
+        self.on_change(None, "died")
+
+
+@dataclass
+class Served:
+    """An application whose lifespan runs, and a client for it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    async def post(self, prompt: str = "a fox", **headers: str) -> httpx.Response:
+        """Sends a small image, which costs three rows."""
+        files, data = {"image": ("a.png", SMALL)}, {"prompt": prompt}
+        return await self.client.post("/score-agi", files=files, data=data, headers=headers)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one series; 0 if it is not there."""
+        registry = self.app.state.service.metrics.registry
+        return registry.get_sample_value(name, labels) or 0.0
+
+
+SMALL = encoded(picture(224, 224))
+
+
+@asynccontextmanager
+async def served(
+    device: FakeDevice, settings: Settings = SETTINGS, **callbacks: Any
+) -> AsyncIterator[Served]:
+    """The application with that device; leaving drains it as a shutdown does."""
+    app = create_app(settings, device=lambda _, __: device, **callbacks)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        await asyncio.sleep(0)  # the task that starts the device has run
+        yield Served(app, client)
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """Lets the other tasks and threads run until ``what()`` is true."""
+    while not what():  # noqa: ASYNC110 - the service sets no event for its tests
+        await asyncio.sleep(0.001)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Runs a test on an event loop; one that hangs fails."""
+
+    async def within_time() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(within_time())
