@@ -11,7 +11,7 @@ from app.batcher import Batcher, DeviceError, Outcome
 from app.errors import DeadlineExceeded, Draining, Internal
 from app.rate import Rates
 from app.scheduler import Batch, Fault, Limits, Scheduler
-from tests.app.fake_device import FakeDevice, run
+from tests.app.fake_device import FakeDevice, run, until
 
 
 class Silent:
@@ -49,7 +49,7 @@ def test_rows_of_unlike_shape_reach_the_device_one_after_another() -> None:
                 )
                 for name, shape in (("a", (9, 9)), ("b", (8, 9)), ("c", (9, 9)))
             ]
-            await asyncio.sleep(0.01)
+            await until(lambda: len(batcher.scheduler.queued) == 3)
             device.up = True
             batcher.wake()
             assert await asyncio.gather(*waiting) == ["scored a", "scored b", "scored c"]
@@ -63,9 +63,9 @@ def test_requests_that_arrive_while_the_device_is_busy_share_the_next_batch() ->
         async with running() as (batcher, device):
             device.gate.clear()
             first = submit(batcher, "first")
-            await asyncio.sleep(0.01)
+            await until(lambda: device.images == 1)
             others = [submit(batcher, f"{i}") for i in range(5)]
-            await asyncio.sleep(0.01)
+            await until(lambda: device.images + len(batcher.scheduler.queued) == 6)
             device.gate.set()
             assert await first == "scored first"
             assert await asyncio.gather(*others) == [f"scored {i}" for i in range(5)]
@@ -80,9 +80,9 @@ def test_a_cancelled_waiter_is_dropped_and_the_others_go_on() -> None:
         async with running() as (batcher, device):
             device.up = False
             gone, here = submit(batcher, "gone"), submit(batcher, "here")
-            await asyncio.sleep(0.01)
+            await until(lambda: len(batcher.scheduler.queued) == 2)
             gone.cancel()
-            await asyncio.sleep(0)
+            await until(lambda: len(batcher.scheduler.queued) == 1)
             device.up = True
             batcher.wake()
             assert await here == "scored here"
@@ -143,7 +143,7 @@ def test_drain_waits_for_what_runs_and_refuses_the_rest_when_its_time_is_over() 
         async with running() as (batcher, device):
             device.gate.clear()
             stuck = submit(batcher, "stuck")
-            await asyncio.sleep(0.01)
+            await until(lambda: device.images == 1)
             await batcher.drain(0.05)
             with pytest.raises(Draining):
                 await stuck

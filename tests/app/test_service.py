@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from app.batcher import DeviceError
 from app.catalogue import Models
@@ -149,7 +150,7 @@ def test_a_deadline_that_passes_while_the_batch_runs_is_answered_all_the_same() 
         device = FakeDevice()
         async with served(device) as here:
             device.gate.clear()
-            late = await here.post("late", **{"X-Request-Timeout": "0.05"})
+            late = await here.post("late", **{"X-Request-Timeout": "0.5"})
             assert outcome(late) == (504, "deadline")
             assert len(device.batches) == 1
             assert (await here.client.get("/readyz")).status_code == 200
@@ -181,15 +182,15 @@ def test_a_client_that_hangs_up_while_it_waits_is_counted_and_its_room_is_free_a
             device.up = False
             hung_up = asyncio.Event()
             request = here.client.build_request("POST", "/score", files={"image": SMALL})
-            parts = [{"type": "http.request", "body": request.read()}]
+            parts: list[Message] = [{"type": "http.request", "body": request.read()}]
 
-            async def receive() -> dict[str, object]:
+            async def receive() -> Message:
                 if parts:
                     return parts.pop()
                 await hung_up.wait()
                 return {"type": "http.disconnect"}
 
-            async def send(_: object) -> None:
+            async def send(_: Message) -> None:
                 """Nobody reads it."""
 
             headers = [(k.lower(), v) for k, v in request.headers.raw]
