@@ -8,11 +8,11 @@ network, which has a process of its own.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.admission import Admission, State, Ticket
 from app.arena import Arena
@@ -134,12 +134,8 @@ class Service:
 
     def start(self) -> None:
         """Begins to load; ``admission.state`` shows when requests can be served."""
-        life: tuple[Coroutine[Any, Any, None], ...] = (
-            self._device.start(self._worker_changed),
-            self._batcher.run(),
-            self._watch_loop(),
-        )
-        for work in life:
+        loading = self._device.start(self._worker_changed)
+        for work in (loading, self._batcher.run(), self._watch_loop()):
             task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._task_ended)
