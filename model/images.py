@@ -45,8 +45,12 @@ def supported_formats() -> tuple[str, ...]:
     return (*formats, "AVIF") if _has_avif() else tuple(formats)
 
 
-def read_header(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Header:
+def read_header(
+    data: bytes, *, max_bytes: int | None = MAX_BYTES, max_pixels: int = MAX_PIXELS
+) -> Header:
     """Reads size and format without decoding a pixel, and refuses what can't be scored.
+
+    ``max_bytes`` None: a file of any length.
 
     Raises:
         UnsupportedImage: no known format.
@@ -54,7 +58,7 @@ def read_header(data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MA
         ImageTooLarge: over ``max_bytes`` or ``max_pixels``.
         BadAspect: one side over 50 times the other.
     """
-    if len(data) > max_bytes:
+    if max_bytes is not None and len(data) > max_bytes:
         raise ImageTooLarge(
             f"The image has {len(data) / 2**20:.1f} MiB; send at most {max_bytes / 2**20:g} MiB."
         )
@@ -108,7 +112,7 @@ def read(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image
         check_size(*source.size)
         return to_srgb(source)
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    read_header(data, max_bytes=2**40)
+    read_header(data, max_bytes=None)
     return decode(data)
 
 

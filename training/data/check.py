@@ -18,9 +18,6 @@ from training.data.datasets import recognise
 from training.data.samples import Sample
 from training.errors import DataError
 
-# A file of any size is read here: the limit is the service's, for uploads.
-_ANY_SIZE = 2**40
-
 
 @dataclass(frozen=True)
 class Look:
@@ -130,7 +127,7 @@ def check(folder: Path, data: DataSet, *, quick: bool = False) -> Findings:
 def _look(path: Path, quick: bool) -> Look:
     try:
         content = path.read_bytes()
-        header = images.read_header(content, max_bytes=_ANY_SIZE)
+        header = images.read_header(content, max_bytes=None)
         if not quick:
             images.decode(content)
     except (ImageError, OSError) as error:
