@@ -209,6 +209,7 @@ def _service(given: dict[str, Any]) -> Scoring:
 
 def _here(given: dict[str, Any]) -> Scoring:
     from app.offline.local import LocalScoring
+    from model.pipeline import Pipeline
 
     name, heads = given["checkpoint"] or _DEFAULT, _heads(given["heads"])
     scorer, measured = _load(
@@ -218,7 +219,7 @@ def _here(given: dict[str, Any]) -> Scoring:
         scorer.planner.heads(heads, prompted=True)
     except ValueError as error:
         raise CannotScore(str(error)) from error
-    return LocalScoring(scorer, _facts(scorer, measured), heads)
+    return LocalScoring(Pipeline(scorer), _facts(scorer, measured), heads)
 
 
 def _load(

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from model.config import CheckpointConfig, CropPolicy, Head
+from model.config import CheckpointConfig, CropPolicy
+from model.crops import Layout
 from model.scores import Score
 
 
@@ -54,18 +55,15 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows ``start`` to ``stop`` of one image, whose crops lie at ``offset``, each of one ``shape``
-    (height, width); the pieces of a batch share it.
+    """Rows ``start`` to ``stop`` of one image, whose crops lie at ``offset``; the pieces of a batch
+    have crops of one shape.
 
     The slice that completes the image (``completes``) brings the rows computed before, and gets a
     Score back.
     """
 
     offset: int
-    crops: int
-    windows: int
-    shape: tuple[int, int]
-    heads: tuple[Head, ...]
+    layout: Layout
     prompt: str | None
     start: int
     stop: int

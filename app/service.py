@@ -7,7 +7,6 @@ network, which has a process of its own.
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ from model.config import Head
 from model.crops import CropPlanner, Layout
 from model.errors import ImageError
 from model.scores import Score
-from model.windows import place_windows
 
 logger = logging.getLogger(__name__)
 
@@ -71,18 +69,12 @@ class Scored:
 class _Planned:
     upload: Upload
     header: images.Header
-    heads: tuple[Head, ...]
     layout: Layout
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the crops in shared memory: [n, 3, h, w]."""
-        return (self.layout.crops, 3, *self.layout.shape)
 
     @property
     def bytes(self) -> int:
         """What the crops take."""
-        return math.prod(self.shape)
+        return self.layout.nbytes
 
 
 class SupervisedDevice(Device, Protocol):
@@ -226,11 +218,10 @@ class Service:
                 f"The prompt is over {self.settings.max_prompt_chars} characters; shorten it."
             )
         header = self._header(upload.data)
-        heads = planner.heads(wanted, prompted=bool(upload.prompt))
-        layout = planner.layout(header.width, header.height, heads)
+        layout = planner.plan(header.width, header.height, wanted, upload.prompt)
         self.metrics.megapixels.observe(header.width * header.height / 1e6)
         self.metrics.request_crops.observe(layout.cost)
-        return _Planned(upload, header, heads, layout)
+        return _Planned(upload, header, layout)
 
     def _header(self, data: bytes) -> images.Header:
         try:
@@ -256,26 +247,15 @@ class Service:
         finally:
             self._arena.release(offset, planned.bytes)
         self._observe(model.config.name, score)
-        width, height = planned.header.width, planned.header.height
-        boxes = place_windows(planner.policy, width, height).boxes(width, height)
-        return Scored(score, model, planner.is_scaled(width, height), boxes)
+        size, grid = (planned.header.width, planned.header.height), planned.layout.grid
+        return Scored(score, model, grid.is_scaled(*size), grid.boxes(*size))
 
     async def _compute(self, planned: _Planned, model: str, offset: int, deadline: float) -> Score:
         """Has the rows computed of crops that lie at ``offset``."""
-        layout, rows = planned.layout, len(planned.layout.row_crop)
-        piece = Piece(
-            offset=offset,
-            crops=layout.crops,
-            windows=layout.windows,
-            shape=layout.shape,
-            heads=planned.heads,
-            prompt=planned.upload.prompt,
-            start=0,
-            stop=rows,
-            completes=True,
-        )
+        layout = planned.layout
+        piece = Piece(offset, layout, planned.upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
-            model, rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
+            model, layout.rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
         )
         return score
 
@@ -288,7 +268,8 @@ class Service:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
         if image.size != (planned.header.width, planned.header.height):
             raise InvalidImage("The image's header and its content differ in size; save it again.")
-        planner.cut(image, self._arena.view(offset, planned.shape))
+        out = self._arena.view(offset, planned.layout.array_shape)
+        planner.cut(image, planned.layout, out)
         return self.clock() - start
 
     def _observe(self, model: str, score: Score) -> None:

@@ -10,7 +10,7 @@ import logging
 import mmap
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -30,8 +30,9 @@ from app.messages import (
     StartFailed,
     WorkerSettings,
 )
-from model.crops import Layout
+from model.crops import gather
 from model.errors import CheckpointError, ModelError
+from model.pipeline import is_out_of_memory
 from model.scorer import Scorer
 from model.scores import Score
 
@@ -122,12 +123,10 @@ class Worker:
         """Computes a batch; a failure is an answer too."""
         try:
             return self.compute(run)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            return BatchFailed(run.number, "oom", str(error))
-        except MemoryError as error:
-            return BatchFailed(run.number, "oom", str(error))
         except Exception as error:
+            if is_out_of_memory(error):
+                torch.cuda.empty_cache()
+                return BatchFailed(run.number, "oom", str(error))
             logger.exception("batch failed")
             return BatchFailed(run.number, "inference", f"{type(error).__name__}: {error}")
 
@@ -135,10 +134,12 @@ class Worker:
         """One call of the network for all pieces, then each piece's result."""
         scorer = self._scorers[run.model]
         start = time.perf_counter()
-        rows = scorer.forward(*self._gather(scorer, run.pieces))
+        rows = scorer.forward(*self._gather(run.pieces))
         computed = time.perf_counter()
         prompts = [
-            p.prompt for p in run.pieces if p.completes and p.prompt and "consistency" in p.heads
+            p.prompt
+            for p in run.pieces
+            if p.completes and p.prompt and "consistency" in p.layout.heads
         ]
         cached = sum(map(scorer.knows, prompts))
         _embed_all(scorer, prompts)
@@ -156,27 +157,15 @@ class Worker:
             gpu,
         )
 
-    def _gather(
-        self, scorer: Scorer, pieces: Sequence[Piece]
-    ) -> tuple[np.ndarray, list[int], list[int]]:
-        """The crops that the pieces' rows need, joined, and which (crop, pass) each row is; all the
-        pieces have crops of one shape.
-        """
-        crops: list[np.ndarray] = []
-        row_crop: list[int] = []
-        row_pass: list[int] = []
-        base = 0
-        for piece in pieces:
-            stored = arena.view(self._segment, piece.offset, (piece.crops, 3, *piece.shape))
-            layout: Layout = scorer.planner.rows_of(piece.windows, piece.heads, piece.shape)
-            mine = layout.row_crop[piece.start : piece.stop]
-            needed = sorted(set(mine))
-            place: Mapping[int, int] = {crop: base + i for i, crop in enumerate(needed)}
-            crops.append(stored if len(needed) == len(stored) else stored[needed])
-            row_crop += [place[crop] for crop in mine]
-            row_pass += layout.row_pass[piece.start : piece.stop]
-            base += len(needed)
-        return np.concatenate(crops), row_crop, row_pass
+    def _gather(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int], list[int]]:
+        return gather(
+            (
+                piece.layout,
+                arena.view(self._segment, piece.offset, piece.layout.array_shape),
+                slice(piece.start, piece.stop),
+            )
+            for piece in pieces
+        )
 
 
 def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scorer]:
@@ -217,8 +206,7 @@ def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarra
     if not piece.completes:
         return rows
     try:
-        prompt = piece.prompt if "consistency" in piece.heads else None
-        return scorer.reduce(np.concatenate([*piece.before, rows]), prompt, piece.heads)
+        return scorer.reduce(np.concatenate([*piece.before, rows]), piece.layout, piece.prompt)
     except Exception as error:
         logger.exception("reduce failed")
         return PieceFailed(f"{type(error).__name__}: {error}")

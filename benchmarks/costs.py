@@ -95,7 +95,7 @@ def _cost(
     with FlopCounterMode(display=False) as counter:
         scorer.forward(np.zeros((1, 3, *crop), np.uint8), [0], [0])
     flops = counter.get_total_flops()
-    return Cost(method, backbone, learned, parameters, crop, flops // 2, len(layout.row_crop))
+    return Cost(method, backbone, learned, parameters, crop, flops // 2, layout.rows)
 
 
 def _count(parameters: Mapping[str, nn.Parameter]) -> int:

@@ -18,6 +18,7 @@ import model
 from app.offline.local import LocalScoring
 from app.offline.rows import HEADS, Item, ModelFacts
 from benchmarks.timing import ratios, shown
+from model.pipeline import Pipeline
 from model.scorer import Scorer
 
 _PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(Path(folder), options.images, options.side)
         items = [Item(file, f"picture {number}") for number, file in enumerate(files)]
-        scoring = LocalScoring(scorer, facts(scorer), rows=options.rows)
+        scoring = LocalScoring(Pipeline(scorer, rows=options.rows), facts(scorer))
         # Its heads only, and no prompts where the method takes none: as the command does.
         asked = "consistency" in scorer.config.heads
 

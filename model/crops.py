@@ -12,32 +12,70 @@ import numpy as np
 from PIL import Image
 
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.windows import place_windows
+from model.windows import Grid, place_windows
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One request's part of a batch: how many windows, which crops exist, and which (crop, pass)
-    rows are computed.
+    """Which (crop, pass) rows an image is scored from. Made once, from the image's header; it goes
+    with the rows to where they are reduced, so it is small when pickled.
 
-    Crop i < ``windows`` is window i; crop ``windows`` is the global view where ``crops`` counts one
-    more. All crops have one ``shape`` (height, width); only rows of equal shape share a batch.
-    ``row_cost``: what a row costs, in rows of the policy's own size.
+    Crop i < ``windows`` is window i of the ``grid``; crop ``windows`` is the global view where
+    ``crops`` counts one more. ``passes`` holds (pass, how many crops it looks at). ``row_cost``:
+    what a row costs, in rows of the policy's own size.
     """
 
-    windows: int
-    crops: int
-    row_crop: tuple[int, ...]
-    row_pass: tuple[int, ...]
-    shape: tuple[int, int]
+    grid: Grid
+    heads: tuple[Head, ...]
+    passes: tuple[tuple[int, int], ...]
     row_cost: int = 1
+
+    @property
+    def windows(self) -> int:
+        """How many windows the grid has."""
+        return len(self.grid.windows)
+
+    @property
+    def crops(self) -> int:
+        """The windows, and the global view where a pass looks at it."""
+        return max(count for _, count in self.passes)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(count for _, count in self.passes)
+
+    @property
+    def row_crop(self) -> tuple[int, ...]:
+        """The crop of each row."""
+        return tuple(crop for _, count in self.passes for crop in range(count))
+
+    @property
+    def row_pass(self) -> tuple[int, ...]:
+        """The pass of each row."""
+        return tuple(pass_ for pass_, count in self.passes for _ in range(count))
 
     @property
     def cost(self) -> int:
         """What all the rows cost, in rows of the policy's own size."""
-        return len(self.row_crop) * self.row_cost
+        return self.rows * self.row_cost
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of every crop; only rows of equal shape share a batch."""
+        return self.grid.window[::-1]
+
+    @property
+    def array_shape(self) -> tuple[int, int, int, int]:
+        """Of all the crops as one array: [n, 3, h, w]."""
+        return (self.crops, 3, *self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What the crops take as uint8."""
+        return math.prod(self.array_shape)
 
 
 class CropPlanner:
@@ -71,26 +109,27 @@ class CropPlanner:
             raise ValueError(f"ask for at least one head of {', '.join(self.config.heads)}")
         return wanted
 
-    def plan(self, width: int, height: int, heads: Sequence[Head]) -> int:
-        """The cost in rows of a ``width`` x ``height`` image, from its header alone."""
-        return self.layout(width, height, heads).cost
+    def plan(
+        self,
+        width: int,
+        height: int,
+        heads: Iterable[Head] | None = None,
+        prompt: str | None = None,
+    ) -> Layout:
+        """The rows of a ``width`` x ``height`` image and their cost, from its header alone.
+
+        Raises:
+            ValueError: as ``heads``.
+        """
+        return self.layout(width, height, self.heads(heads, prompted=bool(prompt)))
 
     def layout(self, width: int, height: int, heads: Sequence[Head]) -> Layout:
-        """The rows behind ``plan``: pass by pass, windows first, the global view last."""
+        """``plan`` for heads that are chosen: pass by pass, windows first, the global view last."""
         grid = place_windows(self.policy, width, height)
-        return self.rows_of(len(grid.windows), heads, grid.window[::-1])
-
-    def rows_of(
-        self, windows: int, heads: Sequence[Head], shape: tuple[int, int] | None = None
-    ) -> Layout:
-        """The layout of an image with that many windows; ``shape`` None: of the policy's size."""
-        shape = shape or (self.policy.size, self.policy.size)
-        globals_ = {p: self.global_in(p, heads) for p in self.passes(heads)}
-        rows = [(crop, p) for p, extra in globals_.items() for crop in range(windows + extra)]
-        crops = windows + any(globals_.values())
-        row_crop, row_pass = tuple(crop for crop, _ in rows), tuple(p for _, p in rows)
-        cost = math.ceil(math.prod(shape) / self.policy.size**2)
-        return Layout(windows, crops, row_crop, row_pass, shape, cost)
+        windows = len(grid.windows)
+        passes = tuple((p, windows + self.global_in(p, heads)) for p in self.passes(heads))
+        row_cost = math.ceil(math.prod(grid.window) / self.policy.size**2)
+        return Layout(grid, tuple(heads), passes, row_cost)
 
     def passes(self, heads: Sequence[Head]) -> tuple[int, ...]:
         """Which vision passes the heads need: quality reads one, alignment and consistency share
@@ -107,30 +146,46 @@ class CropPlanner:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one (None: all
         heads).
         """
-        layout = self.layout(*image.size, heads or self.config.heads)
-        out = np.empty((layout.crops, 3, *layout.shape), np.uint8)
-        self.cut(image, out)
-        return out
+        return self.cut(image, self.layout(*image.size, heads or self.config.heads))
 
-    def cut(self, image: Image.Image, out: np.ndarray) -> None:
-        """Writes the crops into ``out`` uint8 [n, 3, h, w] (shared memory, say), one more than
-        windows: global view.
+    def cut(self, image: Image.Image, layout: Layout, out: np.ndarray | None = None) -> np.ndarray:
+        """The crops of the image that the layout is for, uint8 [n, 3, h, w], written into ``out``
+        (shared memory, say) where it is there.
         """
-        grid = place_windows(self.policy, *image.size)
+        crops = np.empty(layout.array_shape, np.uint8) if out is None else out
+        grid = layout.grid
         across, down = grid.window
         whole = image
         if image.size != (grid.width, grid.height):
             whole = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
         pixels = np.asarray(whole)
         for i, (x, y) in enumerate(grid.windows):
-            out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
-        if len(out) > len(grid.windows):
-            out[len(grid.windows)] = squash(image, self.policy.size)
+            crops[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
+        if layout.crops > layout.windows:
+            crops[layout.windows] = squash(image, self.policy.size)
+        return crops
 
-    def is_scaled(self, width: int, height: int) -> bool:
-        """Whether the windows see the image at another than its native size."""
-        grid = place_windows(self.policy, width, height)
-        return (grid.width, grid.height) != (width, height)
+
+def gather(
+    parts: Iterable[tuple[Layout, np.ndarray, slice]],
+) -> tuple[np.ndarray, list[int], list[int]]:
+    """The arguments of one ``forward`` for rows of several images: the crops that the rows need,
+    copied and joined, then each row's place among them and its pass.
+
+    Args:
+        parts: of each image its layout, its crops, and which of its rows; crops of one shape.
+    """
+    joined: list[np.ndarray] = []
+    row_crop: list[int] = []
+    row_pass: list[int] = []
+    base = 0
+    for layout, crops, rows in parts:
+        used, places = np.unique(layout.row_crop[rows], return_inverse=True)
+        joined.append(crops if len(used) == len(crops) else crops[used])
+        row_crop += (base + places).tolist()
+        row_pass += layout.row_pass[rows]
+        base += len(used)
+    return np.concatenate(joined), row_crop, row_pass
 
 
 def squash_pixels(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -3,6 +3,7 @@
     ModelError
     ├── CheckpointError         a checkpoint that can't be read, found or trusted
     │   └── BackboneError       backbone weights that are missing, of another shape, or unsupported
+    ├── InferenceError          the network fails on an image
     └── ImageError              an image that can't be scored
         ├── UnsupportedImage    no known image format
         ├── UnreadableImage     a known format, broken inside
@@ -24,6 +25,12 @@ class CheckpointError(ModelError):
 
 class BackboneError(CheckpointError):
     """Backbone weights that are missing, misshapen, or of an architecture without a class token."""
+
+
+class InferenceError(ModelError):
+    """The network fails on an image, even when it is computed alone."""
+
+    code = "inference_failed"
 
 
 class ImageError(ModelError):

@@ -1,10 +1,10 @@
 """The scorer: one checkpoint ready to score, behind five verbs.
 
-    plan(width, height, heads)         -> cost in rows              (no torch needed: CropPlanner)
+    plan(width, height, heads, prompt) -> layout, cost in rows      (no torch needed: CropPlanner)
     crops(image)                       -> uint8 [n, 3, h, w]        (no torch needed: CropPlanner)
     forward(crops, row_crop, row_pass) -> float32 rows [m, d]
     embed(prompts)                     -> text features [n, d], cached
-    reduce(rows, prompt)               -> Score
+    reduce(rows, layout, prompt)       -> Score
 
 The service runs the verbs apart, across processes and requests; ``score`` runs them one after
 another.
@@ -100,9 +100,19 @@ class Scorer:
             scorer._net.place(scorer.device, scorer.dtype)
         return scorers
 
-    def plan(self, width: int, height: int, heads: Sequence[Head] | None = None) -> int:
-        """Rows that a ``width`` x ``height`` image costs; None: every head of the method."""
-        return self.planner.plan(width, height, heads or self.config.heads)
+    def plan(
+        self,
+        width: int,
+        height: int,
+        heads: Iterable[Head] | None = None,
+        prompt: str | None = None,
+    ) -> Layout:
+        """The rows of a ``width`` x ``height`` image, and what they cost; heads as for ``score``.
+
+        Raises:
+            ValueError: unfitting heads.
+        """
+        return self.planner.plan(width, height, heads, prompt)
 
     def crops(self, image: ImageSource, heads: Sequence[Head] | None = None) -> np.ndarray:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one."""
@@ -142,23 +152,21 @@ class Scorer:
         return prompt in self._prompts
 
     @torch.inference_mode()
-    def reduce(
-        self, rows: np.ndarray, prompt: str | None = None, heads: Sequence[Head] | None = None
-    ) -> Score:
+    def reduce(self, rows: np.ndarray, layout: Layout, prompt: str | None = None) -> Score:
         """The Score of one image from all of its rows, in the order of its layout.
 
         Raises:
-            ValueError: the number of rows fits no image with these heads.
+            ValueError: more or fewer rows than the layout has, or no prompt for consistency.
         """
-        chosen = self.planner.heads(heads, prompted=prompt is not None)
-        layout = self._layout_of(len(rows), chosen)
-        z = torch.from_numpy(rows)
-        which = torch.tensor(layout.row_pass)
-        passes = {}
-        for p in self.planner.passes(chosen):
-            own = z[which == p]
-            whole = own[-1] if self.planner.global_in(p, chosen) else None
-            passes[p] = Views(own[: layout.windows], whole)
+        if len(rows) != layout.rows:
+            raise ValueError(f"{len(rows)} rows, but the image's layout has {layout.rows}")
+        chosen = self.planner.heads(layout.heads, prompted=prompt is not None)
+        windows = layout.windows
+        parts = torch.from_numpy(rows).split([count for _, count in layout.passes])
+        passes = {
+            pass_: Views(own[:windows], own[windows] if count > windows else None)
+            for (pass_, count), own in zip(layout.passes, parts, strict=True)
+        }
         t_user = None
         if prompt is not None and "consistency" in chosen:
             t_user = self.embed([prompt])[0]
@@ -179,14 +187,6 @@ class Scorer:
         pictures = from_tensor(image) if isinstance(image, Tensor) else [image]
         scores = [self.score(picture, heads=("quality",)).quality for picture in pictures]
         return torch.tensor(scores, dtype=torch.float32)[:, None]
-
-    def _layout_of(self, rows: int, heads: Sequence[Head]) -> Layout:
-        passes = self.planner.passes(heads)
-        extra = sum(self.planner.global_in(p, heads) for p in passes)
-        windows, rest = divmod(rows - extra, len(passes))
-        if rest or windows < 1:
-            raise ValueError(f"{rows} rows fit no image with the heads {', '.join(heads)}")
-        return self.planner.rows_of(windows, heads)
 
     @overload
     def score(
@@ -232,18 +232,17 @@ class Scorer:
             )
         return [self._score_one(i, p or None, chosen) for i, p in zip(image, prompts, strict=True)]
 
-    def rows(self, picture: Image.Image, heads: Sequence[Head]) -> np.ndarray:
+    def rows(self, picture: Image.Image, layout: Layout) -> np.ndarray:
         """All rows float32 [m, d] of one upright RGB image, in the order of its layout."""
-        layout = self.planner.layout(*picture.size, heads)
-        crops = self.planner.crops(picture, heads)
+        crops = self.planner.cut(picture, layout)
         return self.forward(crops, layout.row_crop, layout.row_pass)
 
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
     ) -> Score:
         picture = _picture(source)
-        chosen = self.planner.heads(heads, prompted=prompt is not None)
-        return self.reduce(self.rows(picture, chosen), prompt, chosen)
+        layout = self.plan(*picture.size, heads, prompt)
+        return self.reduce(self.rows(picture, layout), layout, prompt)
 
 
 def _picture(source: ImageSource) -> Image.Image:

@@ -32,6 +32,10 @@ class Grid:
     window: tuple[int, int]
     windows: tuple[tuple[int, int], ...]
 
+    def is_scaled(self, width: int, height: int) -> bool:
+        """Whether the windows see an image of that size at another than its native one."""
+        return (self.width, self.height) != (width, height)
+
     def boxes(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
         """The windows as [x, y, width, height] in pixels of the original ``width`` x ``height``
         image.

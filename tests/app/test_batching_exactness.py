@@ -1,5 +1,6 @@
 """Batched == single through the worker's own code, for each dtype."""
 
+import dataclasses
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,26 +35,12 @@ class Desk:
     def pieces(self) -> list[Piece]:
         made = []
         for i, (size, prompt) in enumerate(zip(SIZES, PROMPTS, strict=True)):
-            heads = self.planner.heads(None, prompted=prompt is not None)
-            crops = self.planner.crops(picture(*size, seed=i), heads)
+            layout = self.planner.plan(*size, prompt=prompt)
+            crops = self.planner.cut(picture(*size, seed=i), layout)
             offset = self.arena.allocate(crops.nbytes)
             assert offset is not None
             self.arena.view(offset, crops.shape)[:] = crops
-            layout = self.planner.layout(*size, heads)
-            rows = len(layout.row_crop)
-            made.append(
-                Piece(
-                    offset,
-                    len(crops),
-                    layout.windows,
-                    layout.shape,
-                    heads,
-                    prompt,
-                    start=0,
-                    stop=rows,
-                    completes=True,
-                )
-            )
+            made.append(Piece(offset, layout, prompt, 0, layout.rows, completes=True))
         return made
 
     def run(self, pieces: Sequence[Piece]) -> tuple[object, ...]:
@@ -90,8 +77,8 @@ def test_an_image_split_over_batches_gets_the_score_that_it_gets_whole(desk: Des
     for start in range(0, whole.stop, 7):
         stop = min(start + 7, whole.stop)
         last = stop == whole.stop
-        fields = {**vars(whole), "start": start, "stop": stop, "completes": last}
-        part = Piece(**{**fields, "before": tuple(before) if last else ()})
+        part = dataclasses.replace(whole, start=start, stop=stop, completes=last)
+        part = dataclasses.replace(part, before=tuple(before) if last else ())
         (result,) = desk.run([part])
         before.append(result)
     assert_same(before[-1], alone, desk.model.dtype)
@@ -99,7 +86,7 @@ def test_an_image_split_over_batches_gets_the_score_that_it_gets_whole(desk: Des
 
 def test_a_batch_that_cannot_be_computed_is_an_answer_too(desk: Desk) -> None:
     (piece, *_) = desk.pieces()
-    broken = Piece(**{**vars(piece), "crops": 10_000})
+    broken = dataclasses.replace(piece, offset=desk.arena.size)
     answer = desk.worker.answer(Run(7, desk.model.config.name, (broken,)))
     assert isinstance(answer, BatchFailed)
     assert (answer.number, answer.fault) == (7, "inference")

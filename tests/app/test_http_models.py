@@ -165,7 +165,7 @@ def test_whole_images_of_unlike_size_sent_together_get_the_scorer_s_own_scores(
         assert item["quality"] == pytest.approx(alone.quality, abs=CLOSE)
         assert item["crops"] == 1
         assert item["scaled"] is (size == (900, 300))
-    cost = sum(bare["whole"].plan(*size) for size in sizes)
+    cost = sum(bare["whole"].plan(*size).cost for size in sizes)
     assert cost > 2 * len(sizes)
     assert several.metric("agiqa_crops_processed_total") - before == cost
 

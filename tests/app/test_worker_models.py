@@ -15,7 +15,7 @@ from app.device import _piece
 from app.messages import Done, Piece, Ready, Run, WorkerSettings
 from app.scheduler import Job, Slice
 from app.worker import Worker, start_failure
-from model.crops import CropPlanner, Layout
+from model.crops import CropPlanner
 from model.errors import ModelError
 from model.scores import Score
 from tests.app import miniatures
@@ -40,19 +40,13 @@ class Desk:
         self.planners = {m.config.name: CropPlanner(m.config, m.policy) for m in self.ready.models}
         self.bare = {f.name: model.load(str(f), device="cpu", dtype="float32") for f in folders}
 
-    def layout(self, name: str, image: Image.Image) -> Layout:
-        return self.planners[name].layout(*image.size, ("quality",))
-
     def piece(self, name: str, image: Image.Image) -> Piece:
-        layout = self.layout(name, image)
-        crops = self.planners[name].crops(image, ("quality",))
+        layout = self.planners[name].plan(*image.size, ("quality",))
+        crops = self.planners[name].cut(image, layout)
         offset = self.arena.allocate(crops.nbytes)
         assert offset is not None
         self.arena.view(offset, crops.shape)[:] = crops
-        rows = len(layout.row_crop)
-        return Piece(
-            offset, len(crops), layout.windows, layout.shape, ("quality",), None, 0, rows, True
-        )
+        return Piece(offset, layout, None, 0, layout.rows, completes=True)
 
     def run(self, name: str, *pieces: Piece) -> list[Score]:
         done = self.worker.answer(Run(0, name, pieces))
@@ -116,7 +110,7 @@ def test_scenes_distortions_and_attributes_come_back_from_the_methods_that_have_
 def test_a_whole_image_is_read_in_its_own_shape(desk: Desk, size: tuple[int, int]) -> None:
     image = tiny.picture(*size)
     piece = desk.piece("whole", image)
-    assert piece.shape == (size[1], size[0]) or max(size) > 640
+    assert piece.layout.shape == (size[1], size[0]) or max(size) > 640
     (score,) = desk.run("whole", piece)
     assert score.quality == pytest.approx(desk.bare["whole"].score(image).quality, abs=CLOSE)
 
@@ -162,8 +156,9 @@ def test_a_model_that_fails_its_warm_up_is_named(
     assert start_failure(refusal.value).message == "no memory (while warming up generated)"
 
 
-def test_a_slice_of_a_job_keeps_where_its_crops_lie_and_their_shape() -> None:
-    whole = Piece(640, 5, 5, (260, 300), ("quality",), None, 0, 5, completes=True)
+def test_a_slice_of_a_job_keeps_where_its_crops_lie_and_their_layout(desk: Desk) -> None:
+    layout = desk.planners["photo"].plan(600, 400, ("quality",))
+    whole = Piece(640, layout, None, 0, 5, completes=True)
     job = Job("m", 5, 9.0, whole, print, partial=["rows before"])
     first, last = _piece(Slice(job, 0, 2)), _piece(Slice(job, 2, 5))
     assert first == dataclasses.replace(whole, stop=2, completes=False)

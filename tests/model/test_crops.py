@@ -1,6 +1,7 @@
 """The grid's windows, and what every policy's windows cost and hold."""
 
 import itertools
+import pickle
 import random
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model.config import CropPolicy, Head
-from model.crops import ALIGNMENT_PASS, QUALITY_PASS, CropPlanner, Layout, squash
+from model.crops import ALIGNMENT_PASS, QUALITY_PASS, CropPlanner, gather, squash
 from model.scorer import Scorer
 from model.windows import Grid, place_windows
 from tests.model import tiny
@@ -182,7 +183,7 @@ def test_a_side_under_the_crop_size_is_scaled_up(
 ) -> None:
     grid = place_windows(policy, *size)
     assert (grid.width, grid.height) == placed
-    assert CropPlanner(tiny.config_of(), policy).is_scaled(*size) is (size != placed)
+    assert grid.is_scaled(*size) is (size != placed)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_a_side_under_the_crop_size_is_scaled_up(
 def test_max_side_reduces_the_longer_side(size: tuple[int, int], placed: tuple[int, int]) -> None:
     grid = place_windows(BUNDLED, *size)
     assert (grid.width, grid.height) == placed
-    assert CropPlanner(tiny.config_of(), BUNDLED).is_scaled(*size) is (size != placed)
+    assert grid.is_scaled(*size) is (size != placed)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +228,9 @@ def test_the_plan_is_what_layout_crops_and_forward_give(
         layout = planner.layout(width, height, heads)
         crops = planner.crops(tiny.picture(width, height), heads)
         rows = scorer.forward(crops, layout.row_crop, layout.row_pass)
-        assert planner.plan(width, height, heads) == layout.cost == len(rows)
-        assert layout.shape == crops.shape[2:] == (224, 224)
+        assert layout.cost == layout.rows == len(rows)
+        assert layout.shape == (224, 224)
+        assert (layout.array_shape, layout.nbytes) == (crops.shape, crops.nbytes)
         assert len(crops) == layout.crops == max(layout.row_crop) + 1
         assert len(layout.row_pass) == len(layout.row_crop)
 
@@ -262,21 +264,51 @@ def test_rows_go_pass_by_pass_with_the_global_view_last(
 
 @pytest.mark.parametrize(
     ("shape", "row_cost"),
-    [((224, 224), 1), ((224, 225), 2), ((448, 448), 4), ((100, 300), 1), ((600, 1000), 12)],
+    [((224, 224), 1), ((224, 225), 2), ((448, 448), 4), ((1000, 224), 5), ((600, 1000), 12)],
 )
 def test_a_row_costs_its_area_in_rows_of_the_policys_size_rounded_up(
     shape: tuple[int, int], row_cost: int
 ) -> None:
+    planner = CropPlanner(tiny.config_of(), CropPolicy.whole())
+    layout = planner.layout(*shape[::-1], ("quality", "alignment"))
+    assert (layout.shape, layout.row_cost, layout.cost) == (shape, row_cost, 2 * row_cost)
+
+
+def test_a_plan_chooses_the_heads_as_score_does() -> None:
+    planner = CropPlanner(tiny.config_of())
+    assert planner.plan(224, 224).heads == ("quality", "alignment")
+    assert planner.plan(224, 224, prompt="").heads == ("quality", "alignment")
+    assert planner.plan(224, 224, prompt="a cat").heads == ("quality", "alignment", "consistency")
+    with pytest.raises(ValueError, match="needs the prompt"):
+        planner.plan(224, 224, ("consistency",))
+
+
+def test_a_layout_is_small_when_it_travels() -> None:
+    layout = CropPlanner(tiny.config_of(), GRID).plan(1024, 1024, prompt="a cat")
+    pickled = pickle.dumps(layout)
+    assert pickle.loads(pickled) == layout
+    assert len(pickled) < 1000
+
+
+def test_gather_joins_the_crops_that_the_rows_need_and_renumbers_them() -> None:
     planner = CropPlanner(tiny.config_of(), GRID)
-    layout = planner.rows_of(3, ("quality", "alignment"), shape)
-    assert (layout.shape, layout.row_cost, layout.cost) == (shape, row_cost, 6 * row_cost)
+    layout = planner.plan(300, 224, ("quality", "alignment"))  # two windows in two passes
+    one, other = (planner.cut(tiny.picture(300, 224, seed), layout) for seed in (1, 2))
+    crops, row_crop, row_pass = gather([(layout, one, slice(3, 4)), (layout, other, slice(1, 3))])
+    assert np.array_equal(crops, [one[1], other[0], other[1]])
+    assert (row_crop, row_pass) == ([0, 2, 1], [1, 0, 1])
 
 
-def test_rows_of_a_number_of_windows_have_the_policys_shape() -> None:
-    planner = CropPlanner(tiny.config_of(), CropPolicy(size=64, stride=50))
-    layout = planner.rows_of(2, ("quality",))
-    assert layout == Layout(2, 2, (0, 1), (0, 0), (64, 64), 1)
-    assert layout.cost == 2
+def test_gather_copies_crops_that_lie_in_memory_of_another() -> None:
+    """The worker sees the shared memory read-only, which torch warns about."""
+    planner = CropPlanner(tiny.config_of(), GRID)
+    layout = planner.plan(300, 224, ("quality", "alignment"))
+    stored = planner.cut(tiny.picture(300, 224), layout)
+    stored.flags.writeable = False
+    crops, row_crop, row_pass = gather([(layout, stored, slice(None))])
+    assert crops.flags.writeable
+    assert np.array_equal(crops, stored)
+    assert (tuple(row_crop), tuple(row_pass)) == (layout.row_crop, layout.row_pass)
 
 
 @with_and_without_global_view
@@ -315,7 +347,7 @@ def test_cut_fills_memory_that_the_caller_owns() -> None:
     image = tiny.picture(300, 224)
     planner = CropPlanner(tiny.config_of(), GRID)
     block = np.full((4, 3, 224, 224), 7, np.uint8)
-    planner.cut(image, block[1:3])
+    planner.cut(image, planner.plan(300, 224, ("quality",)), block[1:3])
     assert np.array_equal(block[1:3], planner.crops(image, ("quality",)))
     assert (block[[0, 3]] == 7).all()
 

@@ -290,7 +290,8 @@ def test_a_row_is_the_same_alone_and_among_rows_of_other_images(
     assert np.abs(alone[0] - alone[1]).max() > 1e-4
     starts = np.split(np.argsort(order), len(pictures))
     for picture, own in zip(pictures, starts, strict=True):
-        batched, single = scorer.reduce(together[own]), scorer.score(picture)
+        layout = scorer.plan(*picture.size)
+        batched, single = scorer.reduce(together[own], layout), scorer.score(picture)
         assert batched.quality == pytest.approx(single.quality, abs=1e-5)
         assert batched.crop_quality == pytest.approx(single.crop_quality, abs=1e-5)
 
@@ -330,4 +331,4 @@ def test_the_plan_is_the_cost_of_the_rows(name: str, scorers: dict[str, Scorer])
         layout = scorer.planner.layout(*size, ("quality",))
         area = layout.shape[0] * layout.shape[1] / 224**2
         assert scorer.crops(tiny.picture(*size)).shape == (layout.crops, 3, *layout.shape)
-        assert scorer.plan(*size) == layout.cost == len(layout.row_crop) * int(np.ceil(area))
+        assert scorer.plan(*size).cost == layout.cost == len(layout.row_crop) * int(np.ceil(area))

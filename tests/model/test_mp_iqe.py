@@ -153,7 +153,7 @@ def test_without_its_prompts_a_kind_is_in_no_query_row_or_score(
         assert len(network.texts().queries) == len(network.fold().asked) == queries
     scorer = reference.scorer_of(network)
     picture = tiny.picture(224, 224)
-    assert scorer.rows(picture, ("quality",)).shape == (1, 1 + queries)
+    assert scorer.rows(picture, scorer.plan(*picture.size)).shape == (1, 1 + queries)
     score, full = scorer.score(picture), reference.scorer_of(shaken()).score(picture)
     assert getattr(score, kind) is None
     assert getattr(full, kind) is not None
@@ -299,7 +299,7 @@ def test_a_score_out_of_range_is_clipped(bias: float, quality: float) -> None:
     with torch.no_grad():
         network.decoder.head[2].bias.fill_(bias)
     scorer = reference.scorer_of(network)
-    assert np.abs(scorer.rows(tiny.picture(224, 224), ("quality",))[0, 0]) > 1
+    assert np.abs(scorer.rows(tiny.picture(224, 224), scorer.plan(224, 224))[0, 0]) > 1
     score = scorer.score(tiny.picture(224, 224))
     assert (score.quality, score.crop_quality) == (quality, (quality,))
 
@@ -328,7 +328,7 @@ def test_a_row_is_the_same_alone_and_among_rows_of_other_images(
 def test_bfloat16_rows_lie_near_float32_rows() -> None:
     picture = tiny.picture(500, 400)
     both = [reference.scorer_of(shaken(), d) for d in TOLERANCE]
-    exact, rounded = (scorer.rows(picture, ("quality",)) for scorer in both)
+    exact, rounded = (s.rows(picture, s.plan(*picture.size)) for s in both)
     assert 0 < np.abs(exact - rounded).max() < 0.1
 
 

@@ -198,13 +198,13 @@ def test_a_whole_image_is_its_own_only_crop(size: tuple[int, int]) -> None:
     assert (layout.windows, layout.crops, layout.row_crop) == (1, 1, (0,))
     assert layout.shape == size[::-1]
     assert np.array_equal(crops, np.asarray(image).transpose(2, 0, 1)[None])
-    assert not planner.is_scaled(*size)
+    assert not layout.grid.is_scaled(*size)
 
 
 def test_a_row_of_a_whole_image_costs_its_area() -> None:
     planner = CropPlanner(tiny.config_of(heads=("quality",)), WHOLE)
     sizes = [(100, 100), (224, 224), (225, 224), (448, 448), (1000, 600), (2000, 1500)]
-    assert [planner.plan(*size, ("quality",)) for size in sizes] == [1, 1, 2, 4, 12, 60]
+    assert [planner.plan(*size, ("quality",)).cost for size in sizes] == [1, 1, 2, 4, 12, 60]
 
 
 def test_whole_images_over_the_longest_side_are_scaled_down_in_one_step() -> None:
@@ -239,7 +239,8 @@ def test_whole_images_of_one_size_share_a_batch_and_keep_their_scores() -> None:
     pictures = [tiny.picture(352, 224, seed) for seed in range(3)]
     crops = np.concatenate([ours.crops(picture) for picture in pictures])
     rows = ours.forward(crops, [2, 0, 1], [0, 0, 0])
-    batched = [ours.reduce(rows[i : i + 1]).quality for i in (1, 2, 0)]
+    layout = ours.plan(352, 224)
+    batched = [ours.reduce(rows[i : i + 1], layout).quality for i in (1, 2, 0)]
     single = [ours.score(picture).quality for picture in pictures]
     assert batched == pytest.approx(single, abs=1e-6)
     assert max(single) - min(single) > 1e-2  # so that equality means something

@@ -12,7 +12,7 @@ from PIL import Image
 
 import model
 from model.config import CropPolicy, Head
-from model.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.errors import BadAspect, ImageError
 from model.network import Network
 from model.scorer import Scorer, choose_device, choose_dtype
@@ -61,16 +61,12 @@ def test_scores_from_a_shared_batch_are_the_scores_of_each_image_alone(
     pictures = [tiny.picture(300, 300, seed) for seed in range(3)]
     prompts = ["a cat", "a dog, at night", "x"]
     layouts = [scorer.planner.layout(*p.size, ALL) for p in pictures]
-    crops = np.concatenate([scorer.crops(p, ALL) for p in pictures])
-    row_crop: list[int] = []
-    row_pass: list[int] = []
-    for layout, start in zip(layouts, range(0, len(crops), layouts[0].crops), strict=True):
-        row_crop += [start + crop for crop in layout.row_crop]
-        row_pass += layout.row_pass
-    rows = scorer.forward(crops, row_crop, row_pass)
-    parts = np.split(rows, np.cumsum([len(x.row_crop) for x in layouts])[:-1])
-    for part, picture, prompt in zip(parts, pictures, prompts, strict=True):
-        batched, single = scorer.reduce(part, prompt, ALL), scorer.score(picture, prompt)
+    crops = [scorer.crops(p, ALL) for p in pictures]
+    whole = [slice(None)] * len(pictures)
+    rows = scorer.forward(*gather(zip(layouts, crops, whole, strict=True)))
+    parts = np.split(rows, np.cumsum([layout.rows for layout in layouts])[:-1])
+    for part, layout, picture, prompt in zip(parts, layouts, pictures, prompts, strict=True):
+        batched, single = scorer.reduce(part, layout, prompt), scorer.score(picture, prompt)
         for head in ALL:
             wanted = pytest.approx(getattr(single, head), abs=2 * TOLERANCE[dtype])
             assert getattr(batched, head) == wanted
@@ -224,13 +220,13 @@ def test_the_crop_policy_can_be_replaced(
     policy: CropPolicy | str | None, crops: int, tiny_checkpoint: Path
 ) -> None:
     scorer = model.load(str(tiny_checkpoint), device="cpu", dtype="float32", crop_policy=policy)
-    assert scorer.plan(512, 512, ("quality",)) == crops
+    assert scorer.plan(512, 512, ("quality",)).cost == crops
     assert scorer.score(tiny.picture(512, 512), heads=["quality"]).crops == crops
 
 
 def test_grid_by_name_is_the_checkpoints_own_grid(tiny_checkpoint: Path) -> None:
     by_name = model.load(str(tiny_checkpoint), device="cpu", crop_policy="grid")
-    assert by_name.plan(2048, 2048, ("quality",)) == 49  # with its max_side of 1024
+    assert by_name.plan(2048, 2048, ("quality",)).cost == 49  # with its max_side of 1024
 
 
 @pytest.mark.parametrize(("option", "value"), [("crop_policy", "spiral"), ("dtype", "float16")])
@@ -246,52 +242,41 @@ def test_dtype_auto_is_one_that_the_device_has() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def rows_for(scorer: Scorer, width: int, height: int, heads: tuple[Head, ...]) -> np.ndarray:
-    layout = scorer.planner.layout(width, height, heads)
-    crops = scorer.crops(tiny.picture(width, height), heads)
-    return scorer.forward(crops, layout.row_crop, layout.row_pass)
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
+def test_rows_of_another_layout_are_refused(heads: tuple[Head, ...], scorer: Scorer) -> None:
+    layout = scorer.plan(400, 300, heads, "a cat")
+    for wrong in (0, layout.rows - 1, layout.rows + 1):
+        with pytest.raises(ValueError, match=f"^{wrong} rows, but .* has {layout.rows}$"):
+            scorer.reduce(np.zeros((wrong, 16), np.float32), layout, "a cat")
 
 
-@pytest.mark.parametrize(
-    ("heads", "prompt", "wrong"),
-    [
-        (("quality",), None, 0),
-        (("quality", "alignment"), None, 3),
-        (("quality", "alignment"), None, 0),
-        (ALL, "a cat", 1),
-        (ALL, "a cat", 6),
-        (("consistency",), "a cat", 1),
-    ],
-    ids=["none", "odd", "none-of-two", "only-the-whole", "even", "no-window"],
-)
-def test_a_wrong_number_of_rows_is_refused(
-    heads: tuple[Head, ...], prompt: str | None, wrong: int, scorer: Scorer
-) -> None:
-    with pytest.raises(ValueError, match=f"{wrong} rows fit no image with the heads"):
-        scorer.reduce(np.zeros((wrong, 16), np.float32), prompt, heads)
+def test_consistency_is_not_reduced_without_a_prompt(scorer: Scorer) -> None:
+    layout = scorer.plan(224, 224, ("consistency",), "a cat")
+    with pytest.raises(ValueError, match="needs the prompt"):
+        scorer.reduce(np.zeros((layout.rows, 16), np.float32), layout)
 
 
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
 def test_the_verbs_apart_give_what_score_gives(heads: tuple[Head, ...], scorer: Scorer) -> None:
-    rows = rows_for(scorer, 400, 300, heads)
-    assert len(rows) == scorer.plan(400, 300, heads)
     prompt = "a cat"
     picture = tiny.picture(400, 300)
-    assert scorer.reduce(rows, prompt, heads) == scorer.score(picture, prompt, heads)
+    layout = scorer.plan(400, 300, heads, prompt)
+    crops = scorer.crops(picture, heads)
+    rows = scorer.forward(crops, layout.row_crop, layout.row_pass)
+    assert scorer.reduce(rows, layout, prompt) == scorer.score(picture, prompt, heads)
 
 
 def test_reduce_reads_each_pass_from_its_own_rows(scorer: Scorer) -> None:
-    heads: tuple[Head, ...] = ("quality", "alignment")
-    layout = scorer.planner.layout(400, 300, heads)
-    rows = rows_for(scorer, 400, 300, heads)
-    before = scorer.reduce(rows, None, heads)
+    layout = scorer.plan(400, 300, ("quality", "alignment"))
+    rows = scorer.rows(tiny.picture(400, 300), layout)
+    before = scorer.reduce(rows, layout)
     for pass_, moved, kept in (
         (QUALITY_PASS, "quality", "alignment"),
         (ALIGNMENT_PASS, "alignment", "quality"),
     ):
         turned = rows.copy()
         turned[np.array(layout.row_pass) == pass_] *= -1
-        after = scorer.reduce(turned, None, heads)
+        after = scorer.reduce(turned, layout)
         assert getattr(after, kept) == getattr(before, kept)
         assert getattr(after, moved) != pytest.approx(getattr(before, moved), abs=1e-3)
 

@@ -178,7 +178,7 @@ def test_each_checkpoint_keeps_its_own_crop_policy(
     policy = CropPolicy(max_windows=1)
     write_config(coarse, read_config(coarse).model_copy(update={"crop_policy": policy}))
     scorers = together([folders["mp-iqe"], coarse])
-    assert [scorer.plan(512, 512) for scorer in scorers] == [9, 1]
+    assert [scorer.plan(512, 512).cost for scorer in scorers] == [9, 1]
 
 
 def test_a_fault_says_which_of_several_models_it_is_in(

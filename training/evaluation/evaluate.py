@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from model import images
 from model.config import CheckpointConfig
+from model.pipeline import Pipeline
 from model.scorer import Scorer
 from model.scores import Score
 from training.data import seen
@@ -163,12 +164,15 @@ def _scores(
     heads = scorer.planner.heads(None, prompted=prompted)
     compared = "consistency" in heads and all(s.mos_align is not None for s in samples)
     scored, permuted = [], []
-    for sample, other in zip(tqdm(samples, desc="score", unit="image"), order, strict=True):
-        rows = scorer.rows(images.read(sample.path), heads)
-        scored.append(scorer.reduce(rows, sample.prompt if prompted else None, heads))
-        if compared:
-            another = scorer.reduce(rows, samples[other].prompt, heads).consistency
-            permuted.append(another or 0.0)
+    files = [(sample.path, sample.prompt if prompted else None) for sample in samples]
+    with closing(Pipeline(scorer).compute(files, heads)) as results:
+        for i, result in tqdm(results, total=len(files), desc="score", unit="image"):
+            if isinstance(result, Exception):
+                raise result
+            scored.append(scorer.reduce(result.rows, result.layout, files[i][1]))
+            if compared:
+                other = scorer.reduce(result.rows, result.layout, samples[order[i]].prompt)
+                permuted.append(other.consistency or 0.0)
     return scored, permuted if compared else None
 
 

@@ -18,7 +18,8 @@ PICTURE = tiny.picture(400, 260)
 
 @pytest.mark.parametrize("name", [n for n in METHODS if not n.startswith("mp-iqe")])
 def test_the_feature_of_an_image_is_the_normalised_mean_of_its_rows(name: str) -> None:
-    rows = torch.from_numpy(scorer_of(name).rows(PICTURE, ("quality",)))
+    scorer = scorer_of(name)
+    rows = torch.from_numpy(scorer.rows(PICTURE, scorer.plan(*PICTURE.size, ("quality",))))
     assert rows.shape == (7, 16)
     wanted = F.normalize(rows.mean(0), dim=0).numpy()
     assert semantic_feature(subject_of(name), PICTURE) == pytest.approx(wanted, abs=1e-6)

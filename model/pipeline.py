@@ -1,0 +1,268 @@
+"""Many images through one scorer: files are read and decoded ahead of the network, in threads, and
+rows of several images share a call of it.
+
+    files -> [threads: decode, crops] -> room for so many bytes -> [here: batches of rows] -> Score
+
+Scores equal ``scorer.score`` up to rounding: ``forward`` treats every row alone.
+"""
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model import images
+from model.config import Head
+from model.crops import Layout, gather
+from model.errors import ImageError, ImageTooLarge, InferenceError
+from model.scorer import Scorer
+from model.scores import Score
+
+ROWS_ON_CPU, ROWS_ON_GPU = 64, 256
+_AHEAD_BYTES = 512 * 2**20
+_AHEAD_IMAGES = 64
+
+# torch types only what an accelerator's caching allocator refuses; the CPU's allocator, that of
+# MPS, and CUDA outside of the cache raise a plain RuntimeError.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """An image's rows float32 [m, d], ready for ``scorer.reduce``."""
+
+    layout: Layout
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    prompt: str | None
+    layout: Layout
+    crops: np.ndarray  # uint8 [n, 3, h, w]
+
+
+class Pipeline:
+    """A scorer, fed with files.
+
+    Args:
+        scorer: of any method.
+        threads: that read and decode; None: as many as there are cores, eight at most.
+        rows: most rows of a call of the network; None: by the device.
+        ahead_bytes: of images and crops that may wait for the network.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        threads: int | None = None,
+        rows: int | None = None,
+        ahead_bytes: int = _AHEAD_BYTES,
+    ) -> None:
+        self.scorer = scorer
+        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._most = rows or (ROWS_ON_CPU if scorer.device.type == "cpu" else ROWS_ON_GPU)
+        self._ahead_bytes = ahead_bytes
+
+    def score(
+        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None = None
+    ) -> Generator[tuple[int, Score | Exception], None, None]:
+        """The place and the Score of each file, in order; or why it has none, as ``compute``.
+
+        Args:
+            files: each with the prompt that the image was generated from.
+            heads: None: all that apply to an image.
+        """
+        with closing(self.compute(files, heads)) as results:
+            for number, result in results:
+                if isinstance(result, Computed):
+                    prompt = files[number][1]
+                    yield number, self.scorer.reduce(result.rows, result.layout, prompt)
+                else:
+                    yield number, result
+
+    def compute(
+        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None = None
+    ) -> Generator[tuple[int, Computed | Exception], None, None]:
+        """``score`` before ``scorer.reduce``: the rows of each image, or an error.
+
+        ImageError: it can't be scored. OSError: its file can't be read. ValueError: the heads don't
+        fit (no prompt for consistency, say). InferenceError: the network fails on it, even alone.
+        """
+        room = Room(self._ahead_bytes)
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        waiting: deque[tuple[int, Future[_Decoded | Exception]]] = deque()
+        coming = enumerate(files)
+        try:
+            while True:
+                for number, (file, prompt) in islice(coming, _AHEAD_IMAGES - len(waiting)):
+                    job = pool.submit(self._decode, number, file, prompt, heads, room)
+                    waiting.append((number, job))
+                if not waiting:
+                    return
+                yield from self._compute_batch(self._next_batch(waiting, room))
+        finally:
+            room.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _decode(
+        self,
+        number: int,
+        file: Path,
+        prompt: str | None,
+        heads: Sequence[Head] | None,
+        room: "Room",
+    ) -> _Decoded | Exception:
+        """Runs in a thread; never raises on account of the image."""
+        planner = self.scorer.planner
+        try:
+            chosen = planner.heads(heads, prompted=prompt is not None)
+            data = file.read_bytes()
+            header = images.read_header(data, max_bytes=None)
+            layout = planner.layout(header.width, header.height, chosen)
+            room.enter(number, max(layout.nbytes, 4 * header.width * header.height))
+            image = images.decode(data)
+            if image.size != (header.width, header.height):
+                # Turned by EXIF data that stand behind the pixels.
+                layout = planner.layout(*image.size, chosen)
+            return _Decoded(prompt, layout, planner.cut(image, layout))
+        except (ImageError, OSError, ValueError) as error:
+            return error
+        except MemoryError:
+            return ImageTooLarge("There is not enough memory to decode the image.")
+
+    def _next_batch(
+        self, waiting: deque[tuple[int, Future[_Decoded | Exception]]], room: "Room"
+    ) -> list[tuple[int, _Decoded | Exception]]:
+        """The next image, and those after it that are decoded by now and fit in with it: the
+        network never waits for a batch to fill.
+        """
+        batch: list[tuple[int, _Decoded | Exception]] = []
+        cost, shape = 0, None
+        while waiting:
+            number, job = waiting[0]
+            if batch and not job.done():
+                break
+            decoded = job.result()
+            if isinstance(decoded, _Decoded):
+                cost += decoded.layout.cost
+                shape = shape or decoded.layout.shape
+                if batch and (cost > self._most or decoded.layout.shape != shape):
+                    break
+            batch.append((number, decoded))
+            waiting.popleft()
+            room.leave(number)
+        return batch
+
+    def _compute_batch(
+        self, batch: Sequence[tuple[int, _Decoded | Exception]]
+    ) -> Generator[tuple[int, Computed | Exception], None, None]:
+        good = [decoded for _, decoded in batch if isinstance(decoded, _Decoded)]
+        computed = iter(self._forward(good))
+        if prompts := [d.prompt for d in good if d.prompt and "consistency" in d.layout.heads]:
+            self.scorer.embed(list(dict.fromkeys(prompts)))  # all in one call; reduce finds them
+        for number, decoded in batch:
+            yield number, decoded if isinstance(decoded, Exception) else next(computed)
+
+    def _forward(self, batch: Sequence[_Decoded]) -> list[Computed | Exception]:
+        """A batch that fails is halved; where the memory was too small, so are those to come."""
+        if not batch:
+            return []
+        try:
+            return self._forward_together(batch)
+        except (RuntimeError, MemoryError) as error:
+            short_of_memory = is_out_of_memory(error)
+            if len(batch) == 1 and not (short_of_memory and self._most > 1):
+                return [_failure(error)]
+        # Outside of the handler, so that the error no longer holds on to the memory of the batch.
+        if short_of_memory:
+            torch.cuda.empty_cache()
+            self._most = max(1, self._most // 2)
+        middle = max(1, len(batch) // 2)
+        return self._forward(batch[:middle]) + self._forward(batch[middle:])
+
+    def _forward_together(self, batch: Sequence[_Decoded]) -> list[Computed | Exception]:
+        if len(batch) == 1:
+            (one,) = batch
+            return [Computed(one.layout, self._forward_alone(one))]
+        rows = self.scorer.forward(*gather((d.layout, d.crops, slice(None)) for d in batch))
+        parts = np.split(rows, np.cumsum([d.layout.rows for d in batch])[:-1])
+        return [Computed(d.layout, part) for d, part in zip(batch, parts, strict=True)]
+
+    def _forward_alone(self, one: _Decoded) -> np.ndarray:
+        """All rows of one image, at most ``self._most`` at a time, in equal parts."""
+        count = one.layout.rows
+        calls = math.ceil(count / max(1, self._most // one.layout.row_cost))
+        step = math.ceil(count / calls)
+        parts = [slice(first, first + step) for first in range(0, count, step)]
+        return np.concatenate(
+            [self.scorer.forward(*gather([(one.layout, one.crops, rows)])) for rows in parts]
+        )
+
+
+def _failure(error: Exception) -> InferenceError:
+    # Made here, not where the error was caught: a frame of its traceback that holds this would
+    # keep the memory of the batch alive until the garbage collector comes.
+    failure = InferenceError("The model failed on this image; try another device, or another file.")
+    failure.__cause__ = error
+    return failure
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a smaller batch may succeed where this error came."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in message for part in _OUT_OF_MEMORY)
+
+
+class Room:
+    """Bounds the bytes that are decoded ahead. The image that is wanted next always gets in, so
+    that one larger than all the room does not wait for ever.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sizes: dict[int, int] = {}
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def enter(self, number: int, size: int) -> None:
+        """Waits until there is room for image ``number``.
+
+        Raises:
+            RuntimeError: it was closed meanwhile.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_enter(number, size))
+            if self._closed:
+                raise RuntimeError("the run has ended")
+            self._sizes[number] = size
+
+    def leave(self, number: int) -> None:
+        """Image ``number`` has been taken; the next one is wanted."""
+        with self._changed:
+            self._sizes.pop(number, None)
+            self._next = number + 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing is wanted any more; whoever waits raises."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _may_enter(self, number: int, size: int) -> bool:
+        fits = sum(self._sizes.values()) + size <= self._limit
+        return self._closed or number <= self._next or fits
