@@ -56,11 +56,6 @@ class Arena:
         """The slot as uint8 array to write crops into."""
         return view(self._map, offset, shape)
 
-    @property
-    def free_bytes(self) -> int:
-        """Bytes that are not handed out."""
-        return sum(length for _, length in self._free)
-
     def close(self) -> None:
         """Closes the descriptor; the memory goes when the last mapping does."""
         os.close(self.fd)

@@ -119,13 +119,6 @@ class ClipAgiqa(Network):
         )
         return TextFeatures(quality, alignment)
 
-    def image_features(self, pixels: Tensor, passes: Tensor, prompts: Tensor) -> Tensor:
-        """Normalised features [B, d] of normalised ``pixels`` [B, 3, h, w], row i under the prompts
-        of ``passes[i]``.
-        """
-        tokens = self.vision.patchify(pixels)
-        return F.normalize(self.vision.encode(tokens, prompts[passes]), dim=-1)
-
     def probability(self, z: Tensor, classes: Tensor) -> Tensor:
         """softmax(s * cos(z, t))[positive] for features [..., d] and classes [2, d]."""
         return positive_probability(z, classes, self.logit_scale.exp())

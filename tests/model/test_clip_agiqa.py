@@ -25,8 +25,8 @@ def pixels(count: int) -> Tensor:
 
 
 def features(network: ClipAgiqa, x: Tensor, pass_: int) -> Tensor:
-    passes = torch.full((len(x),), pass_)
-    return network.image_features(x, passes, network.visual_prompts())
+    prompts = network.visual_prompts()[torch.full((len(x),), pass_)]
+    return F.normalize(network.vision.encode(network.vision.patchify(x), prompts), dim=-1)
 
 
 def loss_of_every_part(network: ClipAgiqa, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 import model
 from model.config import CropPolicy, Head
@@ -93,7 +94,8 @@ def test_pixels_are_normalised_as_the_checkpoint_says() -> None:
     pixels = (crops[0].transpose(1, 2, 0) / 255 - mean) / std
     pixels = torch.tensor(pixels.transpose(2, 0, 1)[None]).float()
     with torch.no_grad():
-        z = network.image_features(pixels, torch.tensor([0]), network.visual_prompts())
+        tokens, prompts = network.vision.patchify(pixels), network.visual_prompts()[:1]
+        z = F.normalize(network.vision.encode(tokens, prompts), dim=-1)
     assert scorer.forward(crops, [0], [0]) == pytest.approx(z.numpy(), abs=1e-5)
 
 

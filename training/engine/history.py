@@ -24,13 +24,6 @@ def write_csv(path: Path, history: Sequence[Epoch]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def read_csv(path: Path) -> list[Epoch]:
-    """What ``write_csv`` wrote; figures that an epoch lacks are left out."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: float(v) for k, v in row.items() if v and k != "epoch"} for row in rows]
-
-
 class Curves:
     """TensorBoard's curves in a folder. The first epoch that is added drops what a killed run wrote
     of it and later ones.

@@ -116,8 +116,8 @@ def learning_curves(
     with drawing(6.4, 0.6 + 2.4 * len(keys)) as sheet:
         panels = sheet.subplots(len(keys), sharex=True, squeeze=False)[:, 0]
         for axes, key in zip(panels, keys, strict=True):
-            looks = zip(cycle(PALETTE), cycle(LINES), strict=False)
-            for (name, rows), (colour, line) in zip(histories.items(), looks, strict=False):
+            styles = zip(cycle(PALETTE), cycle(LINES), strict=False)
+            for (name, rows), (colour, line) in zip(histories.items(), styles, strict=False):
                 x, y = _curve_of(rows, key)
                 marker = "." if len(x) < _FEW else ""
                 axes.plot(x, y, label=name, color=colour, linestyle=line, marker=marker)
@@ -173,27 +173,6 @@ def reliability(predicted: Floats, mos: Floats, bins: int = 10) -> Figure:
     )
 
 
-def histogram(values: Floats, label: str = "value") -> Figure:
-    """How often each value occurs; ``values`` [n] of any range, ``label`` names them."""
-    v = np.asarray(values, float)
-    with drawing(6.0, 3.2) as sheet:
-        axes = sheet.add_subplot()
-        axes.hist(v, bins=min(40, max(8, int(np.sqrt(len(v))))), color=BLUE, edgecolor="white")
-        axes.axvline(float(np.median(v)), color=RED, linewidth=2, label="median")
-        axes.set(xlabel=label, ylabel="count")
-        axes.grid(axis="x", visible=False)
-        axes.legend()
-        image = svg(sheet)
-    told = f"median {np.median(v):.3g}, {v.min():.3g} to {v.max():.3g}"
-    return Figure(
-        "histogram",
-        f"Distribution of {label}: {told}.",
-        image,
-        "svg",
-        f"Histogram of {len(v)} values of {label}: {told}.",
-    )
-
-
 def bars_with_intervals(
     labels: Sequence[str],
     values: Sequence[float],
@@ -225,7 +204,7 @@ def bars_with_intervals(
         if marks:
             legend_below(sheet)
         image = svg(sheet)
-    told = [f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True)]
+    measured = [f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True)]
     published = [f"{name} {value:.3f}" for name, value in marks.items()]
     beside_them = f" Published: {'; '.join(published)}." if published else ""
     return Figure(
@@ -233,7 +212,7 @@ def bars_with_intervals(
         f"Measured values with their intervals{', and published ones' if marks else ''}.",
         image,
         "svg",
-        f"Measured: {'; '.join(told)}.{beside_them}",
+        f"Measured: {'; '.join(measured)}.{beside_them}",
     )
 
 

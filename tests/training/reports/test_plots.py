@@ -26,7 +26,6 @@ PLOTS: dict[str, Callable[[], Figure]] = {
         ["a", "b"], [0.8, 0.9], [(0.7, 0.85), None], {"b": 0.88, "paper": 0.9}
     ),
     "embedding": lambda: plots.embedding(np.stack([MOS, PREDICTED], 1), MOS),
-    "histogram": lambda: plots.histogram(MOS, "score"),
 }
 
 
