@@ -194,16 +194,16 @@ def validated(content: Mapping[str, Any], called: str) -> BackboneRecipe | Metho
     try:
         return _RECIPE.validate_python(content)
     except ValidationError as error:
-        faults = [_told(e["loc"][1:], e["msg"]) for e in error.errors()]
+        faults = [_fault(e["loc"][1:], e["msg"]) for e in error.errors()]
         faults += [fault for fault in _deeper(content) if not any(fault in f for f in faults)]
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise RecipeError(f"{called} can't be run:\n{listed}") from error
 
 
-def _told(place: Sequence[int | str], message: str) -> str:
+def _fault(place: Sequence[int | str], message: str) -> str:
     """A fault with its place, in few words."""
-    said = message.removeprefix("Value error, ")
-    return f"{'.'.join(map(str, place))}: {said}" if place else said
+    message = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {message}" if place else message
 
 
 def data_faults(
@@ -235,12 +235,12 @@ def method_faults(method: str, options: Mapping[str, Any], weights: Mapping[str,
     if method not in TASKS:
         return [f"{method} can't be trained; choose one of {', '.join(TASKS)}"]
     faults = []
-    for section, kind, told in (
+    for section, model, content in (
         ("options", network_type(method).options_type, options),
         ("weights", tuning_type(method).weights_type, weights),
     ):
         try:
-            kind.model_validate(told)
+            model.model_validate(content)
         except ValidationError as error:
             faults += [
                 f"{section}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
@@ -317,14 +317,18 @@ def _read(path: Path) -> dict[str, Any]:
     if base is None:
         return content
     beside = path.parent / f"{base}.yaml"
-    return _merged(_read(beside if beside.is_file() else _find(str(base))), content)
+    return merged(_read(beside if beside.is_file() else _find(str(base))), content)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, section by section; data sets are replaced as a whole."""
-    merged = dict(below)
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below``, section by section; data sets and shares are replaced as a whole,
+    since a recipe may name fewer of them than the one below it.
+    """
+    result = dict(below)
     for key, value in above.items():
-        inside = key not in {"data", "shares"} and isinstance(value, dict)
-        is_section = inside and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if is_section else value
-    return merged
+        section = result.get(key)
+        if isinstance(section, Mapping) and key not in {"data", "shares"}:
+            result[key] = merged(section, value) if isinstance(value, Mapping) else value
+        else:
+            result[key] = value
+    return result

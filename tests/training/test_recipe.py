@@ -7,7 +7,7 @@ import yaml
 
 from tests.training.runs import BACKBONE, METHOD
 from training.errors import RecipeError
-from training.recipe import MethodRecipe, built_in_names, load_recipe
+from training.recipe import MethodRecipe, built_in_names, load_recipe, merged
 
 PLACES = {"out": "y", "work": "z"}
 
@@ -81,3 +81,13 @@ def test_every_built_in_recipe_is_valid_once_its_data_is_named(name: str) -> Non
     assert loaded.about
     if isinstance(loaded, MethodRecipe):
         assert loaded.limits
+
+
+def test_sections_are_merged_but_data_and_shares_are_replaced_as_a_whole() -> None:
+    below = {"data": {"A": 1}, "split": {"seed": 1, "shares": {"train": 0.5, "test": 0.5}}, "x": 1}
+    above = {"data": {"B": 2}, "split": {"shares": {"train": 0.8, "unused": 0.2}}}
+    assert merged(below, above) == {
+        "data": {"B": 2},
+        "split": {"seed": 1, "shares": {"train": 0.8, "unused": 0.2}},
+        "x": 1,
+    }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.data.samples import Sample
 from training.data.splits import (
+    key_of,
     official,
     paper_rounds,
     refuse_leaks,
@@ -115,9 +116,9 @@ def seen_groups(split: Split | None, samples: Sequence[Sample]) -> frozenset[str
 
 def _with_validation(parts: Parts, split: Split) -> Parts:
     """A share of the training groups becomes the validation part."""
-    seen = {group.strip().casefold() for group in seen_groups(split.pinned, _all(parts))}
+    seen = {key_of(group) for group in seen_groups(split.pinned, _all(parts))}
     groups = sorted({s.group for s in parts["train"]})
-    free = [group for group in groups if group.strip().casefold() not in seen]
+    free = [group for group in groups if key_of(group) not in seen]
     wanted = max(1, round(split.inner * len(groups)))
     if len(free) < wanted:
         raise DataError(

@@ -12,11 +12,11 @@ from training.engine.devices import processes
 from training.errors import DataError, RecipeError
 from training.evaluation.rivals import parse_rival
 from training.experiments.document import experiment_document
-from training.experiments.grid import Content, Grid, merged
+from training.experiments.grid import Content, Grid
 from training.experiments.kinds import variants_of
 from training.experiments.run import run_grid
 from training.material import read_sets, require_folders
-from training.recipe import MethodRecipe, read_content, shown_settings, validated
+from training.recipe import MethodRecipe, merged, read_content, shown_settings, validated
 from training.reports.write import write
 from training.run import find_backbone
 

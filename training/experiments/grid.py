@@ -1,6 +1,5 @@
 """What an experiment runs: variants of a recipe, each in several rounds."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from model.checkpoint import BUNDLED
 from training.errors import RecipeError
-from training.recipe import MethodRecipe, validated
+from training.recipe import MethodRecipe, merged, validated
 
 Content = dict[str, Any]
 
@@ -18,7 +17,7 @@ class Variant:
     """One row of the table: ``settings`` over the recipe's, section by section.
 
     ``setting`` is what the paper's table calls it, ``table`` which of its tables; ``rounds``: how
-    many it runs, None as many as asked for. ``group`` tells rows of unlike kinds apart.
+    many it runs, None as many as the grid. ``group`` tells rows of unlike kinds apart.
     """
 
     name: str
@@ -91,16 +90,6 @@ class Grid:
     @property
     def _seed(self) -> int:
         return self.base.split.seed
-
-
-def merged(content: Mapping[str, Any], settings: Mapping[str, Any]) -> Content:
-    """``settings`` over ``content``; sections are joined, shares replaced as a whole."""
-    result = copy.deepcopy(dict(content))
-    for key, value in settings.items():
-        section = result.get(key)
-        joined = key != "shares" and isinstance(section, dict) and isinstance(value, Mapping)
-        result[key] = merged(section, value) if joined and section is not None else value
-    return result
 
 
 def _absolute(recipe: MethodRecipe) -> Any:
