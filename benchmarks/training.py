@@ -32,7 +32,7 @@ from training.data.batches import Batch
 from training.data.pictures import Pictures
 from training.data.samples import Sample
 from training.engine.devices import accelerator_for
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.loop import Run, _Training
 from training.engine.schedule import Schedule
 from training.engine.task import normalised
@@ -136,7 +136,7 @@ def ours(
     )
     task = ClipAgiqaTuning(network, ClipAgiqaWeights(**weights), whole=False)
     given: Any = Given(batches)
-    nothing = Held((), Pictures(CropPolicy()))
+    nothing = ValidationSet((), Pictures(CropPolicy()))
     run = Run("benchmark", task, given, nothing, schedule, Path("nowhere"), seed=0, fingerprint="")
     training = _Training(run, accelerator)
 

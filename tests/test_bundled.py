@@ -95,9 +95,9 @@ def test_the_figures_of_the_card_are_measured_again(name: str) -> None:
     scorer = model.load(name, device="cpu", dtype="float32")
     report = evaluate(scorer, part_of(scorer.config, datasets.read(data), "test"), "test")
     stated = read_config(find(name)).provenance.metrics
-    assert report.figures.keys() == stated.keys()
-    for key, value in report.figures.items():
+    assert report.flat_figures.keys() == stated.keys()
+    for key, value in report.flat_figures.items():
         assert value == pytest.approx(stated[key], abs=2e-3), key
-    permuted = report.figures.get("consistency_srcc_permuted_prompts")
+    permuted = report.flat_figures.get("consistency_srcc_permuted_prompts")
     card = (find(name) / "README.md").read_text()
     assert permuted is None or f"{permuted:.2f}" in card

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model.files import write_atomically
-from training.material import AnyRecipe, Material
+from training.material import AnyRecipe, PreparedData
 
 MANIFEST = "manifest.json"
 _PACKAGES = (
@@ -25,7 +25,7 @@ _PACKAGES = (
 )
 
 
-def write_manifest(folder: Path, recipe: AnyRecipe, material: Material, command: str) -> None:
+def write_manifest(folder: Path, recipe: AnyRecipe, prepared: PreparedData, command: str) -> None:
     """Writes ``manifest.json``; the folders of this machine are left out."""
     content = {
         "command": command,
@@ -34,9 +34,9 @@ def write_manifest(folder: Path, recipe: AnyRecipe, material: Material, command:
         ),
         "data": {
             name: {part: len(samples) for part, samples in parts.items()}
-            for name, parts in material.parts.items()
+            for name, parts in prepared.parts.items()
         },
-        "data_fingerprint": material.fingerprint,
+        "data_fingerprint": prepared.fingerprint,
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "packages": package_versions(),

@@ -10,7 +10,7 @@ from training.data.liqe_labels import with_labels, with_parts
 from training.data.pictures import Pictures, Shelf
 from training.data.protocol import Parts, draw
 from training.data.samples import Sample, present
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Task
@@ -22,12 +22,12 @@ AnyRecipe = BackboneRecipe | MethodRecipe
 
 def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     """The rated images of each data set that are there, with LIQE's labels where the recipe names
-    them, and then with the parts of LIQE's own split, if official ones are asked for.
+    them, and then with the parts of LIQE's own split, if the recipe wants official ones.
 
     Raises:
         DataError: a set that is not as distributed.
     """
-    every = {}
+    sets = {}
     for name, data in recipe.sets.items():
         folder = recipe.folder(name)
         samples = present(data.annotations(folder), folder)
@@ -35,8 +35,8 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
             samples = with_labels(samples, labels)
             if recipe.split.kind == "official":
                 samples = with_parts(samples, labels, recipe.split.round + 1)
-        every[name] = samples
-    return every
+        sets[name] = samples
+    return sets
 
 
 def require_folders(recipe: AnyRecipe) -> None:
@@ -45,13 +45,13 @@ def require_folders(recipe: AnyRecipe) -> None:
     Raises:
         DataError: names them all.
     """
-    told = {**recipe.data, **recipe.labels}
-    if missing := [str(folder) for folder in told.values() if folder and not folder.is_dir()]:
+    folders = (*recipe.data.values(), *recipe.labels.values())
+    if missing := [str(folder) for folder in folders if folder and not folder.is_dir()]:
         raise DataError(f"there is no folder {' and no '.join(missing)}")
 
 
 @dataclass(frozen=True)
-class Material:
+class PreparedData:
     """``parts`` of the split by data set, the pictures, and a ``fingerprint`` of all samples and
     of where each went.
     """
@@ -63,7 +63,7 @@ class Material:
     @classmethod
     def prepare(
         cls, recipe: AnyRecipe, *, wholes: bool = True, shelf: Shelf | None = None
-    ) -> "Material":
+    ) -> "PreparedData":
         """Reads and divides the data, and decodes what training looks at (``wholes``: whole images
         too), unless an earlier run left it on the ``shelf``.
 
@@ -78,11 +78,11 @@ class Material:
             pictures.warm(divided["train"])
         return cls(parts, pictures, data_fingerprint(parts))
 
-    def held(self, part: str, *, every: bool = False) -> Held:
-        """The images that tell how training goes: a ``part`` of every data set."""
+    def validation_set(self, part: str, *, all_windows: bool = False) -> ValidationSet:
+        """The images by which an epoch is judged: a ``part`` of every data set."""
         samples = [sample for parts in self.parts.values() for sample in parts[part]]
         self.pictures.warm(samples)
-        return Held(samples, self.pictures, every)
+        return ValidationSet(samples, self.pictures, all_windows)
 
     def stage(
         self,
@@ -93,7 +93,7 @@ class Material:
         repeats: Mapping[str, int],
         seed: int,
         standing_on: str = "",
-        held_part: str = "validation",
+        validation_part: str = "validation",
     ) -> Run:
         """A run of the engine over the sets in ``repeats``, each image so often an epoch.
 
@@ -111,13 +111,14 @@ class Material:
             degraded=schedule.degraded,
             often=schedule.degraded_often,
         )
-        held = self.held(held_part, every=schedule.validate_on == "every")
+        all_windows = schedule.validate_on == "every"
+        validation = self.validation_set(validation_part, all_windows=all_windows)
         settings = recipe.model_dump_json(exclude=NOT_SETTINGS)
         everything = f"{settings}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         recipe.work.mkdir(parents=True, exist_ok=True)
         return Run(
-            name, task, batches, held, schedule, recipe.work, seed, fingerprint, recipe.device
+            name, task, batches, validation, schedule, recipe.work, seed, fingerprint, recipe.device
         )
 
 

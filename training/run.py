@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -26,10 +25,11 @@ from training.data.pictures import Shelf
 from training.data.protocol import Split
 from training.engine.devices import processes
 from training.engine.state import Progress
-from training.evaluation.evaluate import Report, evaluate
+from training.evaluation.evaluate import evaluate
 from training.evaluation.monotone import Falls, clean, falls
+from training.evaluation.results import Report, flat_figures, flat_srcc
 from training.manifest import write_manifest
-from training.material import Material, require_folders
+from training.material import PreparedData, require_folders
 from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
@@ -50,23 +50,8 @@ class Trained:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Those of the one data set; of several, their names behind each key, and the mean of the
-        quality's SRCC.
-        """
-        return summary(self.reports)
-
-
-def summary(reports: Mapping[str, Report]) -> dict[str, float]:
-    """See ``Trained.figures``."""
-    if len(reports) == 1:
-        return dict(next(iter(reports.values())).figures)
-    each = {
-        f"{key}_{name}": value
-        for name, report in reports.items()
-        for key, value in report.figures.items()
-    }
-    mean = float(np.mean([report.figures["quality_srcc"] for report in reports.values()]))
-    return {"quality_srcc": mean, **each}
+        """By flat name."""
+        return flat_figures(self.reports)
 
 
 def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
@@ -80,23 +65,23 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
         TrainingError: unusable data, a leak, or a loss that is no number.
     """
     require_folders(recipe)
-    material = Material.prepare(recipe)
+    prepared = PreparedData.prepare(recipe)
     here = processes(recipe.device)
     if here.is_main_process:
-        write_manifest(_made(recipe.work), recipe, material, command)
+        write_manifest(_made(recipe.work), recipe, prepared, command)
     torch.manual_seed(recipe.seed)
     clip = build(recipe.architecture)
-    train = [s for parts in material.parts.values() for s in parts["train"]]
+    train = [s for parts in prepared.parts.values() for s in parts["train"]]
     sources = sorted({sample.source for sample in train if sample.source})
     task = Pretraining(clip, sources, recipe.weights, recipe.patch_dropout, recipe.normalisation)
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
         seed = recipe.seed + number
         task.part = stage.part
-        run = material.stage(recipe, stage.name, task, stage.schedule, stage.data, seed)
+        run = prepared.stage(recipe, stage.name, task, stage.schedule, stage.data, seed)
         run.fit()
         round_to_16_bit(clip)
-        figures = run.measure()
+        figures = flat_srcc(run.measure())
     if not here.is_main_process:
         return None
     write_weights(_made(recipe.out) / WEIGHTS, clip.state_dict(), torch.float16)
@@ -104,7 +89,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
         name=recipe.name,
         architecture=recipe.architecture,
         sha256=sha256_of(recipe.out / WEIGHTS),
-        provenance=_provenance(recipe, command, figures, trained_groups(material)),
+        provenance=_provenance(recipe, command, figures, trained_groups(prepared)),
     )
     write_atomically(recipe.out / "README.md", backbone_card(described, recipe).encode())
     text = described.model_dump_json(indent=2, exclude_none=True) + "\n"
@@ -137,11 +122,11 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         whole=recipe.crop_policy.global_view,
         normalisation=recipe.normalisation,
     )
-    material = Material.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
-    refuse_seen(before, material)
+    prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
+    refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
-        write_manifest(_made(recipe.work), recipe, material, command)
-    run = material.stage(
+        write_manifest(_made(recipe.work), recipe, prepared, command)
+    run = prepared.stage(
         recipe,
         recipe.name,
         task,
@@ -158,11 +143,11 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     round_to_16_bit(network, only=None if network.tunes_backbone else set(network.learned()))
     commands = "\n".join(filter(None, (before.command, command)))
     provenance = _provenance(
-        recipe, commands, {}, seen.joined(trained_groups(material), before.seen), before.trained_on
+        recipe, commands, {}, seen.joined(trained_groups(prepared), before.seen), before.trained_on
     )
     config = _config(recipe, network, backbone, provenance)
-    config, reports = publish(recipe, material, network, clip, config)
-    write_manifest(recipe.out, recipe, material, command)
+    config, reports = publish(recipe, prepared, network, clip, config)
+    write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
 
 
@@ -199,7 +184,7 @@ def sparing(recipe: MethodRecipe, backbone: Provenance) -> MethodRecipe:
     return recipe.model_copy(update={"split": split})
 
 
-def refuse_seen(backbone: Provenance, material: Material) -> None:
+def refuse_seen(backbone: Provenance, prepared: PreparedData) -> None:
     """Refuses a test or validation part of which the backbone was trained on a prompt or image.
 
     Raises:
@@ -209,16 +194,16 @@ def refuse_seen(backbone: Provenance, material: Material) -> None:
         "the backbone was pre-trained under another split; use the same one, set "
         "spare_backbone=true, or pre-train anew"
     )
-    for name, parts in material.parts.items():
+    for name, parts in prepared.parts.items():
         for part in ("validation", "test"):
             seen.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
 
 
-def trained_groups(material: Material) -> dict[str, str]:
+def trained_groups(prepared: PreparedData) -> dict[str, str]:
     """Digests of the groups in the training parts."""
     return {
         name: seen.digests(sample.group for sample in parts["train"])
-        for name, parts in material.parts.items()
+        for name, parts in prepared.parts.items()
     }
 
 
@@ -242,14 +227,14 @@ def _config(
 
 
 def _score_range(recipe: MethodRecipe) -> ScoreRange:
-    """That of the one data set; several have none in common."""
+    """That of the one data set; sets of unlike ranges have none in common."""
     ranges = {data.score_range for data in recipe.sets.values()}
     return ranges.pop() if len(ranges) == 1 else ScoreRange()
 
 
 def publish(
     recipe: MethodRecipe,
-    material: Material,
+    prepared: PreparedData,
     network: Network,
     clip: nn.Module,
     config: CheckpointConfig,
@@ -258,29 +243,29 @@ def publish(
     checkpoint.
     """
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
-    reports = {name: evaluate(scorer, parts, "test") for name, parts in material.parts.items()}
-    fallen = _fallen(recipe, scorer, material)
-    metrics = {key: round(value, 4) for key, value in summary(reports).items()}
+    reports = {name: evaluate(scorer, parts, "test") for name, parts in prepared.parts.items()}
+    fallen = _fallen(recipe, scorer, prepared)
+    metrics = {key: round(value, 4) for key, value in flat_figures(reports).items()}
     provenance = config.provenance.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"provenance": provenance})
     figures = card_figures(reports)
     card = model_card(config, reports, recipe, figures, fallen)
     own = clip if config.backbone.source == "checkpoint" else None
-    told = [report.as_dict() for report in reports.values()]
-    every = told[0] if len(told) == 1 else {"sets": dict(zip(reports, told, strict=True))}
+    sets = {name: report.as_dict() for name, report in reports.items()}
+    content = next(iter(sets.values())) if len(sets) == 1 else {"sets": sets}
     if fallen is not None:
-        every["degraded"] = asdict(fallen)
+        content["degraded"] = asdict(fallen)
     for figure in figures:
         write_atomically(_made(recipe.out) / f"{figure.name}.{figure.kind}", figure.image)
-    save_checkpoint(recipe.out, config, network, card=card, metrics=every, backbone=own)
+    save_checkpoint(recipe.out, config, network, card=card, metrics=content, backbone=own)
     return config, reports
 
 
-def _fallen(recipe: MethodRecipe, scorer: Scorer, material: Material) -> Falls | None:
+def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Falls | None:
     """How the quality of clean test images falls as they are degraded, if the recipe asks."""
     if not recipe.degraded_test:
         return None
-    test = [sample for parts in material.parts.values() for sample in parts["test"]]
+    test = [sample for parts in prepared.parts.values() for sample in parts["test"]]
     return falls(scorer, clean(test, recipe.degraded_test))
 
 

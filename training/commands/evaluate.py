@@ -13,8 +13,8 @@ from training.commands.errors import said
 
 if TYPE_CHECKING:
     from training.data.samples import Sample
-    from training.evaluation.evaluate import Report
     from training.evaluation.monotone import Falls
+    from training.evaluation.results import Report
 
 
 @click.command()
@@ -122,16 +122,15 @@ def _samples(data: Path, declared: tuple[float, float] | None, lower: bool) -> l
 
 def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
     """The figures with their intervals."""
+    from training.evaluation.results import PUBLISHED_PROTOCOL
+
     click.echo(f"{checkpoint} on {report.part}: {report.images} images, {report.groups} groups")
     if protocol == "paper":
-        click.echo(
-            "  published protocol: the epoch was chosen on the test part, so these figures are "
-            "too good"
-        )
-    for key, value in report.figures.items():
-        interval = report.intervals.get(key)
-        told = f"   ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-        click.echo(f"  {key:36} {value:7.4f}{told}")
+        click.echo(f"  published protocol: {PUBLISHED_PROTOCOL}")
+    intervals = report.flat_intervals
+    for key, value in report.flat_figures.items():
+        interval = "   ({:.3f} to {:.3f})".format(*intervals[key]) if key in intervals else ""
+        click.echo(f"  {key:36} {value:7.4f}{interval}")
 
 
 def _show_falls(fallen: "Falls") -> None:

@@ -1,5 +1,6 @@
-"""Validation images, as training looks at them after an epoch."""
+"""The validation set: what training measures after an epoch."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,15 +12,16 @@ from model.windows import place_windows
 from training.data.pictures import Picture, Pictures
 from training.data.samples import Sample
 from training.evaluation.metrics import srcc
+from training.evaluation.results import SrccBySet, opinions
 
 # Views per chunk.
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class HeldViews:
+class ValidationViews:
     """uint8 windows [n, k, 3, s, s] and global views [n, 3, s, s] (None where not wanted) of the
-    held samples ``rows``.
+    validation samples ``rows``.
     """
 
     rows: list[int]
@@ -28,31 +30,29 @@ class HeldViews:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The validation samples and what is looked at: their middle window, or ``every`` window of the
-    crop policy, as the scorer does.
+class ValidationSet:
+    """The validation samples and the views of them that are scored: the middle window, or
+    ``all_windows`` of the crop policy, as the scorer does.
     """
 
     samples: Sequence[Sample]
     pictures: Pictures
-    every: bool = False
+    all_windows: bool = False
 
-    def views(self, rank: int = 0, processes: int = 1) -> Iterator[HeldViews]:
+    def views(self, rank: int = 0, processes: int = 1) -> Iterator[ValidationViews]:
         """This process's share in chunks; images with as many windows share one."""
         for number, rows in enumerate(self._chunks()):
             if number % processes == rank:
                 yield self._cut(rows)
 
-    def figures(self, predicted: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """SRCC of each head's predictions [n], per data set: ``quality_srcc_AGIQA-3K`` ..."""
-        figures = {}
-        for dataset in sorted({s.dataset for s in self.samples}):
-            rows = [i for i, s in enumerate(self.samples) if s.dataset == dataset]
+    def srcc(self, predicted: Mapping[str, np.ndarray]) -> SrccBySet:
+        """SRCC of each head's predictions [n], per data set that has the head's opinion score."""
+        figures: dict[str, dict[str, float]] = defaultdict(dict)
+        for data_set in sorted({s.dataset for s in self.samples}):
+            rows = [i for i, s in enumerate(self.samples) if s.dataset == data_set]
             for head, values in predicted.items():
-                field = "mos" if head == "quality" else "mos_align"
-                told = [getattr(self.samples[i], field) for i in rows]
-                if None not in told:
-                    figures[f"{head}_srcc_{dataset}"] = srcc(values[rows], told)
+                if (mos := opinions([self.samples[i] for i in rows], head)) is not None:
+                    figures[data_set][head] = srcc(values[rows], mos)
         return figures
 
     def _chunks(self) -> Iterator[list[int]]:
@@ -65,7 +65,7 @@ class Held:
                 yield waiting.pop(windows)
         yield from waiting.values()
 
-    def _cut(self, rows: list[int]) -> HeldViews:
+    def _cut(self, rows: list[int]) -> ValidationViews:
         size = self.pictures.policy.size
         pictures = [self.pictures[self.samples[row].path] for row in rows]
         windows = [
@@ -73,16 +73,18 @@ class Held:
             for p in pictures
         ]
         wholes = np.stack([p.wholes[0] for p in pictures]) if self.pictures.zooms else None
-        return HeldViews(
+        return ValidationViews(
             rows,
             torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3),
             None if wholes is None else torch.from_numpy(wholes),
         )
 
     def _corners(self, picture: Picture) -> Sequence[tuple[int, int]]:
-        """Top left (x, y) of the windows that are looked at."""
+        """Top left (x, y) of the windows that are scored."""
         height, width = picture.pixels.shape[:2]
         size = self.pictures.policy.size
-        if self.every and self.pictures.policy.kind != "whole":  # of one shape, so that they stack
+        if (
+            self.all_windows and self.pictures.policy.kind != "whole"
+        ):  # of one shape, so that they stack
             return place_windows(self.pictures.policy, width, height).windows
         return [((width - size) // 2, (height - size) // 2)]

@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from training.data.batches import Batches
 from training.engine.devices import accelerator_for
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
 from training.engine.task import Step, Task, refuse_nan, refuse_nan_gradient
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
+from training.evaluation.results import SrccBySet, flat_srcc
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Run:
     name: str
     task: Task
     batches: Batches
-    held: Held
+    validation: ValidationSet
     schedule: Schedule
     folder: Path
     seed: int
@@ -66,11 +67,11 @@ class Run:
         self.task.module.to("cpu")
         return progress
 
-    def measure(self) -> dict[str, float]:
-        """Figures of the task as it is now, in full precision; leaves it on the CPU."""
+    def measure(self) -> SrccBySet:
+        """SRCC of the task as it is now, in full precision; leaves it on the CPU."""
         accelerator = accelerator_for(self.device, "fp32")
         self.task.module.to(accelerator.device)
-        figures = self.task.evaluate(self.held, accelerator)
+        figures = self.task.evaluate(self.validation, accelerator)
         self.task.module.to("cpu")
         return figures
 
@@ -120,8 +121,8 @@ class _Training:
         last = number + 1 == schedule.epochs
         if last or (number + 1) % schedule.evaluate_every == 0:
             with self.weights.averaged(), self.accelerator.autocast():
-                measured = self.task.evaluate(self.run.held, self.accelerator)
-            figures |= measured
+                measured = self.task.evaluate(self.run.validation, self.accelerator)
+            figures |= flat_srcc(measured)
             self._keep_if_best(number + 1, measured)
         self.progress.history.append(figures)
 
@@ -163,8 +164,8 @@ class _Training:
             list(self.weights.parameters.values()), float("inf") if longest is None else longest
         )
 
-    def _keep_if_best(self, epoch: int, figures: Mapping[str, float]) -> None:
-        values = [value for key, value in figures.items() if key.startswith("quality_srcc")]
+    def _keep_if_best(self, epoch: int, measured: SrccBySet) -> None:
+        values = [heads["quality"] for heads in measured.values() if "quality" in heads]
         # Constant predictions have no rank correlation: no epoch is worse.
         value = float(np.nan_to_num(np.mean(values), nan=-1.0)) if values else -1.0
         if value > self.progress.best_value:

@@ -11,8 +11,9 @@ from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
 from training.data.batches import Batch
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.errors import TrainingError
+from training.evaluation.results import SrccBySet
 
 Losses = dict[str, Tensor]
 # What a network says of images, by name: [n, ...], one row per image.
@@ -45,8 +46,8 @@ class Task(Protocol):
         each pair's weaker version first, beside what it said of the images.
         """
 
-    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
-        """Figures on the validation part, the same in every process."""
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
+        """SRCC on the validation part, the same in every process."""
 
 
 class Step(nn.Module):

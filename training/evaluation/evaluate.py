@@ -1,15 +1,14 @@
-"""Measures a scorer on a split, image by image, beside the no-image floor where there is one."""
+"""Measures a scorer on a split, image by image, beside the no-image baseline where there is one."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from model.config import CheckpointConfig
+from model.config import CheckpointConfig, Head
 from model.pipeline import Pipeline
 from model.scorer import Scorer
 from model.scores import Score
@@ -17,7 +16,7 @@ from training.data import seen
 from training.data.protocol import Split, draw
 from training.data.samples import Sample
 from training.errors import DataError
-from training.evaluation import floor
+from training.evaluation.floor import predict_baseline
 from training.evaluation.metrics import (
     Metric,
     agreement,
@@ -29,9 +28,7 @@ from training.evaluation.metrics import (
     srcc,
     within,
 )
-
-# The opinion score that each head is compared with.
-TARGETS = {"quality": "mos", "alignment": "mos_align", "consistency": "mos_align"}
+from training.evaluation.results import TARGETS, Accuracy, HeadResult, Report, opinions
 
 # Rounds of the bootstrap; fitting a curve in each takes some ten times as long.
 _ROUNDS: Mapping[Metric, int] = {
@@ -41,27 +38,6 @@ _ROUNDS: Mapping[Metric, int] = {
     krcc: 1000,
     rmse: 1000,
 }
-
-
-@dataclass(frozen=True)
-class Report:
-    """Figures of one model on one part of a split. Keys ``quality_srcc``, ``consistency_plcc``,
-    ``floor_...``, ``scene_accuracy`` ...
-
-    ``groups``: how many prompts (reference images, photographs) the images have.
-    """
-
-    part: str
-    images: int
-    groups: int
-    figures: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    within_generator: dict[str, dict[str, float]]
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds: everything but the single predictions."""
-        return {key: value for key, value in asdict(self).items() if key != "predictions"}
 
 
 def split_of(config: CheckpointConfig, samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -90,36 +66,46 @@ def evaluate(
     opinion scores.
     """
     samples = parts[part]
+    train = parts["train"] if "train" in parts and part != "train" else ()
     scored, permuted = _scores(scorer, samples, seed)
-    figures: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float]] = {}
-    inside: dict[str, dict[str, float]] = {}
+    heads: dict[Head, HeadResult] = {}
     for head in scorer.config.heads:
         predicted = [getattr(score, head) for score in scored]
-        mos = [getattr(s, TARGETS[head]) for s in samples]
-        if None in predicted or None in mos:
+        if None in predicted or opinions(samples, head) is None:
             continue  # no prompts, or no opinion of the alignment
-        figures |= {f"{head}_{name}": value for name, value in agreement(predicted, mos).items()}
-        intervals |= {
-            f"{head}_{metric.__name__}": interval(metric, predicted, mos, seed, rounds)
-            for metric, rounds in _ROUNDS.items()
-        }
-        if samples[0].generator:
-            inside[head] = dict(within([s.generator for s in samples], predicted, mos))
-    if "train" in parts and part != "train" and samples[0].generator:
-        for target in dict.fromkeys(TARGETS[head] for head in inside):
-            guess = floor.predict(parts["train"], samples, target)
-            head = "quality" if target == "mos" else "consistency"
-            figures[f"floor_{head}_srcc"] = srcc(guess, [getattr(s, target) for s in samples])
-    if permuted is not None:
-        aligned = [s.mos_align for s in samples if s.mos_align is not None]
-        figures["consistency_srcc_permuted_prompts"] = srcc(permuted, aligned)
-    figures |= _accuracies(samples, scored)
-    if "train" in parts and part != "train":
-        figures |= _commonest(parts["train"], samples, figures)
+        others = permuted if head == "consistency" else None
+        heads[head] = _head_result(head, predicted, samples, train, others, seed)
     rows = [_row(sample, score) for sample, score in zip(samples, scored, strict=True)]
     groups = len({s.group for s in samples})
-    return Report(part, len(samples), groups, figures, intervals, inside, rows)
+    return Report(part, len(samples), groups, heads, _accuracies(train, samples, scored), rows)
+
+
+def _head_result(
+    head: Head,
+    predicted: Sequence[float],
+    samples: Sequence[Sample],
+    train: Sequence[Sample],
+    permuted: Sequence[float] | None,
+    seed: int,
+) -> HeadResult:
+    """``train``: empty where no baseline can be fitted; ``permuted``: predictions with the prompts
+    of other images.
+    """
+    mos = opinions(samples, head)
+    assert mos is not None
+    generators = [s.generator for s in samples]
+    generated = bool(generators[0])
+    baseline = predict_baseline(train, samples, TARGETS[head]) if train and generated else None
+    return HeadResult(
+        **agreement(predicted, mos),
+        intervals={
+            metric.__name__: interval(metric, predicted, mos, seed, rounds)
+            for metric, rounds in _ROUNDS.items()
+        },
+        within_generator=dict(within(generators, predicted, mos)) if generated else {},
+        baseline=None if baseline is None else srcc(baseline, mos),
+        permuted_srcc=None if permuted is None else srcc(permuted, mos),
+    )
 
 
 def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[str, list[Sample]]:
@@ -132,11 +118,11 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
         LeakError: a part that should be unseen is not: this is no copy of the folder that the split
             was drawn from.
     """
-    told = config.provenance.seen
+    digests = config.provenance.seen
     if part == "all":
         return {"all": samples}
     if part == "unseen":
-        known = {id(sample) for sample in seen.among(samples, told)}
+        known = {id(sample) for sample in seen.among(samples, digests)}
         left = [sample for sample in samples if id(sample) not in known]
         if not left:
             raise DataError(f"{config.name} was trained on every prompt or image here")
@@ -149,7 +135,7 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
         )
     if part in {"validation", "test"}:
         remedy = "the folder holds other images than the split was drawn from; use --part unseen"
-        seen.refuse(parts[part], told, f"the part {part!r}", remedy)
+        seen.refuse(parts[part], digests, f"the part {part!r}", remedy)
     return parts
 
 
@@ -176,44 +162,46 @@ def _scores(
     return scored, permuted if compared else None
 
 
-def _told(kind: str, sample: Sample) -> tuple[str, ...]:
-    """The image's scenes or its distortion, as its data set tells them; empty: not at all."""
+def _labels(kind: str, sample: Sample) -> tuple[str, ...]:
+    """The image's scenes or its distortion, as its data set names them; empty: not at all."""
     return sample.scenes if kind == "scene" else tuple(filter(None, (sample.distortion,)))
 
 
-def _commonest(
-    train: Sequence[Sample], samples: Sequence[Sample], figures: Mapping[str, float]
-) -> dict[str, float]:
-    """What always naming the commonest label of the training part would reach, beside each measured
-    accuracy.
-    """
-    floors = {}
-    for kind in ("scene", "distortion"):
-        if f"{kind}_accuracy" in figures:
-            labels = Counter(label for sample in train for label in _told(kind, sample))
-            ((label, _),) = labels.most_common(1)
-            hits = [label in told for s in samples if (told := _told(kind, s))]
-            floors[f"floor_{kind}_accuracy"] = float(np.mean(hits))
-    return floors
-
-
-def _accuracies(samples: Sequence[Sample], scored: Sequence[Score]) -> dict[str, float]:
+def _accuracies(
+    train: Sequence[Sample], samples: Sequence[Sample], scored: Sequence[Score]
+) -> dict[str, Accuracy]:
     """How often the likeliest scene is one of the image's, and the likeliest distortion its own."""
-    figures = {}
+    accuracies = {}
     for kind in ("scene", "distortion"):
         hits = []
         for sample, score in zip(samples, scored, strict=True):
-            told = _told(kind, sample)
+            labels = _labels(kind, sample)
             guess: dict[str, float] | None = getattr(score, kind)
-            if guess and told:
-                hits.append(max(guess, key=guess.__getitem__) in told)
+            if guess and labels:
+                hits.append(max(guess, key=guess.__getitem__) in labels)
         if hits:
-            figures[f"{kind}_accuracy"] = float(np.mean(hits))
-    return figures
+            baseline = _of_commonest(kind, train, samples) if train else None
+            accuracies[kind] = Accuracy(float(np.mean(hits)), baseline)
+    return accuracies
+
+
+def _of_commonest(kind: str, train: Sequence[Sample], samples: Sequence[Sample]) -> float:
+    """What always naming the commonest label of the training part would reach."""
+    ((commonest, _),) = Counter(
+        label for sample in train for label in _labels(kind, sample)
+    ).most_common(1)
+    hits = [commonest in labels for s in samples if (labels := _labels(kind, s))]
+    return float(np.mean(hits))
 
 
 def _row(sample: Sample, score: Score) -> dict[str, Any]:
+    opinion_scores = {"mos": sample.mos, "mos_align": sample.mos_align}
     heads = {head: getattr(score, head) for head in TARGETS}
-    told = {"mos": sample.mos, "mos_align": sample.mos_align}
     about = {"prompt": sample.prompt, "generator": sample.generator, "group": sample.group}
-    return {"image": sample.path.name, "path": str(sample.path), **told, **heads, **about}
+    return {
+        "image": sample.path.name,
+        "path": str(sample.path),
+        **opinion_scores,
+        **heads,
+        **about,
+    }

@@ -1,5 +1,5 @@
-"""The no-image floor: what is known of a score from the generator and the prompt alone, without a
-pixel.
+"""The no-image baseline: what is known of a score from the generator and the prompt alone, without
+a pixel.
 
 An additive model "generator-and-mode mean + prompt mean", fitted on training scores. A model that
 sees the image must beat it; a prompt that training did not see gets no prompt effect, so on a
@@ -14,8 +14,10 @@ import numpy as np
 from training.data.samples import Sample
 
 
-def predict(train: Sequence[Sample], test: Sequence[Sample], score: str = "mos") -> list[float]:
-    """The floor's predictions for ``test``; ``score`` is "mos" or "mos_align"."""
+def predict_baseline(
+    train: Sequence[Sample], test: Sequence[Sample], score: str = "mos"
+) -> list[float]:
+    """The baseline's predictions for ``test``; ``score`` is "mos" or "mos_align"."""
     overall = float(np.mean([getattr(s, score) for s in train]))
     by_source = _means([(s.source, getattr(s, score)) for s in train])
     by_prompt = _means([(s.group, getattr(s, score) - by_source[s.source]) for s in train])

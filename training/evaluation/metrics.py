@@ -73,10 +73,12 @@ def rmse_vqeg(predicted: FloatList, mos: FloatList) -> float:
     return rmse(fit_logistic(predicted, mos)(predicted), mos)
 
 
+AGREEMENT: tuple[Metric, ...] = (srcc, plcc, plcc_vqeg, krcc, rmse, rmse_vqeg)
+
+
 def agreement(predicted: FloatList, mos: FloatList) -> dict[str, float]:
     """SRCC, PLCC, KRCC and RMSE; PLCC and RMSE raw and, as ``_vqeg``, after the logistic."""
-    metrics = (srcc, plcc, plcc_vqeg, krcc, rmse, rmse_vqeg)
-    return {f.__name__: f(predicted, mos) for f in metrics}
+    return {metric.__name__: metric(predicted, mos) for metric in AGREEMENT}
 
 
 @dataclass(frozen=True, slots=True)

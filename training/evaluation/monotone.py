@@ -1,6 +1,6 @@
 """Does the quality fall as an image is degraded more? Measured on clean images, without raters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,23 +40,23 @@ def falls(
     seed: int = 0,
 ) -> Falls:
     """Degrades every image by every kind at rising strength, at its own size, and scores it."""
-    told: Mapping[str, list[list[float]]] = {kind: [] for kind in kinds}
+    steps = (0.0, *STRENGTHS)
+    rows: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for number, sample in enumerate(tqdm(samples, desc="degrade", unit="image")):
         pixels = np.asarray(images.read(sample.path))
-        itself = _quality(scorer, pixels)
+        unchanged = _quality(scorer, pixels)
         for kind in kinds:
             rng = np.random.default_rng((seed, number))
             start = rng.bit_generator.state
-            row = [itself]
+            row = [unchanged]
             for strength in STRENGTHS:
                 rng.bit_generator.state = start  # the same choices and noise at every strength
                 row.append(_quality(scorer, degrade(pixels, kind, strength, rng)))
-            told[kind].append(row)
-    steps = (0.0, *STRENGTHS)
+            rows[kind].append(row)
     return Falls(
         len(samples),
-        {kind: float(np.mean([_fall(steps, row) for row in rows])) for kind, rows in told.items()},
-        {kind: np.mean(rows, axis=0).tolist() for kind, rows in told.items()},
+        {kind: float(np.mean([_fall(steps, row) for row in of])) for kind, of in rows.items()},
+        {kind: np.mean(of, axis=0).tolist() for kind, of in rows.items()},
     )
 
 

@@ -6,7 +6,7 @@
     scores.csv:niqe        its column ``niqe``
     scores.csv:niqe:lower  the same, lower = better (``scores.csv:lower`` without naming a column)
 
-Rivals score in units of their own, so their errors are told after the VQEG logistic alone.
+Rivals score in units of their own, so their errors are measured after the VQEG logistic alone.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class RivalReport:
     """Figures of one rival: srcc, plcc, plcc_vqeg, krcc (positive = it agrees, whichever way it
     points) and rmse_vqeg, each with its 95 % bootstrap interval.
 
-    ``predictions``: as the rival told them, in the order of the samples.
+    ``predictions``: as the rival gives them, in the order of the samples.
     """
 
     name: str

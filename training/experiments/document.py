@@ -9,6 +9,7 @@ import numpy as np
 
 from model.errors import ModelError
 from training.data.samples import Sample
+from training.evaluation.results import PUBLISHED_PROTOCOL
 from training.evaluation.rivals import Rival
 from training.experiments.grid import Grid, Variant
 from training.experiments.looks import looks
@@ -50,8 +51,8 @@ def experiment_document(
         sections += _of_set(grid, results, data_set)
         if rivals:
             full = by_variant(results)[grid.variants[0].name]
-            told = rivals_table(rivals, full, samples[data_set], data_set)
-            sections.append(Section(f"Rivals on {data_set}", _RIVALS, (told,)))
+            table = rivals_table(rivals, full, samples[data_set], data_set)
+            sections.append(Section(f"Rivals on {data_set}", _RIVALS, (table,)))
     if results[0].also:
         sections.append(Section("Across data sets", "", (cross_table(grid, results),)))
     sections.append(_how_it_went(grid, results))
@@ -67,8 +68,7 @@ _RIVALS = (
 
 def _summary(grid: Grid, results: Sequence[Result]) -> str:
     protocol = (
-        "PUBLISHED PROTOCOL: each run's epoch was chosen on its test part, as the paper's code "
-        "does, so these figures are too good; they compare with published ones only."
+        f"PUBLISHED PROTOCOL: in each run, {PUBLISHED_PROTOCOL}"
         if grid.base.protocol == "paper"
         else "Epochs were chosen on an inner validation part, if at all; each test part was looked "
         "at once."
@@ -87,7 +87,7 @@ def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Sectio
     sections = [
         Section(f"Result on {data_set}", "", tuple(tables), (bars,), findings=tuple(grid.remarks))
     ]
-    if any("alignment_srcc" in r.reports[data_set].figures for r in full):
+    if any("alignment" in r.reports[data_set].heads for r in full):
         text = "The no-image floor is recomputed on each round's split."
         sections.append(Section("All heads", text, (heads_table(full, data_set),)))
     if left_out:
@@ -107,13 +107,13 @@ def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Sectio
 
 def _mean(grid: Grid, full: Sequence[Result], data_set: str) -> Measured:
     """The first variant as a row beside what others published."""
-    reports = [result.reports[data_set] for result in full]
+    quality = [result.reports[data_set].heads["quality"] for result in full]
     figures = {
-        name: float(np.mean([report.figures[f"quality_{key}"] for report in reports]))
-        for name, key in (("SRCC", "srcc"), ("PLCC", "plcc"))
+        "SRCC": float(np.mean([head.srcc for head in quality])),
+        "PLCC": float(np.mean([head.plcc for head in quality])),
     }
     protocol = "published protocol" if grid.base.protocol == "paper" else "clean protocol"
-    rounds = f"mean of {len(reports)} rounds" if len(reports) > 1 else "one round"
+    rounds = f"mean of {len(quality)} rounds" if len(quality) > 1 else "one round"
     setting = f"{rounds}, {protocol}"
     return Measured(f"{grid.base.name}, {full[0].variant}", figures, setting)
 
@@ -125,7 +125,8 @@ def _bars(
     apart = by_variant(results)
     labels, values, ranges, marks = [], [], [], {}
     for variant in variants:
-        srcc = [r.reports[data_set].figures["quality_srcc"] for r in apart.get(variant.name, ())]
+        reports = [result.reports[data_set] for result in apart.get(variant.name, ())]
+        srcc = [report.heads["quality"].srcc for report in reports]
         if not srcc:
             continue
         labels.append(variant.name)
@@ -153,9 +154,9 @@ def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]
     first, sections = results[0], []
     title = f"{first.variant}, round 0"
     for data_set, report in first.reports.items():
-        several = f" on {data_set}" if len(first.reports) > 1 else ""
+        where = f" on {data_set}" if len(first.reports) > 1 else ""
         # Published figures stand beside the mean of the rounds, not beside one of them.
-        sections += evaluation_sections(report, f"{title}{several}")
+        sections += evaluation_sections(report, f"{title}{where}")
     for section in (_features(first, samples), looks(results, first)):
         sections += [section] if section else []
     return sections
@@ -167,15 +168,15 @@ def _features(first: Result, samples: Mapping[str, Sequence[Sample]]) -> Section
     """
     checkpoint = Path(first.checkpoint)
     tested = {row["path"] for row in first.report.predictions}
-    every = [s for several in samples.values() for s in several if str(s.path) in tested]
-    if not (checkpoint / "config.json").is_file() or len(every) < _FEWEST:
+    test = [s for images in samples.values() for s in images if str(s.path) in tested]
+    if not (checkpoint / "config.json").is_file() or len(test) < _FEWEST:
         return None
     try:
         subject = Subject.load(str(checkpoint))
     except ModelError:  # a tower that can't be looked into
         return None
-    step = -(-len(every) // _EMBEDDED)
-    shown = every[::step]
+    step = -(-len(test) // _EMBEDDED)
+    shown = test[::step]
     points = embed(semantic_features(subject, shown))
     figure = plots.embedding(points, [s.mos for s in shown])
     text = (

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from training.data.samples import Sample
-from training.evaluation.evaluate import Report
 from training.evaluation.metrics import difference_interval, plcc, plcc_vqeg, srcc
+from training.evaluation.results import Report
 from training.evaluation.rivals import Rival
 from training.experiments.run import Result
-from training.experiments.tables import spread
+from training.experiments.tables import agreement_cells, spread
 from training.reports.document import Table
 
 
@@ -22,28 +22,22 @@ def rivals_table(
     reports = [result.reports[data_set] for result in results]
     tested = {row["path"] for report in reports for row in report.predictions}
     needed = [sample for sample in samples if str(sample.path) in tested]
-    rows = [("this method", *_told(reports), "-")]
+    rows = [("this method", *agreement_cells(reports), "-")]
     for rival in rivals:
         sign = -1.0 if rival.lower_better else 1.0
         scores = {
             str(sample.path): sign * score
             for sample, score in zip(needed, rival.predict(needed), strict=True)
         }
-        theirs = [_report(report, scores) for report in reports]
-        rows.append((rival.name, *_told(theirs), _difference(reports[0], scores)))
+        rows.append((rival.name, *_spreads(reports, scores), _difference(reports[0], scores)))
     header = ("system", "SRCC", "PLCC", "PLCC fitted", "ours less theirs, round 0")
     return Table(header, tuple(rows), f"Quality on the same test images of {data_set}")
 
 
-def _told(reports: Sequence[Report]) -> tuple[str, ...]:
-    return tuple(spread(reports, f"quality_{key}") for key in ("srcc", "plcc", "plcc_vqeg"))
-
-
-def _report(report: Report, scores: Mapping[str, float]) -> Report:
-    """The rival's figures on the images of one of our reports."""
-    theirs, mos = _both(report, scores)
-    figures = {f"quality_{f.__name__}": f(theirs, mos) for f in (srcc, plcc, plcc_vqeg)}
-    return Report(report.part, report.images, report.groups, figures, {}, {})
+def _spreads(reports: Sequence[Report], scores: Mapping[str, float]) -> list[str]:
+    """The rival's figures on the images of our reports."""
+    rounds = [_both(report, scores) for report in reports]
+    return [spread(metric(*pair) for pair in rounds) for metric in (srcc, plcc, plcc_vqeg)]
 
 
 def _difference(report: Report, scores: Mapping[str, float]) -> str:
@@ -54,5 +48,6 @@ def _difference(report: Report, scores: Mapping[str, float]) -> str:
 
 
 def _both(report: Report, scores: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """The rival's scores and the opinion scores of a report's images."""
     rows = report.predictions
     return np.array([scores[row["path"]] for row in rows]), np.array([row["mos"] for row in rows])

@@ -17,7 +17,8 @@ from training.data import datasets
 from training.data.pictures import Shelf
 from training.engine.devices import processes
 from training.errors import TrainingError
-from training.evaluation.evaluate import Report, evaluate
+from training.evaluation.evaluate import evaluate
+from training.evaluation.results import Report
 from training.experiments.grid import Cell, Grid
 from training.manifest import git_revision
 from training.material import NOT_SETTINGS
@@ -86,22 +87,17 @@ def read_result(cell: Cell) -> Result | None:
     path = cell.folder / RESULT
     if not path.is_file():
         return None
-    told = json.loads(path.read_text())
-    if told["recipe"] != _settings(cell):
+    content = json.loads(path.read_text())
+    if content["recipe"] != _settings(cell):
         raise TrainingError(
             f"{path} was measured with other settings: remove {cell.folder}, or give another --out"
         )
-    told["reports"], told["also"] = (
-        {name: _report(cell, name, report) for name, report in told[key].items()}
-        for key in ("reports", "also")
-    )
-    return Result(**told)
-
-
-def _report(cell: Cell, name: str, told: Mapping[str, Any]) -> Report:
-    intervals = {key: (low, high) for key, (low, high) in told["intervals"].items()}
-    rows = _read_predictions(cell.folder / f"predictions-{name}.csv")
-    return Report(**{**told, "intervals": intervals, "predictions": rows})
+    for key in ("reports", "also"):
+        content[key] = {
+            name: Report.from_dict(report, _read_predictions(_predictions_file(cell, name)))
+            for name, report in content[key].items()
+        }
+    return Result(**content)
 
 
 def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: float) -> Result:
@@ -118,13 +114,13 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
         checkpoint=str(cell.recipe.out),
     )
     for name, report in (result.reports | also).items():
-        path = cell.folder / f"predictions-{name}.csv"
-        write_atomically(path, _predictions(report.predictions).encode())
-    told = asdict(result) | {
+        text = _predictions(report.predictions)
+        write_atomically(_predictions_file(cell, name), text.encode())
+    content = asdict(result) | {
         "reports": {name: report.as_dict() for name, report in result.reports.items()},
         "also": {name: report.as_dict() for name, report in also.items()},
     }
-    write_atomically(cell.folder / RESULT, (json.dumps(told, indent=2) + "\n").encode())
+    write_atomically(cell.folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
     return result
 
 
@@ -136,10 +132,14 @@ def _whole(cell: Cell, samples: Sequence[Any]) -> Report:
 
 def _settings(cell: Cell) -> dict[str, Any]:
     """What a result hangs on."""
-    told: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=NOT_SETTINGS))
+    settings: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=NOT_SETTINGS))
     if not isinstance(cell.recipe.backbone, Path):
-        return told
-    return told | {"backbone": cell.recipe.backbone.name}
+        return settings
+    return settings | {"backbone": cell.recipe.backbone.name}
+
+
+def _predictions_file(cell: Cell, data_set: str) -> Path:
+    return cell.folder / f"predictions-{data_set}.csv"
 
 
 def _predictions(rows: Sequence[Mapping[str, Any]]) -> str:

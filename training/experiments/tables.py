@@ -2,11 +2,13 @@
 figures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
-from training.evaluation.evaluate import Report
+from model.config import Head
+from training.evaluation.results import Report, opinion
 from training.experiments.grid import Grid, Variant
 from training.experiments.run import Result
 from training.reports.document import Table
@@ -14,7 +16,6 @@ from training.reports.published import decimals, value
 
 # The papers' names of our methods.
 PAPER_METHODS = {"mp-iqe": "MP-IQE", "clip-agiqa": "CLIP-AGIQA", "clip-iqa-plus": "CLIP-IQA+"}
-_HEADS = ("quality", "alignment", "consistency")
 
 
 def by_variant(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -36,24 +37,24 @@ def variants_table(
     for variant in variants:
         reports = [r.reports[data_set] for r in apart.get(variant.name, ())]
         theirs = [_published(grid, variant, data_set, metric) for metric in ("SRCC", "PLCC")]
-        rows.append((variant.name, str(len(reports)), *_both(reports), *theirs))
+        rows.append((variant.name, str(len(reports)), *agreement_cells(reports), *theirs))
     header = ("variant", "rounds", *_OURS, "published SRCC", "published PLCC")
     caption = f"Quality on {data_set}, {grid.kind}; mean ± deviation over rounds (median)"
     return Table(header, tuple(rows), caption)
 
 
 def rounds_table(results: Sequence[Result], data_set: str) -> Table:
-    """A row per run: every head's SRCC, with the no-image floor where there is one."""
+    """A row per run: every head's SRCC, with the no-image baseline where there is one."""
     reports = [(r, r.reports[data_set]) for r in results if data_set in r.reports]
-    heads = [h for h in _HEADS if any(f"{h}_srcc" in report.figures for _, report in reports)]
-    floors = any("floor_quality_srcc" in report.figures for _, report in reports)
+    heads = [h for h in get_args(Head) if any(h in report.heads for _, report in reports)]
+    with_baseline = any(_baseline(report, "quality") is not None for _, report in reports)
+    opinions = _OPINIONS if with_baseline else ()
     header = ("variant", "round", "images", *(f"{head} SRCC" for head in heads))
-    header += (("quality floor", "alignment floor") if floors else ()) + ("epochs", "minutes")
+    header += (*(f"{rated} floor" for rated in opinions), "epochs", "minutes")
     rows = []
     for result, report in reports:
-        cells = [number(report.figures.get(f"{head}_srcc")) for head in heads]
-        if floors:
-            cells += [number(report.figures.get(f"floor_{h}_srcc")) for h in _FLOORS]
+        cells = [number(r.srcc if (r := report.heads.get(head)) else None) for head in heads]
+        cells += [number(_baseline(report, rated)) for rated in opinions]
         epochs, minutes = str(len(result.history)), f"{result.seconds / 60:.1f}"
         rows.append(
             (result.variant, str(result.round), str(report.images), *cells, epochs, minutes)
@@ -61,18 +62,23 @@ def rounds_table(results: Sequence[Result], data_set: str) -> Table:
     return Table(header, tuple(rows), f"Every run on {data_set}")
 
 
-_FLOORS = ("quality", "consistency")
+_OPINIONS = ("quality", "alignment")
 _OURS = ("SRCC", "PLCC", "PLCC fitted")
 
 
+def _baseline(report: Report, rated: str) -> float | None:
+    """That of the heads which are compared with one opinion."""
+    found = [result.baseline for head, result in report.heads.items() if opinion(head) == rated]
+    return found[0] if found else None
+
+
 def heads_table(results: Sequence[Result], data_set: str) -> Table:
-    """A row per head: the mean over the rounds of one variant, and of its no-image floor."""
+    """A row per head: the mean over the rounds of one variant, and of its no-image baseline."""
     reports = [r.reports[data_set] for r in results]
     rows = []
-    for head in _HEADS:
-        if f"{head}_srcc" in reports[0].figures:
-            floor = "quality" if head == "quality" else "consistency"
-            rows.append((head, *_both(reports, head), spread(reports, f"floor_{floor}_srcc")))
+    for head in reports[0].heads:
+        baselines = [report.heads[head].baseline for report in reports if head in report.heads]
+        rows.append((head, *agreement_cells(reports, head), spread(baselines)))
     caption = f"All heads on {data_set}; mean ± deviation over {len(reports)} rounds (median)"
     return Table(("head", *_OURS, "no-image floor SRCC"), tuple(rows), caption)
 
@@ -83,24 +89,20 @@ def left_out_table(variants: Sequence[Variant], results: Sequence[Result], data_
     """
     apart = by_variant(results)
     full = next(iter(apart.values()))[0].reports[data_set]
-    seen = {head: full.within_generator.get(head, {}) for head in _HEADS}
+    heads = [head for head in _OPINIONS if head in full.heads]
     rows = []
     for variant in variants:
         for result in apart.get(variant.name, ()):
-            figures = result.reports[data_set].figures
+            report = result.reports[data_set]
             generator = variant.name.removeprefix("without ")
-            cells = [number(figures.get("quality_srcc")), number(seen["quality"].get(generator))]
-            if "alignment_srcc" in figures:
-                cells += [
-                    number(figures["alignment_srcc"]),
-                    number(seen["alignment"].get(generator)),
-                ]
-            rows.append((generator, str(result.reports[data_set].images), *cells))
-    header = ("generator", "images", "quality, left out", "quality, trained on")
-    aligned = ("alignment, left out", "alignment, trained on")
+            cells = []
+            for head in heads:
+                cells.append(number(report.heads[head].srcc))
+                cells.append(number(full.heads[head].within_generator.get(generator)))
+            rows.append((generator, str(report.images), *cells))
+    columns = [f"{head}, {how}" for head in heads for how in ("left out", "trained on")]
     caption = "SRCC on each generator's test images, left out of training and not"
-    wide = rows and len(rows[0]) > len(header)
-    return Table((*header, *aligned) if wide else header, tuple(rows), caption)
+    return Table(("generator", "images", *columns), tuple(rows), caption)
 
 
 def cross_table(grid: Grid, results: Sequence[Result]) -> Table:
@@ -111,15 +113,16 @@ def cross_table(grid: Grid, results: Sequence[Result]) -> Table:
         reports = [r.also[name] for r in results]
         method = PAPER_METHODS.get(grid.base.method)
         theirs = value(method, "3", None, trained, name, "SRCC") if method else None
-        rows.append((f"{trained} to {name}", str(len(reports)), *_both(reports), number(theirs)))
+        rows.append(
+            (f"{trained} to {name}", str(len(reports)), *agreement_cells(reports), number(theirs))
+        )
     header = ("from, to", "rounds", *_OURS, "published SRCC")
     return Table(header, tuple(rows), "Trained on one set, measured on all images of another")
 
 
-def spread(reports: Sequence[Report], key: str) -> str:
+def spread(values: Iterable[float | None]) -> str:
     """Mean ± deviation (median) of a figure over rounds; of one round the figure itself."""
-    values = [report.figures[key] for report in reports if key in report.figures]
-    finite = [value for value in values if np.isfinite(value)]
+    finite = [value for value in values if value is not None and np.isfinite(value)]
     if not finite:
         return "-"
     if len(finite) == 1:
@@ -133,8 +136,14 @@ def number(value: float | None) -> str:
     return "-" if value is None or not np.isfinite(value) else f"{value:.3f}"
 
 
-def _both(reports: Sequence[Report], head: str = "quality") -> tuple[str, ...]:
-    return tuple(spread(reports, f"{head}_{key}") for key in ("srcc", "plcc", "plcc_vqeg"))
+def agreement_cells(reports: Sequence[Report], head: Head = "quality") -> tuple[str, ...]:
+    """SRCC, raw and fitted PLCC of a head over rounds."""
+    results = [report.heads[head] for report in reports if head in report.heads]
+    return (
+        spread(result.srcc for result in results),
+        spread(result.plcc for result in results),
+        spread(result.plcc_vqeg for result in results),
+    )
 
 
 def _published(grid: Grid, variant: Variant, data_set: str, metric: str) -> str:

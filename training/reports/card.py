@@ -1,13 +1,14 @@
 """The model card: what a checkpoint was trained on, what was measured, and what it can't do."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from model.config import CheckpointConfig
-from training.evaluation.evaluate import TARGETS, Report
+from model.config import CheckpointConfig, Head
 from training.evaluation.monotone import STRENGTHS, Falls
+from training.evaluation.results import PUBLISHED_PROTOCOL, HeadResult, Report, opinion
 from training.recipe import MethodRecipe
-from training.reports.document import Figure
+from training.reports.document import Figure, Table
+from training.reports.markdown import markdown_table
 
 
 def model_card(
@@ -26,10 +27,10 @@ def model_card(
     if any(data.lower_better for data in recipe.sets.values()):
         scale += f", where the data tells DMOS = {low + high:g} - mos, low = better"
     about = "\n".join(fill(data.about) for data in recipe.sets.values())
-    kinds = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
+    groups = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
     measured = "\n".join(
-        _measured(recipe, name, report, several=len(reports) > 1)
+        _measured(recipe, name, report, one_of_many=len(reports) > 1)
         for name, report in reports.items()
     )
     commands = "\n".join(
@@ -52,7 +53,7 @@ Scores lie in [0, 1], high = better; {scale}.
 ## Data and split
 
 {about}
-Split by {kinds} with seed {recipe.split.seed}: {shares}.
+Split by {groups} with seed {recipe.split.seed}: {shares}.
 {_chosen(recipe)}{_backbone(config)}
 
 {measured}{_drawn(figures)}{_fallen(fallen)}
@@ -69,15 +70,15 @@ Split by {kinds} with seed {recipe.split.seed}: {shares}.
 """
 
 
-def _measured(recipe: MethodRecipe, name: str, report: Report, *, several: bool) -> str:
+def _measured(recipe: MethodRecipe, name: str, report: Report, *, one_of_many: bool) -> str:
     """The figures on one data set's test part."""
     unseen = f"{report.groups} unseen {recipe.sets[name].split_by}s"
     if report.groups < report.images:
         unseen = f"{report.images} images, {unseen}"
-    where = f" of {name}" if several else ""
+    where = f" of {name}" if one_of_many else ""
     return f"""## Measured on the test part{where} ({unseen})
 
-{_table(_rows(report))}
+{markdown_table(_agreement(report))}
 
 PLCC and RMSE are of the raw scores; metrics.json has them after the VQEG logistic too.
 {_beside(report)}"""
@@ -98,25 +99,23 @@ def _fallen(fallen: Falls | None) -> str:
     if fallen is None:
         return ""
     steps = [f"strength {strength:g}" for strength in STRENGTHS]
-    rows = [["degradation", "SRCC with strength", "quality as it is", *steps]]
-    rows += [
-        [kind, f"{value:.3f}", *(f"{quality:.3f}" for quality in fallen.quality[kind])]
+    rows = [
+        (kind, f"{value:.3f}", *(f"{quality:.3f}" for quality in fallen.quality[kind]))
         for kind, value in fallen.srcc.items()
     ]
+    header = ("degradation", "SRCC with strength", "quality as it is", *steps)
+    table = markdown_table(Table(header, tuple(rows)))
     about = fill(
         f"The {fallen.images} best-rated images of the test part, made worse at their own size "
         "(`training.data.degradations` says what the strengths are). The rank correlation of "
         "strength and quality is the mean over the images; -1 is a perfect fall."
     )
-    return f"\n## Degraded images\n\n{about}\n\n{_table(rows)}\n"
+    return f"\n## Degraded images\n\n{about}\n\n{table}\n"
 
 
 def _chosen(recipe: MethodRecipe) -> str:
     if recipe.protocol == "paper":
-        return fill(
-            "**Published protocol**: the epoch was chosen on the test part, as the paper's code "
-            "does, so these figures are too good; compare them with published ones only."
-        )
+        return fill(f"**Published protocol**: {PUBLISHED_PROTOCOL}")
     if recipe.schedule.select == "best":
         return "The epoch was chosen on the validation part."
     return "The last epoch is kept; none was chosen by its score."
@@ -128,60 +127,55 @@ def fill(text: str, **options: str) -> str:
 
 
 def _backbone(config: CheckpointConfig) -> str:
-    if not (seen := config.provenance.backbone_trained_on):
+    sets = " and ".join(config.provenance.backbone_trained_on)
+    if not sets:
         return ""
-    sets = " and ".join(seen)
     return f"\nIts backbone was pre-trained on the training parts of {sets}."
 
 
-def _rows(report: Report) -> list[list[str]]:
-    floors = "floor_quality_srcc" in report.figures
-    rows = [["head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE"]]
-    rows[0] += ["no-image floor SRCC"] * floors
-    for key in (f"{head}_srcc" for head in TARGETS if f"{head}_srcc" in report.figures):
-        head, (low, high) = key.removesuffix("_srcc"), report.intervals[key]
-        quality = TARGETS[head] == "mos"
-        numbers = [report.figures[f"{head}_{name}"] for name in ("plcc", "krcc", "rmse")]
-        srcc = f"{report.figures[key]:.3f} ({low:.3f} to {high:.3f})"
-        against = f"opinion of {'quality' if quality else 'alignment'}"
-        row = [head, against, srcc, *(f"{n:.3f}" for n in numbers)]
-        if floors:
-            floor = report.figures[f"floor_{'quality' if quality else 'consistency'}_srcc"]
-            row.append(f"{floor:.3f}")
-        rows.append(row)
-    return rows
+def _agreement(report: Report) -> Table:
+    header = ("head", "against", "SRCC (95 % interval)", "PLCC", "KRCC", "RMSE")
+    with_baseline = any(result.baseline is not None for result in report.heads.values())
+    rows = []
+    for head, result in report.heads.items():
+        low, high = result.srcc_interval
+        srcc = f"{result.srcc:.3f} ({low:.3f} to {high:.3f})"
+        numbers = [result.plcc, result.krcc, result.rmse]
+        if result.baseline is not None:
+            numbers.append(result.baseline)
+        rows.append((head, f"opinion of {opinion(head)}", srcc, *(f"{n:.3f}" for n in numbers)))
+    return Table((*header, *["no-image floor SRCC"] * with_baseline), tuple(rows))
 
 
 def _beside(report: Report) -> str:
-    """What else was measured: the floor, permuted prompts, generators, scenes and distortions."""
+    """What else was measured: the baseline, permuted prompts, generators, scenes and
+    distortions.
+    """
     parts = []
-    if report.within_generator:
+    inside = {head: r.within_generator for head, r in report.heads.items() if r.within_generator}
+    if inside:
         about = 'The no-image floor predicts "generator-and-mode mean" from the training part'
         parts.append(f"{about}, without a pixel.")
-    if "consistency_srcc_permuted_prompts" in report.figures:
-        parts.append(_permuted(report))
-    if report.within_generator:
-        table = _table(_within(report))
+    parts += [_permuted(r) for r in report.heads.values() if r.permuted_srcc is not None]
+    if inside:
         about = "SRCC within each generator, where the generator itself tells nothing"
-        parts.append(f"{about}:\n\n{table}")
-    told = [
-        f"the likeliest {kind} is right for {report.figures[f'{kind}_accuracy']:.0%} of the images "
-        f"(always naming the commonest: {report.figures[f'floor_{kind}_accuracy']:.0%})"
-        for kind in ("scene", "distortion")
-        if f"{kind}_accuracy" in report.figures
+        parts.append(f"{about}:\n\n{markdown_table(_within(inside))}")
+    accuracies = [
+        f"the likeliest {kind} is right for {found.share:.0%} of the images "
+        f"(always naming the commonest: {found.baseline:.0%})"
+        for kind, found in report.accuracies.items()
     ]
-    if told:
-        sentence = "; ".join(told)
+    if accuracies:
+        sentence = "; ".join(accuracies)
         parts.append(fill(f"{sentence[0].upper()}{sentence[1:]}."))
     return "".join(f"\n{part}\n" for part in parts)
 
 
-def _permuted(report: Report) -> str:
+def _permuted(consistency: HeadResult) -> str:
     """What permuting the prompts does to the consistency's SRCC, and what that means."""
-    own = report.figures["consistency_srcc"]
-    permuted = report.figures["consistency_srcc_permuted_prompts"]
+    own, permuted = consistency.srcc, consistency.permuted_srcc
     fact = f"With the prompts permuted among the images,\nthe consistency SRCC is {permuted:.3f}"
-    if permuted < own - 0.02:
+    if consistency.rests_on_prompt:
         return f"{fact} instead of {own:.3f}: the prompt counts."
     return (
         f"{fact}, against {own:.3f} with the right ones: another\nprompt changes the score, but on "
@@ -189,15 +183,7 @@ def _permuted(report: Report) -> str:
     )
 
 
-def _within(report: Report) -> list[list[str]]:
-    generators = sorted({g for figures in report.within_generator.values() for g in figures})
-    rows = [["head", *generators]]
-    for head, figures in report.within_generator.items():
-        rows.append([head, *(f"{figures[g]:.3f}" for g in generators)])
-    return rows
-
-
-def _table(rows: Iterable[Iterable[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    columns = lines[0].count("|") - 1
-    return "\n".join([lines[0], "|" + "---|" * columns, *lines[1:]])
+def _within(inside: Mapping[Head, Mapping[str, float]]) -> Table:
+    generators = sorted({name for figures in inside.values() for name in figures})
+    rows = [(head, *(f"{srcc[name]:.3f}" for name in generators)) for head, srcc in inside.items()]
+    return Table(("head", *generators), tuple(rows))

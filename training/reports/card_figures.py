@@ -1,4 +1,4 @@
-"""The figures beside a model card: what each head says over what people said, and how far the
+"""The figures beside a model card: each head's scores over the opinion scores, and how far the
 quality can be taken at its word.
 """
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.evaluation.evaluate import TARGETS, Report
 from training.evaluation.metrics import fit_logistic
+from training.evaluation.results import TARGETS, Report
 from training.reports.document import Figure
 from training.reports.plots import predicted_against_mos, reliability
 
@@ -20,19 +20,17 @@ def card_figures(reports: Mapping[str, Report]) -> list[Figure]:
     figures = []
     for name, report in reports.items():
         suffix = f"-{name}" if len(reports) > 1 else ""
-        for head, target in TARGETS.items():
-            if f"{head}_srcc" not in report.figures:
-                continue
-            told = [row[head] for row in report.predictions]
-            mos = [row[target] for row in report.predictions]
+        for head in report.heads:
+            predicted = [row[head] for row in report.predictions]
+            mos = [row[TARGETS[head]] for row in report.predictions]
             by = [row["generator"] or name for row in report.predictions]
-            scatter = predicted_against_mos(told, mos, fit_logistic(told, mos), by)
+            scatter = predicted_against_mos(predicted, mos, fit_logistic(predicted, mos), by)
             caption = f"{head.capitalize()}: {scatter.caption}"
             figures.append(replace(scatter, name=f"{head}{suffix}", caption=caption))
             if head == "quality":
-                plot = reliability(told, mos)
+                plot = reliability(predicted, mos)
                 spread = (
-                    f"Their standard deviations: scores {np.std(told):.3f}, opinions "
+                    f"Their standard deviations: scores {np.std(predicted):.3f}, opinions "
                     f"{np.std(mos):.3f}."
                 )
                 caption = f"{plot.caption} {spread}"

@@ -77,8 +77,8 @@ def contact_sheet(
         _put(sheet, path, caption, (column * step[0] + _GAP, row * step[1] + _GAP))
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    told = "; ".join(" ".join(caption.split()) for _, caption in pictures)
-    alt = f"{title}: {told}."
+    captions = "; ".join(" ".join(caption.split()) for _, caption in pictures)
+    alt = f"{title}: {captions}."
     return Figure(title, f"{title}.", buffer.getvalue(), "jpeg", alt)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as sections of a report: figures beside their floor, where the errors are, the
+"""An evaluation as sections of a report: figures beside their baseline, where the errors are, the
 images behind them, and what was published.
 """
 
@@ -6,35 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model.config import CheckpointConfig
+from model.config import CheckpointConfig, Head
 from training.evaluation.compare import compare
-from training.evaluation.evaluate import TARGETS, Report
 from training.evaluation.metrics import fit_logistic, without
+from training.evaluation.results import (
+    PUBLISHED_PROTOCOL,
+    TARGETS,
+    HeadResult,
+    Interval,
+    Report,
+    opinion,
+)
 from training.evaluation.rivals import RivalReport
 from training.manifest import git_revision, package_versions
 from training.reports import plots
 from training.reports.contact import captioned, contact_sheet, extremes
 from training.reports.document import Document, Figure, Section, Table
-from training.reports.findings import (
-    findings,
-    floor_of,
-    head_findings,
-    interval_of,
-    measured_heads,
-    opinion,
-)
+from training.reports.findings import findings, head_findings
 from training.reports.published import Measured, comparison, rivals
 
 Row = Mapping[str, Any]
 
-# Columns of the first table, by the name that ``metrics.agreement`` gives them.
-_COLUMNS = {
-    "plcc": "PLCC",
-    "plcc_vqeg": "PLCC fitted",
-    "krcc": "KRCC",
-    "rmse": "RMSE",
-    "rmse_vqeg": "RMSE fitted",
-}
 _FEWEST = 3  # images, under which a plot shows nothing
 
 
@@ -50,8 +42,8 @@ def evaluation_sections(
 
     Args:
         report: what was measured; its prediction rows may lack "path" (then there are no contact
-            sheets) and "generator" (then nothing is told by generator).
-        title: stands before each section's title, where a report holds several evaluations.
+            sheets) and "generator" (then nothing is shown by generator).
+        title: stands before each section's title, where a report holds more than one evaluation.
         data_set: what was measured on, by our name; by default what the rows' "dataset" says.
             Without either, nothing published stands beside.
         trained_on: the data set of the training, where it is another.
@@ -59,10 +51,10 @@ def evaluation_sections(
     """
     data_set = data_set or str((report.predictions or [{}])[0].get("dataset", ""))
     sections = [_overview(report)]
-    for head in measured_heads(report):
+    for head in report.heads:
         section = _of_head(report, head, pictures)
-        told = head_findings(report, head, data_set, trained_on)
-        sections.append(replace(section, findings=told))
+        sentences = head_findings(report, head, data_set, trained_on)
+        sections.append(replace(section, findings=sentences))
     if data_set:
         sections += _beside_published(report, data_set, trained_on)
     if not title:
@@ -85,10 +77,7 @@ def evaluation_document(
         sections.append(rivals_section(report, rivals_))
     summary = f"{config.name} ({config.method}, revision {config.revision}) on {data_set}."
     if config.provenance.split.get("protocol") == "paper":
-        summary += (
-            " PUBLISHED PROTOCOL: the epoch was chosen on the test part, so these figures are too "
-            "good; they compare with published ones only."
-        )
+        summary += f" PUBLISHED PROTOCOL: {PUBLISHED_PROTOCOL}"
     versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
     facts = {"command": command, "git revision": git_revision(), "versions": versions}
     return Document(f"{config.name} on {data_set}", summary, tuple(sections), facts)
@@ -98,7 +87,7 @@ def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
     """The quality score against each rival's on the same images."""
     rows = _rated(report.predictions, "quality")
     predicted, mos = [row["quality"] for row in rows], [row["mos"] for row in rows]
-    told = tuple(
+    cells = tuple(
         (
             d.rival,
             d.metric.upper(),
@@ -114,27 +103,24 @@ def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
         "Both scored the same images; the interval is of the difference, on the same draws. PLCC "
         "is of the raw scores, which a rival on another scale may lose by its curve alone."
     )
-    return Section("Beside rivals", text, (Table(header, told, "Quality, measured here"),))
+    return Section("Beside rivals", text, (Table(header, cells, "Quality, measured here"),))
 
 
 def figures_table(report: Report) -> Table:
-    """Each head's figures of agreement, the SRCC with its 95 % interval, the no-image floor
+    """Each head's figures of agreement, the SRCC with its 95 % interval, the no-image baseline
     beside.
     """
-    heads = measured_heads(report)
-    columns = [c for c in _COLUMNS if any(f"{head}_{c}" in report.figures for head in heads)]
-    header = ("head", "SRCC (95 % interval)", "no-image floor")
+    header = ("head", "SRCC (95 % interval)", "no-image floor", "PLCC", "PLCC fitted")
     rows = [
         (
             head,
-            _with_interval(report, f"{head}_srcc"),
-            _number(floor_of(report, head)),
-            *(_number(report.figures.get(f"{head}_{column}")) for column in columns),
+            _with_interval(r.srcc, r.intervals.get("srcc")),
+            *map(_number, (r.baseline, r.plcc, r.plcc_vqeg, r.krcc, r.rmse, r.rmse_vqeg)),
         )
-        for head in heads
+        for head, r in report.heads.items()
     ]
     caption = f"Agreement with people on {report.images} images ({report.part} part)"
-    return Table((*header, *(_COLUMNS[c] for c in columns)), tuple(rows), caption)
+    return Table((*header, "KRCC", "RMSE", "RMSE fitted"), tuple(rows), caption)
 
 
 def _overview(report: Report) -> Section:
@@ -146,21 +132,30 @@ def _overview(report: Report) -> Section:
         "means after the VQEG 4-parameter logistic, fitted on these very images, which flatters a "
         "little."
     )
-    if any(floor_of(report, head) is not None for head in measured_heads(report)):
+    if any(result.baseline is not None for result in report.heads.values()):
         text += (
             " The no-image floor is the SRCC of predictions from the means of generator and prompt "
             "in the training part, without a pixel."
         )
     tables = [figures_table(report)]
-    shown = {f"{head}_{c}" for head in TARGETS for c in ("srcc", *_COLUMNS)}
-    shown |= {f"floor_{head}_srcc" for head in TARGETS}
-    if rest := sorted(report.figures.keys() - shown):
-        rows = tuple((key.replace("_", " "), _with_interval(report, key)) for key in rest)
+    if rows := _other_figures(report):
         tables.append(Table(("figure", "value"), rows, "What else was measured"))
     return Section("Figures", text, tuple(tables), findings=findings(report))
 
 
-def _of_head(report: Report, head: str, pictures: int) -> Section:
+def _other_figures(report: Report) -> tuple[tuple[str, str], ...]:
+    """What belongs into no column of ``figures_table``, by name."""
+    figures = {
+        **{f"{head} srcc permuted prompts": r.permuted_srcc for head, r in report.heads.items()},
+        **{f"{label} accuracy": found.share for label, found in report.accuracies.items()},
+        **{f"floor {label} accuracy": found.baseline for label, found in report.accuracies.items()},
+    }
+    return tuple(
+        (name, _number(figures[name])) for name in sorted(figures) if figures[name] is not None
+    )
+
+
+def _of_head(report: Report, head: Head, pictures: int) -> Section:
     rows = _rated(report.predictions, head)
     figures = _plots(rows, head) if len(rows) >= _FEWEST else []
     figures += _sheets(rows, head, pictures)
@@ -168,12 +163,12 @@ def _of_head(report: Report, head: str, pictures: int) -> Section:
         f"{head.capitalize()} score",
         f"The {head} score against the mean opinion score (MOS) of {opinion(head)}; both in "
         "[0, 1], high = better. Differences are of the raw scores.",
-        _by_generator(report, head, rows),
+        _by_generator(head, report.heads[head], rows),
         tuple(replace(figure, name=f"{head}-{figure.name}") for figure in figures),
     )
 
 
-def _plots(rows: Sequence[Row], head: str) -> list[Figure]:
+def _plots(rows: Sequence[Row], head: Head) -> list[Figure]:
     predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
     generators = _generators(rows)
     curve = fit_logistic(predicted, mos)
@@ -184,9 +179,9 @@ def _plots(rows: Sequence[Row], head: str) -> list[Figure]:
     return figures
 
 
-def _by_generator(report: Report, head: str, rows: Sequence[Row]) -> tuple[Table, ...]:
+def _by_generator(head: Head, result: HeadResult, rows: Sequence[Row]) -> tuple[Table, ...]:
     """SRCC within each generator, and of all images but its own."""
-    inside, generators = report.within_generator.get(head, {}), _generators(rows)
+    inside, generators = result.within_generator, _generators(rows)
     if not inside and not generators:
         return ()
     predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
@@ -201,11 +196,11 @@ def _by_generator(report: Report, head: str, rows: Sequence[Row]) -> tuple[Table
         for name in sorted(inside.keys() | left.keys())
     )
     header = ("generator", "images", "SRCC within", "SRCC without this generator's images")
-    whole = _number(report.figures[f"{head}_srcc"])
+    whole = _number(result.srcc)
     return (Table(header, cells, f"By generator; SRCC of all images: {whole}"),)
 
 
-def _sheets(rows: Sequence[Row], head: str, count: int) -> list[Figure]:
+def _sheets(rows: Sequence[Row], head: Head, count: int) -> list[Figure]:
     apart = extremes(rows, count, head, TARGETS[head])
     sheets = {
         "Most over-estimated": apart.over,
@@ -223,9 +218,10 @@ def _beside_published(report: Report, data_set: str, trained_on: str) -> list[Se
     """A table for each opinion that was published about; no section where there is none."""
     tables = []
     for target in ("quality", "alignment"):
-        heads = [head for head in measured_heads(report) if opinion(head) == target]
-        if heads and rivals(data_set, target):
-            own = [_measured(report, head, trained_on) for head in heads]
+        own = [
+            _measured(report, head, trained_on) for head in report.heads if opinion(head) == target
+        ]
+        if own and rivals(data_set, target):
             tables.append(comparison(data_set, measured=own, target=target))
     text = (
         "Settings are as the papers tell them. Figures for another split, of an unverified split, "
@@ -235,13 +231,12 @@ def _beside_published(report: Report, data_set: str, trained_on: str) -> list[Se
     return [Section("Beside published figures", text, tuple(tables))] if tables else []
 
 
-def _measured(report: Report, head: str, trained_on: str) -> Measured:
-    figures = {name.upper(): report.figures.get(f"{head}_{name}") for name in ("srcc", "plcc")}
-    told = {name: value for name, value in figures.items() if value is not None}
-    return Measured(f"this model, {head}", told, f"{report.part} part, one split", trained_on)
+def _measured(report: Report, head: Head, trained_on: str) -> Measured:
+    figures = {"SRCC": report.heads[head].srcc, "PLCC": report.heads[head].plcc}
+    return Measured(f"this model, {head}", figures, f"{report.part} part, one split", trained_on)
 
 
-def _rated(rows: Sequence[Row], head: str) -> list[Row]:
+def _rated(rows: Sequence[Row], head: Head) -> list[Row]:
     return [r for r in rows if r.get(head) is not None and r.get(TARGETS[head]) is not None]
 
 
@@ -251,12 +246,11 @@ def _generators(rows: Sequence[Row]) -> list[str]:
     return names if any(names) else []
 
 
-def _with_interval(report: Report, key: str) -> str:
-    told = _number(report.figures[key])
-    if key not in report.intervals:
-        return told
-    low, high = interval_of(report, key)
-    return f"{told} ({_number(low)} to {_number(high)})"
+def _with_interval(value: float, interval: Interval | None) -> str:
+    if interval is None:
+        return _number(value)
+    low, high = interval
+    return f"{_number(value)} ({_number(low)} to {_number(high)})"
 
 
 def _number(value: float | None) -> str:

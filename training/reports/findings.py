@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 
-from training.evaluation.evaluate import TARGETS, Report
+from model.config import Head
+from training.evaluation.results import HeadResult, Report, opinion
 from training.reports.published import Published, decimals, paper_name, rivals
-
-# An SRCC that permuted prompts lower by less tells nothing of the prompt.
-_COUNTS = 0.02
 
 
 def findings(report: Report) -> tuple[str, ...]:
     """Sentences about the evaluation as a whole: what it was measured on, every head against the
-    no-image floor, and whether the prompt counts.
+    no-image baseline, and whether the prompt counts.
     """
-    told = list(_of_part(report.part))
-    for head in measured_heads(report):
-        told += _of_floor(report, head)
-    return (*told, *_of_prompts(report))
+    sentences = list(_of_part(report.part))
+    for head, result in report.heads.items():
+        sentences += _of_baseline(head, result)
+    for result in report.heads.values():
+        sentences += _of_prompts(result)
+    return tuple(sentences)
 
 
 def head_findings(
-    report: Report, head: str, data_set: str = "", trained_on: str = ""
+    report: Report, head: Head, data_set: str = "", trained_on: str = ""
 ) -> tuple[str, ...]:
     """Sentences about one head's SRCC: within the generators, and against what was published.
 
@@ -31,31 +31,10 @@ def head_findings(
         trained_on: the data set of the training, if another: then only figures published for
             that pair are compared.
     """
-    told = list(_of_generators(report, head))
+    sentences = list(_of_generators(head, report.heads[head]))
     if data_set:
-        told += _of_rivals(report, head, data_set, trained_on)
-    return tuple(told)
-
-
-def measured_heads(report: Report) -> list[str]:
-    """The heads that an SRCC was measured of."""
-    return [head for head in TARGETS if f"{head}_srcc" in report.figures]
-
-
-def opinion(head: str) -> str:
-    """What people were asked, whose answers the head is compared with: "quality", "alignment"."""
-    return "quality" if TARGETS[head] == "mos" else "alignment"
-
-
-def floor_of(report: Report, head: str) -> float | None:
-    """The SRCC of the no-image floor for this head; None where there is none."""
-    key = "quality" if opinion(head) == "quality" else "consistency"
-    return report.figures.get(f"floor_{key}_srcc")
-
-
-def interval_of(report: Report, key: str) -> tuple[float, float]:
-    """The 95 % interval of a figure; the figure itself twice where none was measured."""
-    return report.intervals.get(key, (report.figures[key],) * 2)
+        sentences += _of_rivals(report, head, data_set, trained_on)
+    return tuple(sentences)
 
 
 def same_protocol(data_set: str, target: str, trained_on: str = "") -> list[Published]:
@@ -77,30 +56,31 @@ def _of_part(part: str) -> Iterable[str]:
         yield f"Measured on the part {part!r}, not on the test part: nothing here is a result."
 
 
-def _of_floor(report: Report, head: str) -> Iterable[str]:
-    own, floor = report.figures[f"{head}_srcc"], floor_of(report, head)
-    low, high = interval_of(report, f"{head}_srcc")
-    said = f"{head.capitalize()}: SRCC {own:.3f} ({low:.3f} to {high:.3f})"
+def _of_baseline(head: Head, result: HeadResult) -> Iterable[str]:
+    own, baseline = result.srcc, result.baseline
+    low, high = result.srcc_interval
+    fact = f"{head.capitalize()}: SRCC {own:.3f} ({low:.3f} to {high:.3f})"
     if own != own:
         yield f"{head.capitalize()}: no SRCC is defined, for all predictions are the same."
-    elif floor is None:
-        yield f"{said}."
-    elif own <= floor:
+    elif baseline is None:
+        yield f"{fact}."
+    elif own <= baseline:
         yield (
-            f"{said} is NOT above the no-image floor of {floor:.3f}: generator and prompt alone, "
-            "without a pixel, tell at least as much as this model."
+            f"{fact} is NOT above the no-image floor of {baseline:.3f}: generator and prompt "
+            "alone, without a pixel, tell at least as much as this model."
         )
-    elif low <= floor:
+    elif low <= baseline:
         yield (
-            f"{said} is above the no-image floor of {floor:.3f}, but the floor lies within the "
+            f"{fact} is above the no-image floor of {baseline:.3f}, but the floor lies within the "
             "interval: that the model sees more than the generator is not shown."
         )
     else:
-        yield f"{said} beats the no-image floor of {floor:.3f}."
+        yield f"{fact} beats the no-image floor of {baseline:.3f}."
 
 
-def _of_rivals(report: Report, head: str, data_set: str, trained_on: str) -> Iterable[str]:
-    name, (low, high) = head.capitalize(), interval_of(report, f"{head}_srcc")
+def _of_rivals(report: Report, head: Head, data_set: str, trained_on: str) -> Iterable[str]:
+    name = head.capitalize()
+    low, high = report.heads[head].srcc_interval
     elsewhere = paper_name(trained_on) not in {"", paper_name(data_set)}
     if report.part != "test" and not elsewhere:
         yield f"{name} isn't compared with published figures: these images are no test part."
@@ -116,8 +96,10 @@ def _of_rivals(report: Report, head: str, data_set: str, trained_on: str) -> Ite
     if ahead:
         yield f"{name} does not reach the published SRCC of {_named(ahead)}."
     if between:
-        told = _named(between)
-        yield f"{name} can't be told from the published SRCC of {told}: inside its interval."
+        yield (
+            f"{name} can't be told from the published SRCC of {_named(between)}: inside its "
+            "interval."
+        )
     if theirs:
         yield (
             "Published figures are mostly means or medians of ten splits; the one here is of one "
@@ -128,8 +110,8 @@ def _of_rivals(report: Report, head: str, data_set: str, trained_on: str) -> Ite
         yield f"{name}: nothing published to compare with is known here for {pair}."
 
 
-def _of_generators(report: Report, head: str) -> Iterable[str]:
-    inside = {name: v for name, v in report.within_generator.get(head, {}).items() if v == v}
+def _of_generators(head: Head, result: HeadResult) -> Iterable[str]:
+    inside = {name: v for name, v in result.within_generator.items() if v == v}
     if len(inside) < 2:
         return
     worst, best = min(inside, key=inside.__getitem__), max(inside, key=inside.__getitem__)
@@ -139,16 +121,17 @@ def _of_generators(report: Report, head: str) -> Iterable[str]:
     )
 
 
-def _of_prompts(report: Report) -> Iterable[str]:
-    permuted = report.figures.get("consistency_srcc_permuted_prompts")
-    if permuted is None or "consistency_srcc" not in report.figures:
+def _of_prompts(result: HeadResult) -> Iterable[str]:
+    if (permuted := result.permuted_srcc) is None:
         return
-    own = report.figures["consistency_srcc"]
     fact = f"With the prompts permuted among the images the consistency SRCC is {permuted:.3f}"
-    if permuted < own - _COUNTS:
-        yield f"{fact} instead of {own:.3f}: the prompt counts."
+    if result.rests_on_prompt:
+        yield f"{fact} instead of {result.srcc:.3f}: the prompt counts."
     else:
-        yield f"{fact}, against {own:.3f} with the right ones: it does NOT rest on the prompt."
+        yield (
+            f"{fact}, against {result.srcc:.3f} with the right ones: it does NOT rest on the "
+            "prompt."
+        )
 
 
 def _named(theirs: Sequence[Published]) -> str:
@@ -157,5 +140,5 @@ def _named(theirs: Sequence[Published]) -> str:
 
 
 def _setting(row: Published) -> str:
-    told = row.setting.partition(";")[2].strip() if ";" in row.setting else row.setting
-    return f" ({told})" if told else ""
+    setting = row.setting.partition(";")[2].strip() if ";" in row.setting else row.setting
+    return f" ({setting})" if setting else ""

@@ -19,7 +19,7 @@ def to_markdown(document: Document, figures_folder: str = "figures") -> str:
         parts += _section(section, [f"{figures_folder}/{file}" for file in files])
     if document.facts:
         rows = tuple((name, value) for name, value in document.facts.items())
-        parts += ["## Where this comes from", _table(Table(("what", "value"), rows))]
+        parts += ["## Where this comes from", markdown_table(Table(("what", "value"), rows))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -30,7 +30,7 @@ def _section(section: Section, paths: Iterable[str]) -> list[str]:
     parts += _prose(section.text)
     for table in section.tables:
         parts += [f"**{_line(table.caption)}**"] if table.caption.strip() else []
-        parts.append(_table(table))
+        parts.append(markdown_table(table))
     for figure, path in zip(section.figures, paths, strict=True):
         parts += _figure(figure, path)
     return parts
@@ -45,7 +45,8 @@ def _figure(figure: Figure, path: str) -> list[str]:
     return [f"![{_line(figure.alt)}]({path})", *caption]
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A pipe table; what its cells hold is text."""
     rule = "|" + "---|" * len(table.header)
     return "\n".join([_row(table.header), rule, *(_row(row) for row in table.rows)])
 

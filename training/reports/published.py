@@ -85,7 +85,7 @@ def published(
     tested_on: str | None = None,
     metric: str | None = None,
 ) -> list[Published]:
-    """The cells that are as asked; None asks for any, "" for those that tell nothing."""
+    """The cells that match; None matches any, "" those that tell nothing."""
     wanted = {
         "method": method,
         "table": table,
@@ -94,8 +94,11 @@ def published(
         "tested_on": None if tested_on is None else paper_name(tested_on),
         "metric": metric,
     }
-    asked = {key: value for key, value in wanted.items() if value is not None}
-    return [row for row in rows() if all(getattr(row, key) == asked[key] for key in asked)]
+    return [
+        row
+        for row in rows()
+        if all(value is None or getattr(row, key) == value for key, value in wanted.items())
+    ]
 
 
 def value(
@@ -106,10 +109,10 @@ def value(
     tested_on: str | None = None,
     metric: str | None = None,
 ) -> float | None:
-    """The one figure that is as asked (see ``published``); None where there is none.
+    """The one figure that matches (see ``published``); None where there is none.
 
     Raises:
-        ValueError: several that differ.
+        ValueError: figures that differ.
     """
     found = {row.value for row in published(method, table, setting, trained_on, tested_on, metric)}
     if len(found) > 1:
@@ -149,9 +152,9 @@ def comparison(
     found: dict[tuple[str, ...], list[Published]] = {}
     for row in _by_row(cells):
         figures = {cell.metric: cell.value for cell in row}
-        told = _figures(figures, metrics, places)
-        found.setdefault((row[0].method, _setting(row[0]), *told), []).append(row[0])
-    theirs = [(*told, _source(sources)) for told, sources in found.items()]
+        shown = _figures(figures, metrics, places)
+        found.setdefault((row[0].method, _setting(row[0]), *shown), []).append(row[0])
+    theirs = [(*shown, _source(sources)) for shown, sources in found.items()]
     own = [
         (m.method, _setting(m), *_figures(m.figures, metrics, places), "measured here")
         for m in measured
@@ -177,8 +180,8 @@ def _by_row(cells: Sequence[Published]) -> list[list[Published]]:
 
 
 def _figures(figures: Mapping[str, float], metrics: Sequence[str], places: int) -> tuple[str, ...]:
-    told = (figures.get(metric, math.nan) for metric in metrics)
-    return tuple("-" if math.isnan(value) else f"{value:.{places}f}" for value in told)
+    values = (figures.get(metric, math.nan) for metric in metrics)
+    return tuple("-" if math.isnan(value) else f"{value:.{places}f}" for value in values)
 
 
 def _setting(row: Published | Measured) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from model.config import CheckpointConfig
 from training.engine.state import Progress
-from training.evaluation.evaluate import Report
+from training.evaluation.results import PUBLISHED_PROTOCOL, Report
 from training.manifest import device_in_words, git_revision, package_versions
 from training.recipe import MethodRecipe
 from training.reports import plots
@@ -36,10 +36,7 @@ def _summary(recipe: MethodRecipe, config: CheckpointConfig) -> str:
     sets = " and ".join(recipe.data)
     summary = f"{config.method}, revision {config.revision}, trained on {sets}."
     if recipe.protocol == "paper":
-        summary += (
-            " PUBLISHED PROTOCOL: the epoch was chosen on the test part, so these figures are too "
-            "good; they compare with published ones only."
-        )
+        summary += f" PUBLISHED PROTOCOL: {PUBLISHED_PROTOCOL}"
     return summary
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from model.config import Normalisation
 from model.network import Network, mix_views
 from training.data.batches import Batch
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.task import Losses, Said, normalised
+from training.evaluation.results import SrccBySet
 from training.tuning.losses import degradation
 
 N = TypeVar("N", bound=Network)
@@ -105,22 +106,22 @@ class Tuning(ABC, Generic[N]):
         """Each head's values [n] of what the network said of images with these prompts."""
 
     @torch.no_grad()
-    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
-        """SRCC of every head on the held samples; the processes share the images."""
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
+        """SRCC of every head on the validation samples; the processes share the images."""
         rank, processes = accelerator.process_index, accelerator.num_processes
-        told: list[tuple[list[int], dict[str, list[float]]]] = []
-        for views in held.views(rank, processes):
+        chunks: list[tuple[list[int], dict[str, list[float]]]] = []
+        for views in validation.views(rank, processes):
             windows, wholes = (
                 None if v is None else normalised(v.to(accelerator.device), self.normalisation)
                 for v in (views.windows, views.wholes)
             )
             assert windows is not None
-            prompts = [held.samples[row].prompt for row in views.rows]
+            prompts = [validation.samples[row].prompt for row in views.rows]
             heads = self.heads(self.say(windows, wholes), prompts)
-            told.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
+            chunks.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
         if processes > 1:
-            told = gather_object(told)
-        return held.figures(_by_head(told, len(held.samples)))
+            chunks = gather_object(chunks)
+        return validation.srcc(_by_head(chunks, len(validation.samples)))
 
     def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
         """[n, k, 3, h, w], with the global view as the last one where the policy has it."""
@@ -137,13 +138,13 @@ class Tuning(ABC, Generic[N]):
 
 
 def _by_head(
-    told: Sequence[tuple[list[int], dict[str, list[float]]]], images: int
+    chunks: Sequence[tuple[list[int], dict[str, list[float]]]], images: int
 ) -> dict[str, np.ndarray]:
     """Each head's values in the order of the samples."""
-    heads = {head: np.full(images, np.nan) for _, values in told for head in values}
-    for rows, values in told:
-        for head, several in values.items():
-            heads[head][rows] = several
+    heads = {head: np.full(images, np.nan) for _, values in chunks for head in values}
+    for rows, values in chunks:
+        for head, scores in values.items():
+            heads[head][rows] = scores
     return heads
 
 

@@ -27,8 +27,9 @@ from model.towers import TextTower, VisionTower
 from model.vocabulary import DISTORTIONS, SCENES
 from training.data.batches import Batch
 from training.data.samples import Sample
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.task import Losses, Said, normalised
+from training.evaluation.results import SrccBySet
 from training.tuning.losses import (
     contrastive,
     degradation,
@@ -202,22 +203,22 @@ class Pretraining:
         return losses
 
     @torch.no_grad()
-    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
-        """SRCC of quality per data set, and of alignment where it is told, on the held samples,
-        from two views each.
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
+        """SRCC of quality per data set, and of alignment where it is rated, on the validation
+        samples, from two views each.
         """
         self.clip.eval()
         texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
-        told = {head: np.zeros(len(held.samples)) for head in ("quality", "alignment")}
-        for views in held.views():
+        scores = {head: np.zeros(len(validation.samples)) for head in ("quality", "alignment")}
+        for views in validation.views():
             assert views.wholes is not None
             for part in (views.windows[:, 0], views.wholes):
                 pixels = normalised(part.to(accelerator.device), self.normalisation)
                 z = F.normalize(self.vision.encode(self.vision.patchify(pixels)).float(), dim=-1)
-                for head, classes in zip(told, texts, strict=True):
+                for head, classes in zip(scores, texts, strict=True):
                     p = positive_probability(z, classes, self._scale())
-                    told[head][views.rows] += p.float().cpu().numpy() / 2
-        return held.figures(told)
+                    scores[head][views.rows] += p.float().cpu().numpy() / 2
+        return validation.srcc(scores)
 
     def _rated(
         self,

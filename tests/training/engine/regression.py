@@ -14,10 +14,11 @@ from tests.training.miniature import write_agiqa3k
 from training.data import datasets
 from training.data.batches import Batch, Batches
 from training.data.pictures import Pictures
-from training.engine.held import Held
+from training.engine.held import ValidationSet
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Losses, Said
+from training.evaluation.results import SrccBySet
 
 POLICY = CropPolicy(size=32, stride=32, max_side=64)
 SCHEDULE: Mapping[str, Any] = {"epochs": 3, "batch": 4, "lr": 0.05, "warmup_epochs": 0, "ema": 0.0}
@@ -62,12 +63,12 @@ class Regression:
         clean = said["score"][batch.degraded.bases]
         return {"fall": (worse["score"].unflatten(0, (-1, 2)) - clean[:, None]).square().mean()}
 
-    def evaluate(self, held: Held, accelerator: Accelerator) -> dict[str, float]:
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
         self.evaluated.append(self.weights())
-        told = (
+        figure = (
             float(self.linear.weight.detach().sum()) if self.figures is None else next(self.figures)
         )
-        return {"quality_srcc_AGIQA-3K": told}
+        return {"AGIQA-3K": {"quality": figure}}
 
     def weights(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self.trained().items()}
@@ -81,5 +82,5 @@ def run_of(folder: Path, task: Regression, **settings: Any) -> Run:
     batches = Batches(samples, pictures, size=schedule.batch, seed=3, wholes=False)
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    held = Held(samples, pictures)
-    return Run("line", task, batches, held, schedule, work, 3, "fingerprint", "cpu")
+    validation = ValidationSet(samples, pictures)
+    return Run("line", task, batches, validation, schedule, work, 3, "fingerprint", "cpu")

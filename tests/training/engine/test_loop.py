@@ -244,4 +244,5 @@ def test_a_run_that_fails_in_an_epoch_keeps_the_one_before(
 
 
 def test_a_measurement_is_of_the_task_as_it_is(tmp_path: Path) -> None:
-    assert run_of(tmp_path, Regression()).measure() == {QUALITY: pytest.approx(0.3)}
+    measured = run_of(tmp_path, Regression()).measure()
+    assert measured == {"AGIQA-3K": {"quality": pytest.approx(0.3)}}

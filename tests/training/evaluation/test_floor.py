@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.data.samples import Sample
-from training.evaluation import floor
+from training.evaluation.floor import predict_baseline
 from training.evaluation.metrics import agreement, interval, srcc, within
 
 
@@ -13,7 +13,7 @@ def sample(prompt: str, source: str = "a normal", mos: float = 0.5) -> Sample:
     return Sample("AGIQA-3K", Path("x.jpg"), prompt, mos, mos, prompt, generator, mode)
 
 
-def test_the_floor_is_generator_mean_plus_prompt_mean() -> None:
+def test_the_baseline_is_generator_mean_plus_prompt_mean() -> None:
     train = [
         sample("p", "a normal", 0.2),
         sample("q", "a normal", 0.4),
@@ -21,7 +21,7 @@ def test_the_floor_is_generator_mean_plus_prompt_mean() -> None:
         sample("q", "b normal", 0.8),
     ]
     test = [sample("p", "a normal"), sample("unseen", "b normal"), sample("unseen", "new one")]
-    assert floor.predict(train, test) == pytest.approx([0.2, 0.7, 0.5])
+    assert predict_baseline(train, test) == pytest.approx([0.2, 0.7, 0.5])
 
 
 def test_agreement_of_known_lists() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.evaluate import Report
 from training.evaluation.metrics import agreement, within
+from training.evaluation.results import HeadResult, Report
 
 GENERATORS = ("attn<gan>", "dall-e", "sd")
 
@@ -32,15 +32,16 @@ def report(folder: Path | None = None, **changes: Any) -> Report:
     ]
     if folder:
         rows = [{**row, "path": str(folder / row["image"])} for row in rows]
-    figures = {f"quality_{name}": v for name, v in agreement(quality, mos).items()}
-    figures["floor_quality_srcc"] = 0.3
-    made = Report(
-        "test",
-        60,
-        20,
-        figures,
-        {"quality_srcc": (0.85, 0.89)},
-        {"quality": dict(within(names, quality, mos))},
-        rows,
+    head = HeadResult(
+        **agreement(quality, mos),
+        intervals={"srcc": (0.85, 0.89)},
+        within_generator=dict(within(names, quality, mos)),
+        baseline=0.3,
     )
-    return replace(made, **changes)
+    return replace(Report("test", 60, 20, {"quality": head}, {}, rows), **changes)
+
+
+def with_quality(**changes: Any) -> Report:
+    """The same with another result of the quality."""
+    made = report()
+    return replace(made, heads={"quality": replace(made.heads["quality"], **changes)})

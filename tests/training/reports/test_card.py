@@ -1,13 +1,13 @@
 import pytest
 
 from model.config import BackboneConfig, CheckpointConfig, ScoreRange
-from training.evaluation.evaluate import Report
 from training.evaluation.monotone import Falls
+from training.evaluation.results import HeadResult, Report
 from training.recipe import MethodRecipe, load_recipe
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
 
-FIGURES = {"quality_srcc": 0.9, "quality_plcc": 0.8, "quality_krcc": 0.7, "quality_rmse": 0.1}
+QUALITY = HeadResult(0.9, 0.8, 0.85, 0.7, 0.1, 0.09, {"srcc": (0.8, 0.95)})
 
 
 def card(name: str, score_range: ScoreRange, *settings: str) -> str:
@@ -20,28 +20,28 @@ def card(name: str, score_range: ScoreRange, *settings: str) -> str:
         backbone=BackboneConfig(source="open_clip", name="ViT-B-32", pretrained="openai"),
         score_range=score_range,
     )
-    report = Report("test", 10, 5, FIGURES, {"quality_srcc": (0.8, 0.95)}, {})
+    report = Report("test", 10, 5, {"quality": QUALITY})
     return model_card(config, dict.fromkeys(recipe.data, report), recipe)
 
 
 def test_the_scale_of_a_set_where_low_is_better_is_said() -> None:
-    told = card("mp-iqe/live", ScoreRange(low=-5, high=115))
-    assert "mos = -5 + quality x 120, where the data tells DMOS = 110 - mos, low = better" in told
+    text = card("mp-iqe/live", ScoreRange(low=-5, high=115))
+    assert "mos = -5 + quality x 120, where the data tells DMOS = 110 - mos, low = better" in text
     assert "DMOS" not in card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5))
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "sentence"),
     [
         ("protocol=paper", "**Published protocol**"),
         ("schedule.select=best", "The epoch was chosen on the validation part."),
         ("schedule.select=last", "The last epoch is kept; none was chosen by its score."),
     ],
 )
-def test_how_the_epoch_was_chosen_is_said(setting: str, said: str) -> None:
-    told = card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5), setting)
-    assert said in " ".join(told.split())
-    assert "0.900 (0.800 to 0.950)" in told
+def test_how_the_epoch_was_chosen_is_said(setting: str, sentence: str) -> None:
+    text = card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5), setting)
+    assert sentence in " ".join(text.split())
+    assert "0.900 (0.800 to 0.950)" in text
 
 
 def test_figures_and_falls_stand_in_the_card() -> None:
@@ -57,19 +57,19 @@ def test_figures_and_falls_stand_in_the_card() -> None:
         | {"alignment": None, "consistency": None, "generator": "a" if i < 5 else "b"}
         for i in range(10)
     ]
-    report = Report("test", 10, 5, FIGURES, {"quality_srcc": (0.8, 0.95)}, {}, rows)
+    report = Report("test", 10, 5, {"quality": QUALITY}, {}, rows)
     figures = card_figures({"AGIQA-3K": report})
     assert [figure.name for figure in figures] == ["quality", "reliability"]
     fallen = Falls(7, {"blur": -0.95}, {"blur": [0.7, 0.6, 0.5, 0.4, 0.3, 0.2]})
-    told = model_card(config, {"AGIQA-3K": report}, recipe, figures, fallen)
-    assert "](quality.svg)" in told
-    assert "](reliability.svg)" in told
-    assert "The 7 best-rated images" in told
-    assert "| blur | -0.950 | 0.700 | 0.600 | 0.500 | 0.400 | 0.300 | 0.200 |" in told
+    text = model_card(config, {"AGIQA-3K": report}, recipe, figures, fallen)
+    assert "](quality.svg)" in text
+    assert "](reliability.svg)" in text
+    assert "The 7 best-rated images" in text
+    assert "| blur | -0.950 | 0.700 | 0.600 | 0.500 | 0.400 | 0.300 | 0.200 |" in text
 
 
 def test_several_sets_have_figures_of_their_own_names() -> None:
     rows = [{"mos": i / 4, "mos_align": None, "quality": i / 5, "generator": ""} for i in range(5)]
-    report = Report("test", 5, 5, FIGURES, {"quality_srcc": (0.8, 0.95)}, {}, rows)
+    report = Report("test", 5, 5, {"quality": QUALITY}, {}, rows)
     names = [figure.name for figure in card_figures({"BID": report, "LIVE": report})]
     assert names == ["quality-BID", "reliability-BID", "quality-LIVE", "reliability-LIVE"]

@@ -1,25 +1,24 @@
 """Evaluations as sections: what they show, and what they say in words."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.training.reports.reported import GENERATORS, report
+from tests.training.reports.reported import GENERATORS, report, with_quality
 from training.evaluation.metrics import srcc
+from training.evaluation.results import Accuracy, HeadResult, Report
 from training.reports.evaluation import evaluation_sections, figures_table
 from training.reports.findings import findings, head_findings
 
 
-def with_srcc(own: float, low: float, high: float, **figures: float) -> Any:
-    made = report()
-    figures = {**made.figures, "quality_srcc": own, **figures}
-    return report(figures=figures, intervals={"quality_srcc": (low, high)})
+def with_srcc(own: float, low: float, high: float) -> Report:
+    return with_quality(srcc=own, intervals={"srcc": (low, high)})
 
 
 @pytest.mark.parametrize(
-    ("own", "low", "said"),
+    ("own", "low", "sentence"),
     [
         (0.29, 0.2, "is NOT above the no-image floor of 0.300"),
         (0.4, 0.25, "the floor lies within the interval"),
@@ -27,23 +26,21 @@ def with_srcc(own: float, low: float, high: float, **figures: float) -> Any:
     ],
     ids=["below", "within", "above"],
 )
-def test_the_floor_is_told_in_words(own: float, low: float, said: str) -> None:
-    (told,) = findings(with_srcc(own, low, 0.5))
-    assert said in told
-    assert told.startswith(f"Quality: SRCC {own:.3f} ({low:.3f} to 0.500)")
+def test_the_baseline_is_described_in_words(own: float, low: float, sentence: str) -> None:
+    (found,) = findings(with_srcc(own, low, 0.5))
+    assert sentence in found
+    assert found.startswith(f"Quality: SRCC {own:.3f} ({low:.3f} to 0.500)")
 
 
-def test_a_missing_floor_is_not_spoken_of_and_a_part_that_is_no_test_is() -> None:
-    made = report()
-    figures = {k: v for k, v in made.figures.items() if not k.startswith("floor")}
-    assert not any("floor" in told for told in findings(report(figures=figures)))
+def test_a_missing_baseline_is_not_spoken_of_and_a_part_that_is_no_test_is() -> None:
+    assert not any("floor" in sentence for sentence in findings(with_quality(baseline=None)))
     assert "not on the test part" in findings(report(part="train"))[0]
     assert "knows those that it was trained on" in findings(report(part="all"))[0]
 
 
 def test_rivals_are_beaten_ahead_or_inside_the_interval() -> None:
-    told = head_findings(with_srcc(0.87, 0.857, 0.88), "quality", "AGIQA-3K")
-    _, beaten, ahead, between, caveat = told
+    sentences = head_findings(with_srcc(0.87, 0.857, 0.88), "quality", "AGIQA-3K")
+    _, beaten, ahead, between, caveat = sentences
     assert beaten == "Quality beats the published SRCC of HyperIQA 0.8355 (by prompt)."
     assert "does not reach" in ahead
     assert "ACL-IQA 0.8969 (by prompt), MA-AGIQA 0.8939 (split unverified), IPCE" in ahead
@@ -54,8 +51,8 @@ def test_rivals_are_beaten_ahead_or_inside_the_interval() -> None:
 
 @pytest.mark.parametrize("part", ["train", "validation", "all"])
 def test_images_that_training_may_have_seen_are_not_compared_with_rivals(part: str) -> None:
-    (_, told) = head_findings(report(part=part), "quality", "AGIQA-3K")
-    assert told.startswith("Quality isn't compared")
+    (_, sentence) = head_findings(report(part=part), "quality", "AGIQA-3K")
+    assert sentence.startswith("Quality isn't compared")
     elsewhere = head_findings(report(part=part), "quality", "LIVE-Challenge", "KonIQ-10k")
     assert "the published SRCC of" in elsewhere[1]
 
@@ -68,36 +65,39 @@ def test_an_srcc_that_is_not_defined_beats_nothing() -> None:
 
 def test_a_model_from_another_set_is_compared_with_such_models_only() -> None:
     made = with_srcc(0.8, 0.79, 0.81)
-    told = " ".join(head_findings(made, "quality", "LIVE-Challenge", "KonIQ-10k"))
-    assert "does not reach the published SRCC of MP-IQE 0.844 (cross-dataset)" in told
-    assert "LIQE" not in told
-    told = " ".join(head_findings(made, "quality", "LIVE-Challenge", "AGIQA-3K"))
-    assert "nothing published to compare with" in told
-    assert "one split" not in told
+    sentences = " ".join(head_findings(made, "quality", "LIVE-Challenge", "KonIQ-10k"))
+    assert "does not reach the published SRCC of MP-IQE 0.844 (cross-dataset)" in sentences
+    assert "LIQE" not in sentences
+    sentences = " ".join(head_findings(made, "quality", "LIVE-Challenge", "AGIQA-3K"))
+    assert "nothing published to compare with" in sentences
+    assert "one split" not in sentences
 
 
 @pytest.mark.parametrize(
-    ("permuted", "said"), [(0.4, "the prompt counts"), (0.59, "does NOT rest on the prompt")]
+    ("permuted", "sentence"), [(0.4, "the prompt counts"), (0.59, "does NOT rest on the prompt")]
 )
-def test_permuted_prompts_are_told_in_words(permuted: float, said: str) -> None:
-    figures = {"consistency_srcc": 0.6, "consistency_srcc_permuted_prompts": permuted}
-    assert said in findings(report(figures=figures, intervals={}))[-1]
+def test_permuted_prompts_are_described_in_words(permuted: float, sentence: str) -> None:
+    consistency = HeadResult(0.6, 0.6, 0.6, 0.5, 0.1, 0.1, permuted_srcc=permuted)
+    assert sentence in findings(report(heads={"consistency": consistency}))[-1]
 
 
-def test_the_table_has_every_figure_with_its_interval_and_its_floor() -> None:
+def test_the_table_has_every_figure_with_its_interval_and_its_baseline() -> None:
     made = report()
+    quality = made.heads["quality"]
     (row,) = figures_table(made).rows
     cells = dict(zip(figures_table(made).header, row, strict=True))
-    assert cells["SRCC (95 % interval)"] == f"{made.figures['quality_srcc']:.3f} (0.850 to 0.890)"
+    assert cells["SRCC (95 % interval)"] == f"{quality.srcc:.3f} (0.850 to 0.890)"
     assert cells["no-image floor"] == "0.300"
-    assert cells["PLCC fitted"] == f"{made.figures['quality_plcc_vqeg']:.3f}"
-    assert cells["RMSE"] == f"{made.figures['quality_rmse']:.3f}"
+    assert cells["PLCC fitted"] == f"{quality.plcc_vqeg:.3f}"
+    assert cells["RMSE"] == f"{quality.rmse:.3f}"
 
 
 def test_other_figures_are_not_dropped() -> None:
-    made = report()
-    overview, *_ = evaluation_sections(report(figures={**made.figures, "scene_accuracy": 0.61}))
-    assert overview.tables[1].rows == (("scene accuracy", "0.610"),)
+    overview, *_ = evaluation_sections(report(accuracies={"scene": Accuracy(0.61, 0.5)}))
+    assert overview.tables[1].rows == (
+        ("floor scene accuracy", "0.500"),
+        ("scene accuracy", "0.610"),
+    )
 
 
 def test_the_jackknife_leaves_one_generator_out_at_a_time() -> None:
@@ -109,7 +109,7 @@ def test_the_jackknife_leaves_one_generator_out_at_a_time() -> None:
         rest = [row for row in made.predictions if row["generator"] != name]
         expected = srcc([r["quality"] for r in rest], [r["mos"] for r in rest])
         assert without == f"{expected:.3f}"
-        assert within == f"{made.within_generator['quality'][name]:.3f}"
+        assert within == f"{made.heads['quality'].within_generator[name]:.3f}"
         assert count == "20"
 
 
@@ -130,7 +130,7 @@ def test_contact_sheets_show_the_worst_and_the_best(tmp_path: Path) -> None:
 
 def test_rows_without_paths_and_generators_make_fewer_figures() -> None:
     bare = [{k: r[k] for k in ("image", "mos", "quality")} for r in report().predictions]
-    made = report(predictions=bare, within_generator={})
+    made = replace(with_quality(within_generator={}), predictions=bare)
     overview, quality = evaluation_sections(made)
     assert [figure.name for figure in quality.figures] == [
         "quality-predicted-against-mos",
@@ -149,8 +149,8 @@ def test_an_evaluation_without_single_predictions_still_tells_its_figures() -> N
 
 def test_constant_predictions_make_a_report_and_no_warning() -> None:
     rows = [{**row, "quality": 0.5} for row in report().predictions]
-    figures = {"quality_srcc": float("nan")}
-    _, quality = evaluation_sections(report(predictions=rows, figures=figures, intervals={}))
+    undefined = with_quality(srcc=float("nan"), intervals={})
+    _, quality = evaluation_sections(replace(undefined, predictions=rows))
     assert len(quality.figures) == 3
 
 
@@ -160,8 +160,8 @@ def test_what_was_published_stands_beside_where_the_data_set_is_known() -> None:
     *_, beside = evaluation_sections(report(), data_set="AGIQA-3K")
     (table,) = beside.tables
     assert table.rows[0][:2] == ("this model, quality", "test part, one split")
-    told = [{**row, "dataset": "AGIQA-3K"} for row in report().predictions]
-    assert evaluation_sections(report(predictions=told))[-1] == beside
+    rows = [{**row, "dataset": "AGIQA-3K"} for row in report().predictions]
+    assert evaluation_sections(report(predictions=rows))[-1] == beside
     assert len(evaluation_sections(report(), data_set="nobody's")) == 2
 
 
