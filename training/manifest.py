@@ -52,7 +52,7 @@ def git_revision() -> str:
     """
     place = Path(__file__).parent
     try:
-        told = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
             cwd=place,
             capture_output=True,
@@ -62,7 +62,7 @@ def git_revision() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return told.stdout.strip()
+    return described.stdout.strip()
 
 
 def package_versions() -> dict[str, str]:

@@ -36,12 +36,12 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 
 def test_light_falls_with_darkening_and_rises_with_brightening(samples: list[Sample]) -> None:
-    told = judged(np.mean, samples, "darkening", "brightening")
-    assert told.images == 4
-    assert told.srcc["darkening"] == pytest.approx(-1)
-    assert told.srcc["brightening"] > 0.8
-    assert told.quality["darkening"] == sorted(told.quality["darkening"], reverse=True)
-    assert len(told.quality["darkening"]) == 1 + len(STRENGTHS)
+    fallen = judged(np.mean, samples, "darkening", "brightening")
+    assert fallen.images == 4
+    assert fallen.srcc["darkening"] == pytest.approx(-1)
+    assert fallen.srcc["brightening"] > 0.8
+    assert fallen.quality["darkening"] == sorted(fallen.quality["darkening"], reverse=True)
+    assert len(fallen.quality["darkening"]) == 1 + len(STRENGTHS)
 
 
 def test_noise_is_the_same_at_every_strength_but_for_its_size(samples: list[Sample]) -> None:
@@ -54,12 +54,12 @@ def test_a_judge_that_sees_nothing_does_not_fall(samples: list[Sample]) -> None:
 
 
 def test_the_image_itself_stands_first(samples: list[Sample]) -> None:
-    told = judged(np.mean, samples, "contrast")
+    fallen = judged(np.mean, samples, "contrast")
     own = np.mean([np.asarray(Image.open(s.path).convert("RGB")).mean() for s in samples])
-    assert told.quality["contrast"][0] == pytest.approx(own)
+    assert fallen.quality["contrast"][0] == pytest.approx(own)
 
 
 def test_clean_images_are_the_best_rated(tmp_path: Path) -> None:
-    every = datasets.read(write_agiqa3k(tmp_path, prompts=4))
-    best = clean(every, 3)
-    assert [s.mos for s in best] == sorted((s.mos for s in every), reverse=True)[:3]
+    rated = datasets.read(write_agiqa3k(tmp_path, prompts=4))
+    best = clean(rated, 3)
+    assert [s.mos for s in best] == sorted((s.mos for s in rated), reverse=True)[:3]

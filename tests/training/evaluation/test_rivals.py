@@ -280,10 +280,10 @@ def test_the_report_of_agiqa_evaluate_is_read(tmp_path: Path) -> None:
     assert parse_rival(f"{file}:consistency").predict(samples()) == [0.5] * 3
 
 
-class Told:
+class FixedScores:
     """A rival that was told what to answer."""
 
-    name = "told"
+    name = "fixed"
 
     def __init__(self, answers: FloatList, *, lower_better: bool = False) -> None:
         self.answers, self.lower_better = list(answers), lower_better
@@ -296,8 +296,8 @@ def test_a_rivals_figures_do_not_hang_on_its_unit_or_direction() -> None:
     rng = np.random.default_rng(2)
     rated = samples([f"{i}.jpg" for i in range(40)])
     guess = np.array([s.mos for s in rated]) + rng.normal(0, 0.5, 40)
-    one = measure_rival(Told(guess), rated, rounds=100)
-    other = measure_rival(Told(50 - 10 * guess, lower_better=True), rated, rounds=100)
+    one = measure_rival(FixedScores(guess), rated, rounds=100)
+    other = measure_rival(FixedScores(50 - 10 * guess, lower_better=True), rated, rounds=100)
     assert list(one.figures) == ["srcc", "plcc", "plcc_vqeg", "krcc", "rmse_vqeg"]
     for name, (low, high) in one.intervals.items():
         assert low < one.figures[name] < high
@@ -309,14 +309,16 @@ def test_a_rivals_figures_do_not_hang_on_its_unit_or_direction() -> None:
 
 def test_the_opinion_to_compare_with_can_be_chosen_and_must_be_there() -> None:
     with pytest.raises(DataError, match="3 of 3 images have no mos_align"):
-        measure_rival(Told([1, 2, 3]), samples(), target="mos_align")
-    report = measure_rival(Told([1, 2, 3]), samples(align=0.5), target="mos_align", rounds=10)
+        measure_rival(FixedScores([1, 2, 3]), samples(), target="mos_align")
+    report = measure_rival(
+        FixedScores([1, 2, 3]), samples(align=0.5), target="mos_align", rounds=10
+    )
     assert np.isnan(report.figures["srcc"])  # the opinions are all 0.5
 
 
 def test_a_rival_with_too_few_answers_is_refused() -> None:
-    with pytest.raises(RivalError, match="told: 2 scores for 3 images"):
-        measure_rival(Told([1, 2]), samples())
+    with pytest.raises(RivalError, match="fixed: 2 scores for 3 images"):
+        measure_rival(FixedScores([1, 2]), samples())
 
 
 def report(predictions: FloatList, *, lower_better: bool = False) -> RivalReport:

@@ -43,8 +43,8 @@ def test_rounds_of_generated_images_leave_each_generator_out_once(
 ) -> None:
     recipe = recipe_file(data, pretrained, tmp_path, "clip-agiqa")
     out = tmp_path / "out"
-    told = run("rounds", recipe, out, "--rounds", "2")
-    assert told.exit_code == 0, told.output
+    invoked = run("rounds", recipe, out, "--rounds", "2")
+    assert invoked.exit_code == 0, invoked.output
     found = results(out)
     left_out = {"without-attngan", "without-midjourney", "without-sd1.5"}
     assert set(found) == {
@@ -110,8 +110,8 @@ def test_other_data_sets_are_measured_as_a_whole_beside_the_published_figure(
     recipe = recipe_file(data, pretrained, tmp_path, "mp-iqe")
     shutil.copytree(data["AGIQA-3K"], tmp_path / "generated")
     out = tmp_path / "out"
-    told = run("cross-dataset", recipe, out, "--test", f"AGIQA-3K={tmp_path / 'generated'}")
-    assert told.exit_code == 0, told.output
+    invoked = run("cross-dataset", recipe, out, "--test", f"AGIQA-3K={tmp_path / 'generated'}")
+    assert invoked.exit_code == 0, invoked.output
     (result,) = results(out).values()
     assert result["also"]["AGIQA-3K"]["images"] == 36
     assert "LIVE-Challenge to AGIQA-3K" in (out / "report.md").read_text()
@@ -126,8 +126,8 @@ def test_rivals_are_measured_on_the_same_images(
     table = tmp_path / "oracle.csv"
     table.write_text("image,score\n" + "".join(f"{n.split('/')[-1]},{mos}\n" for n, mos in names))
     out = tmp_path / "out"
-    told = run("rounds", recipe, out, "--rounds", "2", "--rival", str(table))
-    assert told.exit_code == 0, told.output
+    invoked = run("rounds", recipe, out, "--rounds", "2", "--rival", str(table))
+    assert invoked.exit_code == 0, invoked.output
     report = (out / "report.md").read_text()
     assert "1.000 ± 0.000 (1.000)" in report
 
@@ -137,8 +137,8 @@ def test_the_published_protocol_is_labelled_so(
 ) -> None:
     recipe = recipe_file(data, pretrained, tmp_path, "mp-iqe")
     out = tmp_path / "out"
-    told = run("rounds", recipe, out, "--rounds", "1", "--protocol", "paper")
-    assert told.exit_code == 0, told.output
+    invoked = run("rounds", recipe, out, "--rounds", "1", "--protocol", "paper")
+    assert invoked.exit_code == 0, invoked.output
     assert "PUBLISHED PROTOCOL" in (out / "report.md").read_text()
     card = (out / "cells/full-model/round-0/checkpoint/README.md").read_text()
     assert "**Published protocol**" in card
@@ -156,9 +156,9 @@ def test_what_a_method_can_not_be_asked_is_said(
     data: Data, pretrained: Path, tmp_path: Path, kind: str, method: str, message: str
 ) -> None:
     recipe = recipe_file(data, pretrained, tmp_path, method)
-    told = run(kind, recipe, tmp_path / "out")
-    assert told.exit_code == 1
-    assert message in told.output
+    invoked = run(kind, recipe, tmp_path / "out")
+    assert invoked.exit_code == 1
+    assert message in invoked.output
 
 
 def test_a_share_of_the_data_keeps_the_test_part_of_the_whole(
@@ -175,8 +175,8 @@ def test_a_share_of_the_data_keeps_the_test_part_of_the_whole(
     recipe = recipe_file(data, other, tmp_path, "clip-iqa-plus")
     out = tmp_path / "out"
     shares = "split.shares={train: 0.75, test: 0.25}"
-    told = run("data-efficiency", recipe, out, "--set", shares)
-    assert told.exit_code == 0, told.output
+    invoked = run("data-efficiency", recipe, out, "--set", shares)
+    assert invoked.exit_code == 0, invoked.output
     found = results(out)
     assert set(found) == {f"{n}-to-train-on/round-0" for n in ("20", "40", "60", "75")}
     tested = {

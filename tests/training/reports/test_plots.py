@@ -53,14 +53,14 @@ def test_thousands_of_points_become_one_picture_in_a_small_file() -> None:
 
 
 def test_the_curve_is_asked_only_where_predictions_are() -> None:
-    asked: list[np.ndarray] = []
+    placed: list[np.ndarray] = []
 
     def curve(x: np.ndarray) -> np.ndarray:
-        asked.append(x)
+        placed.append(x)
         return x
 
     figure = plots.predicted_against_mos([0.2, 0.4, 0.7], [0.1, 0.5, 0.6], curve)
-    assert (asked[0].min(), asked[0].max()) == (0.2, 0.7)
+    assert (placed[0].min(), placed[0].max()) == (0.2, 0.7)
     assert "logistic" in figure.caption
     assert "logistic" not in plots.predicted_against_mos([0.2, 0.4], [0.1, 0.5]).caption
 
@@ -72,8 +72,8 @@ def test_residuals_are_sorted_by_their_median() -> None:
 
 
 def test_reliability_tells_how_far_a_score_is_from_what_it_says() -> None:
-    told = plots.reliability([0.2] * 5 + [0.6] * 5, [0.3] * 5 + [0.6] * 5, bins=2)
-    assert "by 0.050 on average, by 0.100 at most" in told.alt
+    figure = plots.reliability([0.2] * 5 + [0.6] * 5, [0.3] * 5 + [0.6] * 5, bins=2)
+    assert "by 0.050 on average, by 0.100 at most" in figure.alt
     assert "in 3 bins" in plots.reliability([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).alt
 
 

@@ -14,7 +14,7 @@ from training.reports.published import (
 
 
 @pytest.mark.parametrize(
-    ("asked", "figure"),
+    ("filters", "figure"),
     [
         ({"method": "MP-IQE", "tested_on": "LIVEC", "metric": "SRCC", "table": "1"}, 0.9),
         ({"method": "MP-IQE", "tested_on": "KonIQ-10k", "metric": "PLCC", "table": "1"}, 0.904),
@@ -38,9 +38,9 @@ from training.reports.published import (
     ],
 )
 def test_published_figures_are_those_of_the_papers(
-    asked: dict[str, str], figure: float | None
+    filters: dict[str, str], figure: float | None
 ) -> None:
-    assert value(**asked) == figure
+    assert value(**filters) == figure
 
 
 def test_all_cells_are_there_and_of_known_metrics() -> None:
