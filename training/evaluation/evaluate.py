@@ -195,13 +195,8 @@ def _of_commonest(kind: str, train: Sequence[Sample], samples: Sequence[Sample])
 
 
 def _row(sample: Sample, score: Score) -> dict[str, Any]:
-    opinion_scores = {"mos": sample.mos, "mos_align": sample.mos_align}
+    names = {"image": sample.path.name, "path": str(sample.path)}
+    rated = {"mos": sample.mos, "mos_align": sample.mos_align}
     heads = {head: getattr(score, head) for head in TARGETS}
     about = {"prompt": sample.prompt, "generator": sample.generator, "group": sample.group}
-    return {
-        "image": sample.path.name,
-        "path": str(sample.path),
-        **opinion_scores,
-        **heads,
-        **about,
-    }
+    return {**names, **rated, **heads, **about}

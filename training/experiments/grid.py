@@ -73,7 +73,7 @@ class Grid:
         content = merged(self.content, variant.settings)
         split = dict(content.get("split") or {})
         stated = split.get("kind") in {"paper", "official"}
-        drawn = {"round": number} if stated else {"seed": self._seed + number}
+        drawn = {"round": number} if stated else {"seed": self.base.split.seed + number}
         places = {"out": folder / "checkpoint", "work": folder / "work"}
         own: Content = {
             "name": f"{self.base.name}-{_file_name(variant.name)}-{number}",
@@ -86,10 +86,6 @@ class Grid:
         recipe = validated(content | own, f"{variant.name}, round {number}")
         assert isinstance(recipe, MethodRecipe)
         return Cell(variant, number, recipe, folder)
-
-    @property
-    def _seed(self) -> int:
-        return self.base.split.seed
 
 
 def _absolute(recipe: MethodRecipe) -> Any:

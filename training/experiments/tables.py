@@ -3,6 +3,7 @@ figures.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from training.evaluation.results import Report, opinion
 from training.experiments.grid import Grid, Variant
 from training.experiments.run import Result
 from training.reports.document import Table
+from training.reports.evaluation import number
 from training.reports.published import decimals, value
 
 # The papers' names of our methods.
@@ -112,7 +114,8 @@ def cross_table(grid: Grid, results: Sequence[Result]) -> Table:
     for name in results[0].also if results else ():
         reports = [r.also[name] for r in results]
         method = PAPER_METHODS.get(grid.base.method)
-        theirs = value(method, "3", None, trained, name, "SRCC") if method else None
+        there = partial(value, table="3", trained_on=trained, tested_on=name, metric="SRCC")
+        theirs = there(method=method) if method else None
         rows.append(
             (f"{trained} to {name}", str(len(reports)), *agreement_cells(reports), number(theirs))
         )
@@ -129,11 +132,6 @@ def spread(values: Iterable[float | None]) -> str:
         return number(finite[0])
     mean, deviation, median = np.mean(finite), np.std(finite, ddof=1), np.median(finite)
     return f"{mean:.3f} ± {deviation:.3f} ({median:.3f})"
-
-
-def number(value: float | None) -> str:
-    """Three decimals; "-" for what isn't known."""
-    return "-" if value is None or not np.isfinite(value) else f"{value:.3f}"
 
 
 def agreement_cells(reports: Sequence[Report], head: Head = "quality") -> tuple[str, ...]:
@@ -158,12 +156,13 @@ def published_value(grid: Grid, variant: Variant, data_set: str, metric: str) ->
     method = PAPER_METHODS.get(grid.base.method)
     if method is None:
         return None
+    figure = partial(value, method=method, tested_on=data_set, metric=metric)
     if variant.setting:
-        found = value(method, variant.table, variant.setting, None, data_set, metric)
+        found = figure(table=variant.table, setting=variant.setting)
         if found is not None or variant.setting != "full":
             return found
     if variant.settings:
         return None
     whole: Mapping[str, str | None] = {"MP-IQE": "1", "CLIP-IQA+": "2"}
     setting = "quality; by prompt" if method == "CLIP-AGIQA" else None
-    return value(method, whole.get(method), setting, None, data_set, metric)
+    return figure(table=whole.get(method), setting=setting)

@@ -91,8 +91,8 @@ def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
         (
             d.rival,
             d.metric.upper(),
-            _number(d.model_figure),
-            _number(d.rival_figure),
+            number(d.model_figure),
+            number(d.rival_figure),
             f"{d.model_figure - d.rival_figure:+.3f} ({d.low:+.3f} to {d.high:+.3f})",
             d.verdict,
         )
@@ -115,7 +115,7 @@ def figures_table(report: Report) -> Table:
         (
             head,
             _with_interval(r.srcc, r.intervals.get("srcc")),
-            *map(_number, (r.baseline, r.plcc, r.plcc_vqeg, r.krcc, r.rmse, r.rmse_vqeg)),
+            *map(number, (r.baseline, r.plcc, r.plcc_vqeg, r.krcc, r.rmse, r.rmse_vqeg)),
         )
         for head, r in report.heads.items()
     ]
@@ -151,7 +151,7 @@ def _other_figures(report: Report) -> tuple[tuple[str, str], ...]:
         **{f"floor {label} accuracy": found.baseline for label, found in report.accuracies.items()},
     }
     return tuple(
-        (name, _number(figures[name])) for name in sorted(figures) if figures[name] is not None
+        (name, number(figures[name])) for name in sorted(figures) if figures[name] is not None
     )
 
 
@@ -190,13 +190,13 @@ def _by_generator(head: Head, result: HeadResult, rows: Sequence[Row]) -> tuple[
         (
             name or "unknown",
             str(generators.count(name)) if generators else "-",
-            _number(inside.get(name)),
-            _number(left.get(name)),
+            number(inside.get(name)),
+            number(left.get(name)),
         )
         for name in sorted(inside.keys() | left.keys())
     )
     header = ("generator", "images", "SRCC within", "SRCC without this generator's images")
-    whole = _number(result.srcc)
+    whole = number(result.srcc)
     return (Table(header, cells, f"By generator; SRCC of all images: {whole}"),)
 
 
@@ -248,12 +248,13 @@ def _generators(rows: Sequence[Row]) -> list[str]:
 
 def _with_interval(value: float, interval: Interval | None) -> str:
     if interval is None:
-        return _number(value)
+        return number(value)
     low, high = interval
-    return f"{_number(value)} ({_number(low)} to {_number(high)})"
+    return f"{number(value)} ({number(low)} to {number(high)})"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three decimals; "-" for what isn't known, or isn't defined."""
     return "-" if value is None or value != value else f"{value:.3f}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any, TypedDict, Unpack
 
 from training.reports.document import Table
 
@@ -60,6 +61,17 @@ class Measured:
     trained_on: str = ""
 
 
+class Filters(TypedDict, total=False):
+    """What a cell must match: None matches any text, "" a cell that tells nothing."""
+
+    method: str | None
+    table: str | None
+    setting: str | None
+    trained_on: str | None
+    tested_on: str | None
+    metric: str | None
+
+
 @cache
 def rows() -> tuple[Published, ...]:
     """All cells, in the order of the papers."""
@@ -77,44 +89,21 @@ def paper_name(data_set: str) -> str:
     return PAPER_NAMES.get(data_set, data_set)
 
 
-def published(
-    method: str | None = None,
-    table: str | None = None,
-    setting: str | None = None,
-    trained_on: str | None = None,
-    tested_on: str | None = None,
-    metric: str | None = None,
-) -> list[Published]:
-    """The cells that match; None matches any, "" those that tell nothing."""
-    wanted = {
-        "method": method,
-        "table": table,
-        "setting": setting,
-        "trained_on": None if trained_on is None else paper_name(trained_on),
-        "tested_on": None if tested_on is None else paper_name(tested_on),
-        "metric": metric,
-    }
-    return [
-        row
-        for row in rows()
-        if all(value is None or getattr(row, key) == value for key, value in wanted.items())
-    ]
+def published(**filters: Unpack[Filters]) -> list[Published]:
+    """The cells that match."""
+    wanted: dict[str, Any] = {key: value for key, value in filters.items() if value is not None}
+    for key in wanted.keys() & {"trained_on", "tested_on"}:
+        wanted[key] = paper_name(wanted[key])
+    return [row for row in rows() if all(getattr(row, key) == wanted[key] for key in wanted)]
 
 
-def value(
-    method: str | None = None,
-    table: str | None = None,
-    setting: str | None = None,
-    trained_on: str | None = None,
-    tested_on: str | None = None,
-    metric: str | None = None,
-) -> float | None:
-    """The one figure that matches (see ``published``); None where there is none.
+def value(**filters: Unpack[Filters]) -> float | None:
+    """The one figure that matches; None where there is none.
 
     Raises:
         ValueError: figures that differ.
     """
-    found = {row.value for row in published(method, table, setting, trained_on, tested_on, metric)}
+    found = {row.value for row in published(**filters)}
     if len(found) > 1:
         raise ValueError(f"{len(found)} different published figures are so; ask for one")
     return found.pop() if found else None
