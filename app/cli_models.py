@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-CROP_POLICIES = ("grid", "official", "liqe", "random", "whole")
+from model.config import CROP_POLICIES
 
 CLIENT_KEY = "AGIQA_API_KEY"
 _SECONDS = 10.0

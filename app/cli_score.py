@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from app.cli_models import CLIENT_KEY, CROP_POLICIES
+from app.cli_models import CLIENT_KEY
 from app.cli_options import together
 from app.offline.errors import CannotScore
 from app.offline.images import STANDARD_INPUT, read_list
 from app.offline.rows import ModelFacts, Scoring
 from app.offline.run import INTERRUPTED, Job, run
-from model.config import Head
+from model.config import CROP_POLICIES, Head
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

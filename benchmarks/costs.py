@@ -88,7 +88,7 @@ def bundled_cost(name: str) -> Cost:
 def _cost(
     method: str, backbone: str, config: CheckpointConfig, network: Network, crop: tuple[int, int]
 ) -> Cost:
-    learned = _count(network.learned())
+    learned = _count(network.trainable_parameters())
     parameters = _count(dict(network.named_parameters()))
     scorer = Scorer(config, network, device="cpu", dtype="float32")
     layout = scorer.planner.layout(512, 512, ("quality",))

@@ -26,7 +26,7 @@ from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.task import Step
 from training.recipe import MethodRecipe, built_in_names, load_recipe
-from training.tuning.base import Tuning, tuning_type
+from training.tuning.base import Objective, objective_type
 
 HEADER = (
     "| recipe | images | most epochs | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "
@@ -111,19 +111,19 @@ def cost(recipe: MethodRecipe) -> RecipeCost:
     )
 
 
-def _built(recipe: MethodRecipe) -> tuple[Tuning[Any], Step]:
+def _built(recipe: MethodRecipe) -> tuple[Objective[Any], Step]:
     assert isinstance(recipe.backbone, BackboneConfig)
     assert recipe.backbone.name
     torch.manual_seed(0)
     network = build_network(recipe.method, random_open_clip(recipe.backbone.name), recipe.options)
-    kind = tuning_type(recipe.method)
+    kind = objective_type(recipe.method)
     weights = kind.weights_type.model_validate(recipe.weights)
     whole = recipe.crop_policy.global_view
-    task: Tuning[Any] = kind(network, weights, whole=whole, normalisation=recipe.normalisation)
+    task: Objective[Any] = kind(network, weights, whole=whole, normalisation=recipe.normalisation)
     return task, Step(task)
 
 
-def _batch(recipe: MethodRecipe, task: Tuning[Any], images: int) -> Batch:
+def _batch(recipe: MethodRecipe, task: Objective[Any], images: int) -> Batch:
     size = recipe.crop_policy.size
     shape = (images, recipe.schedule.windows, 3, size, size)
     samples = [
@@ -162,14 +162,14 @@ def _counted(step: Step, batch: Batch) -> tuple[float, float]:
     return float(counter.get_total_flops()), float(sum(kept.values()))
 
 
-def _forward(task: Tuning[Any], recipe: MethodRecipe) -> float:
+def _forward(task: Objective[Any], recipe: MethodRecipe) -> float:
     """FLOPs of looking at one image after an epoch."""
     every = recipe.schedule.validate_on == "every" and recipe.crop_policy.kind != "whole"
     windows = len(place_windows(recipe.crop_policy, _SIDE, _SIDE).windows) if every else 1
     size = recipe.crop_policy.size
     whole = torch.zeros(1, 3, size, size) if task.wants_whole else None
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        task.say(torch.zeros(1, 1, 3, size, size), whole)
+        task.forward(torch.zeros(1, 1, 3, size, size), whole)
     return counter.get_total_flops() * windows
 
 

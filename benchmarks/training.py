@@ -28,6 +28,7 @@ from benchmarks.timing import seconds, shown
 from model.backbone import build, random_open_clip
 from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import Architecture, CropPolicy, Normalisation
+from model.network import normalise
 from training.data.batches import Batch
 from training.data.pictures import Pictures
 from training.data.samples import Sample
@@ -35,8 +36,7 @@ from training.engine.devices import accelerator_for
 from training.engine.held import ValidationSet
 from training.engine.loop import Run, _Training
 from training.engine.schedule import Schedule
-from training.engine.task import normalised
-from training.tuning.clip_agiqa import ClipAgiqaTuning, ClipAgiqaWeights
+from training.tuning.clip_agiqa import ClipAgiqaObjective, ClipAgiqaWeights
 
 SMALL = Architecture(
     embed_dim=16,
@@ -100,9 +100,9 @@ def published(
 ) -> Step:
     """The published recipe's step; its images lie there, normalised."""
     model = Published(clip, network.to(device))
-    images = [normalised(b.windows[:, 0].to(device), Normalisation()) for b in batches]
+    images = [normalise(b.windows[:, 0].to(device), Normalisation()) for b in batches]
     targets = [(b.mos.to(device), b.mos_align.to(device)) for b in batches]
-    optimiser = torch.optim.Adam(network.learned().values(), lr=1e-4)
+    optimiser = torch.optim.Adam(network.trainable_parameters().values(), lr=1e-4)
 
     def step(i: int) -> dict[str, float]:
         quality, alignment = model(images[i])
@@ -134,7 +134,7 @@ def ours(
         clip_norm=None,
         ema=0,
     )
-    task = ClipAgiqaTuning(network, ClipAgiqaWeights(**weights), whole=False)
+    task = ClipAgiqaObjective(network, ClipAgiqaWeights(**weights), whole=False)
     given: Any = Given(batches)
     nothing = ValidationSet((), Pictures(CropPolicy()))
     run = Run("benchmark", task, given, nothing, schedule, Path("nowhere"), seed=0, fingerprint="")

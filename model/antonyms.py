@@ -1,5 +1,5 @@
 """Antonym pairs: the probability that an image is described by the first of two texts (CLIP-IQA,
-Wang et al., AAAI 2023, Eq. 2), which every method here but LIQE and MP-IQE reads quality from.
+Wang et al., AAAI 2023, Eq. 2), which several methods read quality from.
 """
 
 from collections.abc import Mapping
@@ -27,17 +27,21 @@ class FoldedAntonyms(FoldedFeatures, ReadsQuality):
         self.pairs = {name: pair.detach().float().cpu() for name, pair in pairs.items()}
         self.scale = scale.detach().float().cpu()
 
+    def probabilities(self, views: Views, name: str) -> Tensor:
+        """Of each view, under the pair of that name."""
+        return positive_probability(views.all, self.pairs[name], self.scale)
+
+    def value(self, views: Views) -> Tensor:
+        """The mean probability over the views."""
+        return self.probabilities(views, "quality").mean()
+
     def score(self, views: Views) -> Score:
-        """Each pair's probability, mean over the windows."""
-        each = {
-            name: positive_probability(views.all, pair, self.scale)
-            for name, pair in self.pairs.items()
-        }
-        quality = each.pop("quality")
+        """Each pair's probability, mean over the views."""
+        means = {name: float(self.probabilities(views, name).mean()) for name in self.pairs}
         windows = len(views.windows)
         return Score(
             windows,
-            float(quality.mean()),
-            attributes={name: float(values.mean()) for name, values in each.items()} or None,
-            crop_quality=tuple(quality[:windows].tolist()),
+            means.pop("quality"),
+            attributes=means or None,
+            crop_quality=tuple(self.probabilities(views, "quality")[:windows].tolist()),
         )

@@ -13,12 +13,9 @@ from model.checkpoint import save_checkpoint
 from model.config import CLIP_NORMALISATION, BackboneConfig, CheckpointConfig, CropPolicy
 from model.errors import CheckpointError
 from model.network import Network
+from model.policy import check_policy, choose_policy
 from model.registry import METHODS, build_network
-from model.scorer import check_policy, choose_policy
 from model.weights import sha256_of
-
-# Whole images for a ResNet, and LIQE's own crops, unless another policy is asked for.
-_DEFAULT_POLICY = {"liqe": "liqe"}
 
 
 def assemble(
@@ -35,13 +32,13 @@ def assemble(
     """Writes the checkpoint ``out``; a weights file is copied into it in 32 bit, a tag is not.
 
     Args:
-        method: one that learns nothing beside its backbone: ``clip-iqa``, ``liqe``.
+        method: one that learns nothing beside its backbone.
         out: the new folder.
         architecture: open_clip's name of the CLIP, or ``hf-hub:owner/name``.
         weights: a file of its weights, in any layout that ``model.backbone`` reads.
         pretrained: instead of a file, open_clip's tag.
         options: the method's.
-        crop_policy: by name; None: whole images for a ResNet, LIQE's own for it, else the grid.
+        crop_policy: by name; None: whole images for a ResNet, else the method's usual one.
         name: the model's name; None: the folder's.
 
     Raises:
@@ -77,7 +74,7 @@ def assemble(
 
 
 def _policy(config: CheckpointConfig, network: Network, name: str | None) -> CropPolicy:
-    usual = "whole" if network.takes_any_size else _DEFAULT_POLICY.get(config.method, "grid")
+    usual = "whole" if network.takes_any_size else network.usual_policy
     try:
         policy = choose_policy(config, name or usual)
         check_policy(config.name, policy, network)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from model import hub, own_clip
 from model.config import Architecture, BackboneConfig
 from model.errors import BackboneError, CheckpointError
-from model.open_clips import is_open_clips
-from model.weights import is_openais, load_strictly, read_weights, sha256_of
+from model.towers import is_open_clips
+from model.weights import is_openais, load_clip, read_weights, sha256_of
 
 WEIGHTS = "backbone.safetensors"
 
@@ -129,7 +129,7 @@ def _load(config: BackboneConfig, folder: Path | None) -> nn.Module:
         return _from_open_clip(config)
     path = weights_path(config, folder)
     clip, weights = _empty(config), read_weights(path)
-    load_strictly(clip, weights, path.name)
+    load_clip(clip, weights, path.name)
     quick = "transformer.QuickGELU"
     if is_openais(weights) and not any(is_open_clips(m, quick) for m in clip.modules()):
         raise _other_activation(path.name, config.name)

@@ -28,6 +28,7 @@ from model.errors import CheckpointError
 from model.files import write_atomically
 from model.network import Network
 from model.registry import METHODS, build_network
+from model.weights import load_strictly
 
 BUNDLED = Path(__file__).parent / "checkpoints"
 CONFIG, PARAMETERS = "config.json", "model.safetensors"
@@ -101,26 +102,8 @@ def load_network(folder: Path, shared: Shared | None = None) -> tuple[Checkpoint
         weights = load_file(folder / PARAMETERS)
     except Exception as error:
         raise CheckpointError(f"{folder / PARAMETERS} is missing or damaged: {error}") from error
-    load_learned(network, weights)
+    load_strictly(network.stored(), weights)
     return config, network.eval()
-
-
-def load_learned(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Copies learned parameters into the network; strict.
-
-    Raises:
-        CheckpointError: names the first missing, unknown or misshapen tensor.
-    """
-    own = network.stored()
-    for name in sorted(own.keys() ^ weights.keys()):
-        fault = "is missing" if name in own else "belongs to another network"
-        raise CheckpointError(f"the tensor {name} {fault}")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            if parameter.shape != weights[name].shape:
-                shapes = f"{list(weights[name].shape)}, wanted {list(parameter.shape)}"
-                raise CheckpointError(f"the tensor {name} is {shapes}")
-            parameter.copy_(weights[name])
 
 
 def save_checkpoint(
@@ -154,7 +137,7 @@ def save_checkpoint(
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[Path]:
+def standalone(folder: Path) -> Iterator[Path]:
     """The checkpoint as a folder that needs nothing outside of it: a backbone that lies elsewhere
     as a file is put in, in a temporary copy.
 

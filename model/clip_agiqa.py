@@ -26,13 +26,19 @@ from model.antonyms import positive_probability
 from model.config import Head
 from model.consistency import ConsistencyHead, Start, pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
-from model.network import FoldedFeatures, Network, Options, Views, mix_views
+from model.network import FoldedFeatures, Network, Options, Reading, Views
 from model.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
 from model.scores import Score
 from model.towers import TextTower, VisionTower
 
 QUALITY_WORDS = ("good photo.", "bad photo.")
 ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
+
+_PASSES: Mapping[Head, int] = {
+    "quality": QUALITY_PASS,
+    "alignment": ALIGNMENT_PASS,
+    "consistency": ALIGNMENT_PASS,
+}
 
 
 class ClipAgiqaOptions(Options):
@@ -63,10 +69,17 @@ class TextFeatures:
 class ClipAgiqa(Network):
     """The trainable network: prompts and heads around a frozen CLIP.
 
-    Its towers hold the backbone; ``learned`` gives what trains and what a checkpoint keeps.
+    Its towers hold the backbone.
     """
 
     options_type: ClassVar[type[Options]] = ClipAgiqaOptions
+    trainable: ClassVar[tuple[str, ...]] = (
+        "quality",
+        "alignment",
+        "condition",
+        "consistency",
+        "global_logit",
+    )
     options: ClipAgiqaOptions
     vision: VisionTower
 
@@ -161,16 +174,25 @@ class ClipAgiqa(Network):
 
 
 class FoldedClipAgiqa(FoldedFeatures):
-    """CLIP-AGIQA at inference: what the scorer runs. A row is one crop in one pass."""
+    """CLIP-AGIQA at inference: what the scorer runs. A row is one crop in one pass; reading it is a
+    few dot products, on the CPU in float32.
+    """
 
     def __init__(self, network: ClipAgiqa, prompts: Tensor, texts: TextFeatures) -> None:
         super().__init__(network.vision, prompts)
-        self.text, self.tokenizer = network.text, network.tokenizer
+        self.text = network.text
+        self.tokenizer = network.tokenizer
         self.context = None if network.consistency is None else network.consistency.context.detach()
-        self.readout = Readout(network, texts)
+        aligned = texts.quality if texts.alignment is None else texts.alignment
+        self.classes = (texts.quality.float().cpu(), aligned.float().cpu())  # by pass, each [2, d]
+        self.scale = network.logit_scale.detach().exp().float().cpu()
+        self.global_weight = torch.sigmoid(network.global_logit.detach()).float().cpu()
+        self.consistency = copy.deepcopy(network.consistency)
+        if self.consistency is not None:
+            self.consistency.cpu().float()
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Puts the towers on the device in ``dtype``; the readout stays on the CPU in float32."""
+        """Puts the towers on the device in ``dtype``; what reads stays on the CPU in float32."""
         super().place(device, dtype)
         self.text.to(device, dtype)
         self.context = None if self.context is None else self.context.to(device, dtype)
@@ -180,62 +202,57 @@ class FoldedClipAgiqa(FoldedFeatures):
         assert self.context is not None
         return embed_user_prompts(self.text, self.context, self.tokenizer, prompts).float()
 
+    def reading(self, head: Head, t_user: Tensor | None = None) -> Reading:
+        """Probabilities of quality and alignment, mixed over the views; consistency of all of them
+        with the user's prompt.
+        """
+        if head == "consistency":
+            return Reading(lambda views: self._consistency(views, t_user))
+        task = _PASSES[head]
+        weight = self.global_weight[task]
+        return Reading(
+            lambda views: views.mixed(weight, lambda z: self._probability(z, task)), weight
+        )
+
     def read(
         self,
         passes: Mapping[int, Views],
-        heads: Sequence[str],
+        heads: Sequence[Head],
         t_user: Tensor | None,
         *,
         whole: bool,
     ) -> Score:
-        """The image's Score from its views per pass."""
-        return self.readout.score(passes, heads, t_user, whole=whole)
-
-
-class Readout:
-    """From one image's features to its scores: a few dot products, on the CPU in float32."""
-
-    def __init__(self, network: ClipAgiqa, texts: TextFeatures) -> None:
-        aligned = texts.quality if texts.alignment is None else texts.alignment
-        self.classes = (texts.quality.float().cpu(), aligned.float().cpu())  # by pass, each [2, d]
-        self.scale = network.logit_scale.detach().exp().float().cpu()
-        self.global_weight = torch.sigmoid(network.global_logit.detach()).float().cpu()
-        self.consistency = copy.deepcopy(network.consistency)
-        if self.consistency is not None:
-            self.consistency.cpu().float()
-
-    def score(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[str],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
-        """The heads' values; ``whole``: the global view counts for quality and alignment."""
-        quality = alignment = consistency = each = None
-        if "quality" in heads:
-            quality, each = self._probability(QUALITY_PASS, passes, whole)
-        if "alignment" in heads:
-            alignment, _ = self._probability(ALIGNMENT_PASS, passes, whole)
-        if "consistency" in heads and self.consistency is not None and t_user is not None:
-            z = pool_views(passes[ALIGNMENT_PASS].all)
-            classes = self.classes[ALIGNMENT_PASS]
-            consistency = float(self.consistency(z[None], t_user[None], classes)[0])
+        """The image's Score from its views per pass; ``whole``: the global view counts for quality
+        and alignment.
+        """
+        values: dict[Head, float] = {}
+        for head in heads:
+            views = passes[_PASSES[head]]
+            if not whole and head != "consistency":
+                views = Views(views.windows, None)
+            values[head] = float(self.reading(head, t_user).value(views))
         windows = next(iter(passes.values())).windows
-        return Score(len(windows), quality, alignment, consistency, crop_quality=each)
+        crop_quality = None
+        if "quality" in heads:
+            crop_quality = tuple(self._probability(windows, QUALITY_PASS).tolist())
+        return Score(
+            len(windows),
+            values.get("quality"),
+            values.get("alignment"),
+            values.get("consistency"),
+            crop_quality=crop_quality,
+        )
 
-    def _probability(
-        self, task: int, passes: Mapping[int, Views], whole: bool
-    ) -> tuple[float, tuple[float, ...]]:
-        """The mean over windows, mixed with the global view, and each window's own probability."""
-        views, classes = passes[task], self.classes[task]
-        each = positive_probability(views.windows, classes, self.scale)
-        mean = each.mean()
-        if whole and views.whole is not None:
-            seen_whole = positive_probability(views.whole, classes, self.scale)
-            mean = mix_views(mean, seen_whole, self.global_weight[task])
-        return float(mean), tuple(each.tolist())
+    def _probability(self, z: Tensor, task: int) -> Tensor:
+        """Of features [..., d], the task's positive words."""
+        return positive_probability(z, self.classes[task], self.scale)
+
+    def _consistency(self, views: Views, t_user: Tensor | None) -> Tensor:
+        assert self.consistency is not None
+        assert t_user is not None
+        z, classes = pool_views(views.all), self.classes[ALIGNMENT_PASS]
+        consistency: Tensor = self.consistency(z[None], t_user[None], classes)[0]
+        return consistency
 
 
 def embed_user_prompts(
@@ -247,7 +264,7 @@ def embed_user_prompts(
     limit = tower.context_length - len(context) - 2
     commas = frozenset(tokenizer(","))
     parts = [split_prompt(tokenizer(prompt), limit, commas) for prompt in prompts]
-    flat = [part for several in parts for part in several]
+    flat = [part for own in parts for part in own]
     features = F.normalize(encode_with_context(tower, flat, context, tokenizer, deep=None), dim=-1)
-    owners = features.split([len(several) for several in parts])
+    owners = features.split([len(own) for own in parts])
     return torch.stack([F.normalize(own.mean(0), dim=-1) for own in owners])

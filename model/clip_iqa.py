@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.antonyms import FoldedAntonyms
-from model.image_tower import image_tower
 from model.network import Network, Options
 from model.prompts import encode_with_context
+from model.resnet import image_tower
 
 Attribute = Literal["quality", "brightness", "noisiness", "colorfulness", "sharpness", "contrast"]
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.antonyms import FoldedAntonyms, positive_probability
-from model.image_tower import image_tower
 from model.network import ImageTower, Network, Options
 from model.prompts import encode_with_context
+from model.resnet import image_tower
 
 WORDS = ("Good photo.", "Bad photo.")
 
@@ -30,6 +30,7 @@ class ClipIqaPlus(Network):
     """A frozen CLIP, ViT or ResNet, and one learnable context [c, w_text]."""
 
     options_type: ClassVar[type[Options]] = ClipIqaPlusOptions
+    trainable: ClassVar[tuple[str, ...]] = ("context",)
     options: ClipIqaPlusOptions
 
     def __init__(self, clip: nn.Module, options: ClipIqaPlusOptions) -> None:

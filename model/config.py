@@ -1,6 +1,6 @@
 """What a checkpoint says about itself: ``config.json``, validated by pydantic. Needs no torch."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -64,6 +64,10 @@ class BackboneConfig(_Frozen):
         return self
 
 
+CropKind = Literal["grid", "official", "liqe", "random", "whole"]
+CROP_POLICIES: tuple[CropKind, ...] = get_args(CropKind)
+
+
 class CropPolicy(_Frozen):
     """How an image becomes crops (see ``model.windows``); part of the checkpoint, so that serving
     repeats training.
@@ -71,7 +75,7 @@ class CropPolicy(_Frozen):
     ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``.
     """
 
-    kind: Literal["grid", "official", "liqe", "random", "whole"] = "grid"
+    kind: CropKind = "grid"
     size: int = Field(default=224, ge=16)
     stride: int = Field(default=144, ge=1)
     max_side: int | None = Field(default=None, ge=16)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.config import CropKind
 from model.network import FoldedFeatures, Network, Options, ReadsQuality, Views
 from model.prompts import encode_with_context
 from model.scores import Score
@@ -62,7 +63,17 @@ class Liqe(Network):
     """A CLIP, both of whose towers learn; its logit scale stays as it is."""
 
     options_type: ClassVar[type[Options]] = Options
+    # Scale and bias of the logits are left out.
+    trainable: ClassVar[tuple[str, ...]] = (
+        "vision",
+        "text.text.token_embedding",
+        "text.text.positional_embedding",
+        "text.text.transformer",
+        "text.text.ln_final",
+        "text.text.text_projection",
+    )
     tunes_backbone: ClassVar[bool] = True
+    usual_policy: ClassVar[CropKind] = "liqe"
     vision: VisionTower
 
     def __init__(self, clip: nn.Module, options: Options) -> None:
@@ -96,14 +107,22 @@ class FoldedLiqe(FoldedFeatures, ReadsQuality):
         self.texts = texts.detach().float().cpu()
         self.scale = scale.detach().float().cpu()
 
-    def score(self, views: Views) -> Score:
+    def logits(self, views: Views) -> Tensor:
+        """[views, 495]."""
+        return self.scale * views.all @ self.texts.T
+
+    def value(self, views: Views) -> Tensor:
         """Logits averaged over the crops, then the softmax; quality mapped from 1..5 to [0, 1]."""
-        logits = self.scale * views.all @ self.texts.T
+        return to_unit(Marginals.of(self.logits(views).mean(0)).quality)
+
+    def score(self, views: Views) -> Score:
+        """Quality as ``value`` has it, and scene and distortion beside it."""
+        logits = self.logits(views)
         image = Marginals.of(logits.mean(0))
         each = Marginals.of(logits[: len(views.windows)])
         return Score(
             len(views.windows),
-            float(to_unit(image.quality)),
+            float(self.value(views)),
             scene=dict(zip(LIQE_SCENES.values(), image.scene.tolist(), strict=True)),
             distortion=dict(zip(LIQE_DISTORTIONS.values(), image.distortion.tolist(), strict=True)),
             crop_quality=tuple(to_unit(each.quality).tolist()),

@@ -71,8 +71,8 @@ class Texts:
     @property
     def queries(self) -> Tensor:
         """Q = concat(V^s, V^d) (Eq. 12), or the visual-only variant's one query."""
-        kinds = (self.scene, self.distortion, self.query)
-        return torch.cat([kind for kind in kinds if kind is not None])
+        parts = (self.scene, self.distortion, self.query)
+        return torch.cat([part for part in parts if part is not None])
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,15 @@ class MpIqe(Network):
     """The trainable network: prompts, patch projection and decoder around a frozen CLIP."""
 
     options_type: ClassVar[type[Options]] = MpIqeOptions
+    trainable: ClassVar[tuple[str, ...]] = (
+        "scene_context",
+        "distortion_context",
+        "query",
+        "visual_prompts",
+        "projection",
+        "decoder",
+        "global_logit",
+    )
     options: MpIqeOptions
     vision: VisionTower
 
@@ -188,7 +197,7 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
         self.texts, self.asked = texts, asked
         # Its own: a method that shares the backbone may convert the CLIP's logit scale.
         self.scale = network.logit_scale.detach().exp().float()
-        self.global_weight = torch.sigmoid(network.global_logit.detach()).float().cpu()
+        self.global_weight: Tensor = torch.sigmoid(network.global_logit.detach()).float().cpu()
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Puts all on the device, the image tower in ``dtype``; what reads its tokens is small and
@@ -215,6 +224,14 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
         logits = [each for each in (out.scene, out.distortion) if each is not None]
         return torch.cat([out.score[:, None], *(each.softmax(-1) for each in logits)], dim=1)
 
+    def class_features(self, pixels: Tensor) -> Tensor:
+        """What scenes are read from (Eq. 8), not normalised."""
+        return (self.network.tokens(pixels)[:, 0] @ self.network.vision.visual.proj).float()
+
+    def value(self, views: Views) -> Tensor:
+        """The score averaged over the crops, mixed with the global view."""
+        return views.mixed(self.global_weight)[0]
+
     def score(self, views: Views) -> Score:
         """Everything averaged over the crops, mixed with the global view, the score clipped."""
         row = views.mixed(self.global_weight)
@@ -228,7 +245,7 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
         )
         return Score(
             len(views.windows),
-            float(row[0].clamp(0, 1)),
+            float(self.value(views).clamp(0, 1)),
             scene=scene,
             distortion=distortion,
             crop_quality=tuple(views.windows[:, 0].clamp(0, 1).tolist()),

@@ -5,16 +5,18 @@ of single crops are computed, and how crops are put together into an image's val
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, cast
+from operator import attrgetter
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import Head
+from model.config import CropKind, Head, Normalisation
+from model.crops import QUALITY_PASS
 from model.prompts import Tokenizer
 from model.resnet import ResNetTower
 from model.scores import Score
@@ -35,12 +37,37 @@ class Views:
         """[n or n + 1, d]."""
         return self.windows if self.whole is None else torch.cat([self.windows, self.whole[None]])
 
-    def mixed(self, weight: Tensor) -> Tensor:
-        """One row [d] of the image: the mean over windows, mixed with the global view by its
-        ``weight``.
+    def mixed(self, weight: Tensor, each: Callable[[Tensor], Tensor] = lambda row: row) -> Tensor:
+        """What ``each`` gives for a row [d], of the whole image: the mean over windows, mixed with
+        the global view's by its ``weight``.
         """
-        mean = self.windows.mean(0)
-        return mean if self.whole is None else mix_views(mean, self.whole, weight)
+        mean = each(self.windows).mean(0)
+        return mean if self.whole is None else mix_views(mean, each(self.whole), weight)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one head is read from the views of an image.
+
+    ``value`` gives the score [], differentiable and not clipped. ``weight`` [] is the global view's
+    beside the mean of the windows; None: it is one view among all.
+    """
+
+    value: Callable[[Views], Tensor]
+    weight: Tensor | None = None
+
+    def share(self, windows: int) -> float:
+        """What the global view counts in the value beside that many windows, in [0, 1]."""
+        return 1 / (windows + 1) if self.weight is None else float(self.weight)
+
+
+def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
+    """uint8 [..., 3, h, w] to float32: less the mean over the deviation of pixels in [0, 1]."""
+    mean, std = (
+        torch.tensor(channels, device=pixels.device).view(3, 1, 1) * 255
+        for channels in (normalisation.mean, normalisation.std)
+    )
+    return (pixels.float() - mean) / std
 
 
 def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:
@@ -69,7 +96,7 @@ class Folded(Protocol):
     def read(
         self,
         passes: Mapping[int, Views],
-        heads: Sequence[str],
+        heads: Sequence[Head],
         t_user: Tensor | None,
         *,
         whole: bool,
@@ -77,17 +104,33 @@ class Folded(Protocol):
         """One image's Score from its views per pass; ``whole``: the global view counts."""
 
 
+@runtime_checkable
+class Explainable(Protocol):
+    """What a folded network needs on top, so that its scores can be traced back to the image."""
+
+    def reading(self, head: Head, t_user: Tensor | None = None) -> Reading:
+        """How a head is read; ``t_user`` [d], the prompt's feature, is for consistency."""
+
+    def class_features(self, pixels: Tensor) -> Tensor:
+        """Class features float32 [n, d], through CLIP's projection, of normalised crops
+        [n, 3, h, w] in the quality pass.
+        """
+
+
 class Network(nn.Module):
     """A method's network: a CLIP and declared learnable parameters.
 
     ``heads`` names what it can score; ``input_size`` is the side of the crops that it takes, and
-    ``takes_any_size`` tells that other sizes and shapes do as well. The CLIP is frozen, and in
-    evaluation mode for ever, unless the method says ``tunes_backbone``: then both of its towers
-    learn (its logit scale does not), and a checkpoint holds them as its backbone.
+    ``takes_any_size`` tells that other sizes and shapes do as well. ``trainable`` declares what
+    learns, parameters and modules by name (those that an option leaves out are None). The CLIP is
+    frozen, and in evaluation mode for ever, unless the method says ``tunes_backbone``: then a
+    checkpoint holds it as its backbone. ``usual_policy``: the crops that the method's paper scores.
     """
 
     options_type: ClassVar[type[Options]] = Options
+    trainable: ClassVar[tuple[str, ...]] = ()
     tunes_backbone: ClassVar[bool] = False
+    usual_policy: ClassVar[CropKind] = "grid"
     heads: tuple[Head, ...] = ("quality",)
     options: Options
 
@@ -111,17 +154,27 @@ class Network(nn.Module):
             self.text.eval()
         return self
 
-    def learned(self) -> dict[str, nn.Parameter]:
-        """The declared parameters: all that trains."""
-        # A flat CLIP is its own text tower, so scale and bias of its logits lie in there.
-        frozen = {id(self.logit_scale), id(getattr(self.text.text, "logit_bias", None))}
-        if not self.tunes_backbone:
-            frozen |= {id(p) for p in (*self.vision.parameters(), *self.text.parameters())}
-        return {name: p for name, p in self.named_parameters() if id(p) not in frozen}
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """The declared parameters: all that trains.
+
+        Raises:
+            AttributeError: one is declared that the network does not have.
+        """
+        for declared in self.trainable:
+            attrgetter(declared)(self)
+        starts = tuple(f"{declared}." for declared in self.trainable)
+        return {n: p for n, p in self.named_parameters() if f"{n}.".startswith(starts)}
+
+    def freeze_undeclared(self) -> None:
+        """No parameter but the declared ones gets a gradient."""
+        declared = self.trainable_parameters()
+        for name, parameter in self.named_parameters():
+            if name not in declared:
+                parameter.requires_grad_(False)
 
     def stored(self) -> dict[str, nn.Parameter]:
         """What a checkpoint keeps beside its backbone."""
-        return {} if self.tunes_backbone else self.learned()
+        return {} if self.tunes_backbone else self.trainable_parameters()
 
     def require_room(self, context_length: int, texts: Iterable[str]) -> None:
         """Refuses a context that leaves the text tower no room for one of the texts.
@@ -150,7 +203,7 @@ class ImageTower(Protocol):
 
 
 class FoldedFeatures(nn.Module):
-    """Rows that are normalised image features: what every method but MP-IQE reads.
+    """Rows that are normalised image features: what most methods read.
 
     ``prompts`` [passes, layers, P, w] are constant; None: a tower without prompts.
     """
@@ -174,9 +227,28 @@ class FoldedFeatures(nn.Module):
         prompts = None if self.prompts is None else self.prompts[row_pass]
         return F.normalize(tower.encode(tokens, prompts).float(), dim=-1)
 
+    def class_features(self, pixels: Tensor) -> Tensor:
+        """The rows of the quality pass."""
+        rows = torch.arange(len(pixels), device=pixels.device)
+        return self(pixels, rows, torch.full_like(rows, QUALITY_PASS))
+
 
 class ReadsQuality(ABC):
-    """How methods without alignment and consistency are read: one pass, no user's prompt."""
+    """How methods without alignment and consistency are read: one pass, no user's prompt.
+
+    ``global_weight`` [] is the global view's; None: it is one view among all.
+    """
+
+    global_weight: Tensor | None = None
+
+    @abstractmethod
+    def value(self, views: Views) -> Tensor:
+        """The quality [], differentiable and not clipped."""
+
+    def reading(self, head: Head, t_user: Tensor | None = None) -> Reading:
+        """Of the one head."""
+        del head, t_user
+        return Reading(self.value, self.global_weight)
 
     @abstractmethod
     def score(self, views: Views) -> Score:
@@ -185,7 +257,7 @@ class ReadsQuality(ABC):
     def read(
         self,
         passes: Mapping[int, Views],
-        heads: Sequence[str],
+        heads: Sequence[Head],
         t_user: Tensor | None,
         *,
         whole: bool,

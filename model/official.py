@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.backbone import load_backbone
-from model.checkpoint import load_learned, save_checkpoint
+from model.checkpoint import save_checkpoint
 from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import (
     BackboneConfig,
@@ -24,7 +24,7 @@ from model.config import (
     ScoreRange,
 )
 from model.errors import CheckpointError
-from model.weights import read_weights, sha256_of
+from model.weights import load_strictly, read_weights, sha256_of
 
 _IGNORED = re.compile(r"(^|\.)token_(prefix|suffix)$")
 # Published checkpoints name the learner by a prefix of their module tree.
@@ -57,11 +57,11 @@ def import_official(
     clip.float()
     tensors = convert(learner_weights(auxiliary), learner_weights(main))
     network = ClipAgiqa(clip, options_of(tensors))
-    own = {k: v.detach() for k, v in network.learned().items()}
+    own = {k: v.detach() for k, v in network.trainable_parameters().items()}
     untouched = {
         k: v for k, v in own.items() if k.startswith("consistency.") or k == "global_logit"
     }
-    load_learned(network, tensors | untouched)
+    load_strictly(network.stored(), tensors | untouched)
     config = CheckpointConfig(
         name=out.name,
         revision=sha256_of(main)[:12],

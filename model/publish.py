@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from model.backbone import weights_path
-from model.checkpoint import PARAMETERS, alone, read_config
+from model.checkpoint import PARAMETERS, read_config, standalone
 from model.errors import CheckpointError
 from model.hub import CARD, FILES, parse, reason
 
@@ -26,7 +26,7 @@ def push(folder: Path, url: str, *, private: bool = False) -> str:
 
     owner_and_name, revision = parse(url)
     api = HfApi()
-    with alone(folder) as whole:
+    with standalone(folder) as whole:
         contents = _contents(whole)
         try:
             page = api.create_repo(owner_and_name, private=private, exist_ok=True)

@@ -38,4 +38,5 @@ def build_network(method: str, clip: nn.Module, options: Mapping[str, Any]) -> N
     """
     network = network_type(method)
     made: Network = network(clip, network.options_type.model_validate(options))  # type: ignore[call-arg, arg-type]
+    made.freeze_undeclared()
     return made

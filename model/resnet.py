@@ -1,15 +1,15 @@
 """CLIP's ResNet image tower without its positional embedding, so that it takes images of any size
-(CLIP-IQA, Wang et al., AAAI 2023, section 3.1).
+(CLIP-IQA, Wang et al., AAAI 2023, section 3.1), and the choice between it and a ViT.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import BackboneError
-from model.open_clips import is_open_clips
+from model.towers import VisionTower, is_open_clips
 
 
 class ResNetTower(nn.Module):
@@ -56,3 +56,15 @@ class ResNetTower(nn.Module):
             q, heads(pool.k_proj, tokens), heads(pool.v_proj, tokens)
         )
         return pool.c_proj(out.transpose(1, 2).reshape(batch, width))
+
+
+def image_tower(clip: nn.Module) -> nn.Module:
+    """A ResNet without positional embedding, or a ViT, as the CLIP has it: for methods that prompt
+    the text alone.
+
+    Raises:
+        BackboneError: neither.
+    """
+    visual = cast(Any, clip.visual)
+    resnet = is_open_clips(visual, "modified_resnet.ModifiedResNet")
+    return ResNetTower(visual) if resnet else VisionTower(visual)

@@ -27,14 +27,13 @@ from model.checkpoint import find, load_network
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.crops import CropPlanner, Layout
 from model.errors import ModelError
-from model.network import Network, Views
+from model.network import Network, Views, normalise
+from model.policy import check_policy, choose_policy
 from model.scores import Score
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 _CACHED_PROMPTS = 4096
-# Larger images are reduced before a ResNet sees them whole: its memory grows with their area.
-_WHOLE_SIDE = 2048
 
 
 class Scorer:
@@ -65,9 +64,6 @@ class Scorer:
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
         check_policy(config.name, self.planner.policy, network)
         self._net = network.eval().fold()
-        mean, std = config.normalisation.mean, config.normalisation.std
-        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
         if place:
             self._net.place(self.device, self.dtype)
@@ -125,8 +121,8 @@ class Scorer:
         """Rows float32 [m, d]: row i is crop ``row_crop[i]`` in pass ``row_pass[i]``, each computed
         on its own.
         """
-        pixels = torch.from_numpy(crops).to(self.device, non_blocking=True).float()
-        pixels = ((pixels - self._mean) / self._std).to(self.dtype)
+        pixels = torch.from_numpy(crops).to(self.device, non_blocking=True)
+        pixels = normalise(pixels, self.config.normalisation).to(self.dtype)
         crop = torch.tensor(row_crop, device=self.device)
         which = torch.tensor(row_pass, device=self.device)
         return self._net(pixels, crop, which).cpu().numpy()
@@ -287,39 +283,3 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
-
-
-def choose_policy(config: CheckpointConfig, policy: CropPolicy | str | None) -> CropPolicy:
-    """The checkpoint's own crop policy, or the one asked for.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if policy is None or isinstance(policy, CropPolicy):
-        return policy or config.crop_policy
-    if policy == config.crop_policy.kind:
-        return config.crop_policy
-    size = config.crop_policy.size
-    named = {
-        "grid": CropPolicy(size=size),
-        "official": CropPolicy.official(size),
-        "liqe": CropPolicy.liqe(size),
-        "random": CropPolicy.random(size),
-        "whole": CropPolicy.whole(size, max_side=_WHOLE_SIDE),
-    }
-    if policy not in named:
-        raise ValueError(f"crop policy {policy!r}: choose {', '.join(named)}")
-    return named[policy]
-
-
-def check_policy(name: str, policy: CropPolicy, network: Network) -> None:
-    """Refuses crops that the network can't take.
-
-    Raises:
-        ValueError: crops of another size, or whole images for a ViT.
-    """
-    if policy.size != network.input_size:
-        sizes = f"{policy.size}, the backbone takes {network.input_size}"
-        raise ValueError(f"{name}: the crop policy's size is {sizes}")
-    if policy.kind == "whole" and not network.takes_any_size:
-        raise ValueError(f"{name}: whole images need a ResNet; a ViT takes crops, so choose grid")

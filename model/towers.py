@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import BackboneError
-from model.open_clips import is_open_clips
 from model.own_clip import Block, ImageTransformer
 
 _OPEN_CLIPS_BLOCK = "transformer.ResidualAttentionBlock"
 
 PromptPosition = Literal["pre_ln", "post_ln"]
+
+
+def is_open_clips(module: object, name: str, *, exactly: bool = False) -> bool:
+    """Whether an object is of open_clip's class ``name``, as "transformer.VisionTransformer", or,
+    unless ``exactly``, of one that inherits from it.
+
+    By name, since nothing can be one of them before the package is imported: asking need not.
+    """
+    classes = type(module).__mro__[:1] if exactly else type(module).__mro__
+    return any(f"{c.__module__}.{c.__qualname__}" == f"open_clip.{name}" for c in classes)
 
 
 def check_vision(visual: Any) -> None:
@@ -129,6 +138,13 @@ class VisionTower(nn.Module):
         """Width d of the features that both towers share."""
         return int(self.visual.proj.shape[1])
 
+    def hidden_maps(self) -> list[Tensor]:
+        """Weights that map hidden features to hidden features: the layers' matrices, and the stem's
+        convolutions but the one that sees colours.
+        """
+        stem = [m for m in self.visual.conv1.modules() if isinstance(m, nn.Conv2d)]
+        return _matrices(self.visual.transformer.resblocks) + [m.weight for m in stem[1:]]
+
     def patchify(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
         ``ln_pre``. ``positions`` [1 + patches, w]: others than the tower's own.
@@ -195,6 +211,10 @@ class TextTower(nn.Module):
         """Most tokens that a text may have, start and end included."""
         return int(self.text.positional_embedding.shape[0])
 
+    def hidden_maps(self) -> list[Tensor]:
+        """Weights that map hidden features to hidden features: the layers' matrices."""
+        return _matrices(self.text.transformer.resblocks)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [n, L] -> embeddings [n, L, w] without positions."""
         return self.text.token_embedding(ids)
@@ -259,6 +279,10 @@ def attention_weights(block: Any, x: Tensor) -> Tensor:
     both = F.linear(block.ln_1(x), attn.in_proj_weight[qk], attn.in_proj_bias[qk])
     q, k = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in both.chunk(2, dim=-1))
     return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
+
+
+def _matrices(blocks: nn.Module) -> list[Tensor]:
+    return [p for p in blocks.parameters() if p.ndim == 2]
 
 
 def _of_layer(prompts: Tensor, layer: int, x: Tensor) -> Tensor:

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.errors import BackboneError
+from model.errors import BackboneError, CheckpointError
 
 # Entries of published state dicts that are not parameters of the network.
 _NUMBERS = {"input_resolution", "context_length", "vocab_size"}
 _NOT_WEIGHTS = {"attn_mask", *_NUMBERS}
-# Under these names training code files a state dict away.
+# Keys under which training scripts save a state dict.
 _WRAPPERS = ("state_dict", "model_state_dict", "params")
-# With these they begin the names of its tensors: DataParallel's, and LIQE's in pyiqa.
+# Prefixes of the tensors' names in such files: DataParallel's, and that of LIQE in pyiqa.
 _PREFIXES = ("module.", "clip_model.")
 _WANTED = "a state dict as safetensors, as torch.save writes it, or in OpenAI's TorchScript archive"
 # What the pickle of a TorchScript archive calls the types of its tensors.
@@ -186,20 +186,34 @@ def is_openais(weights: Mapping[str, Tensor]) -> bool:
     return weights.keys() >= _NUMBERS
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Loads ``weights`` into ``module``; every parameter must be there, no other, each of its
-    shape.
+def load_strictly(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Copies ``weights`` into a network's ``own`` tensors; every one must be there, no other, each
+    of its shape.
 
     Raises:
-        BackboneError: says what was found and what was wanted, and names the first missing, unknown
-            or misshapen tensor.
+        CheckpointError: names the first missing, unknown or misshapen tensor.
     """
-    own = module.state_dict()
+    if fault := _first_fault(own, weights):
+        raise CheckpointError(fault)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])
+
+
+def load_clip(clip: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Loads all weights of a CLIP, strictly, from a file called ``what``.
+
+    Raises:
+        BackboneError: says what was found and what was wanted, and names the first unfitting
+            tensor.
+    """
+    own = clip.state_dict()
     weights = {k: v for k, v in weights.items() if k.rpartition(".")[2] not in _NOT_WEIGHTS}
-    fault = _first_fault(own, weights)
-    if fault:
-        raise BackboneError(f"{what} holds {describe(weights)}, wanted {describe(own)}: {fault}")
-    module.load_state_dict(weights, strict=True)
+    try:
+        load_strictly(own, weights)
+    except CheckpointError as fault:
+        found, wanted = describe(weights), describe(own)
+        raise BackboneError(f"{what} holds {found}, wanted {wanted}: {fault}") from fault
 
 
 def _first_fault(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
@@ -210,7 +224,7 @@ def _first_fault(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> st
         if name not in own:
             return f"the tensor {name} {list(value.shape)} belongs to another network"
         if value.shape != own[name].shape:
-            return f"{name} is {list(value.shape)}, wanted {list(own[name].shape)}"
+            return f"the tensor {name} is {list(value.shape)}, wanted {list(own[name].shape)}"
     return None
 
 

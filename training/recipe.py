@@ -19,7 +19,7 @@ from training.data.protocol import Split
 from training.data.table import table_set
 from training.engine.schedule import Schedule
 from training.errors import RecipeError
-from training.tuning.base import TASKS, tuning_type
+from training.tuning.base import OBJECTIVES, objective_type
 from training.tuning.pretrain import PretrainWeights
 
 BUILT_IN = Path(__file__).parent / "recipes"
@@ -232,12 +232,12 @@ def data_faults(
 
 def method_faults(method: str, options: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]:
     """What is wrong with a method, its options and the weights of its losses."""
-    if method not in TASKS:
-        return [f"{method} can't be trained; choose one of {', '.join(TASKS)}"]
+    if method not in OBJECTIVES:
+        return [f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}"]
     faults = []
     for section, model, content in (
         ("options", network_type(method).options_type, options),
-        ("weights", tuning_type(method).weights_type, weights),
+        ("weights", objective_type(method).weights_type, weights),
     ):
         try:
             model.model_validate(content)

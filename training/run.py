@@ -34,7 +34,7 @@ from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
-from training.tuning.base import Tuning, tuning_type
+from training.tuning.base import Objective, objective_type
 from training.tuning.pretrain import Pretraining
 
 DESCRIPTION = "backbone.json"
@@ -115,8 +115,8 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     clip = load_backbone(backbone, recipe.out)
     torch.manual_seed(recipe.seed + 1)
     network = build_network(recipe.method, clip, recipe.options)
-    kind = tuning_type(recipe.method)
-    task: Tuning[Network] = kind(
+    kind = objective_type(recipe.method)
+    task: Objective[Network] = kind(
         network,
         kind.weights_type.model_validate(recipe.weights),
         whole=recipe.crop_policy.global_view,
@@ -140,7 +140,8 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     if not processes(recipe.device).is_main_process:
         return None
     network.eval().requires_grad_(False)
-    round_to_16_bit(network, only=None if network.tunes_backbone else set(network.learned()))
+    learned = set(network.trainable_parameters())
+    round_to_16_bit(network, only=None if network.tunes_backbone else learned)
     commands = "\n".join(filter(None, (before.command, command)))
     provenance = _provenance(
         recipe, commands, {}, seen.joined(trained_groups(prepared), before.seen), before.trained_on
@@ -301,7 +302,7 @@ def _provenance(
 def revision_of(network: Network, backbone: BackboneConfig) -> str:
     """A digest of the weights, as stored: other scores, another revision."""
     digest = hashlib.sha256((backbone.sha256 or "").encode())
-    for name, parameter in sorted(network.learned().items()):
+    for name, parameter in sorted(network.trainable_parameters().items()):
         digest.update(name.encode())
         digest.update(parameter.detach().half().numpy().tobytes())
     return digest.hexdigest()[:12]

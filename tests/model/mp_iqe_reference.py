@@ -263,7 +263,7 @@ def shaken(options: MpIqeOptions = OPTIONS, clip: nn.Module | None = None, seed:
 def perturb(network: MpIqe, seed: int, std: float = 0.2) -> None:
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.learned().values():
+        for parameter in network.trainable_parameters().values():
             parameter += std * torch.randn(parameter.shape, generator=noise)
 
 
@@ -311,7 +311,7 @@ def pixels(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 def sizes(options: MpIqeOptions) -> dict[str, int]:
     """How many numbers each learned parameter has, empty ones left out."""
-    return {n: p.numel() for n, p in fresh(options).learned().items() if p.numel()}
+    return {n: p.numel() for n, p in fresh(options).trainable_parameters().items() if p.numel()}
 
 
 def loss_of_every_output(network: MpIqe, x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_what_is_declared_as_learned_is_exactly_what_gets_a_gradient(
     network = tiny.random_network(options)
     loss_of_every_part(network, pixels(2)).backward()
     moved = {n for n, p in network.named_parameters() if p.grad is not None and p.grad.any()}
-    assert moved == {name for name, p in network.learned().items() if p.numel()}
+    assert moved == {name for name, p in network.trainable_parameters().items() if p.numel()}
 
 
 def test_the_backbone_gets_no_gradient() -> None:
@@ -72,7 +72,7 @@ def test_the_backbone_gets_no_gradient() -> None:
     network = tiny.random_network(clip=clip)
     loss_of_every_part(network, pixels(2)).backward()
     assert not any(p.requires_grad or p.grad is not None for p in clip.parameters())
-    ours = {id(p) for p in network.learned().values()}
+    ours = {id(p) for p in network.trainable_parameters().values()}
     assert not ours & {id(p) for p in clip.parameters()}
 
 
@@ -80,7 +80,7 @@ def test_the_quality_loss_flows_into_the_auxiliary_visual_prompts_only() -> None
     network = tiny.random_network()
     texts = network.text_features()
     network.probability(features(network, pixels(2), QUALITY_PASS), texts.quality).sum().backward()
-    reached = {name for name, p in network.learned().items() if p.grad is not None}
+    reached = {name for name, p in network.trainable_parameters().items() if p.grad is not None}
     assert "alignment.visual" in reached
     assert not {"alignment.context", "alignment.text"} & reached
 
@@ -95,7 +95,7 @@ def test_the_quality_loss_flows_into_the_auxiliary_visual_prompts_only() -> None
 )
 def test_an_ablation_removes_the_numbers_that_it_names(ablation: str, gone: list[str]) -> None:
     def names(options: ClipAgiqaOptions) -> set[str]:
-        learned = tiny.fresh_network(options).learned()
+        learned = tiny.fresh_network(options).trainable_parameters()
         return {name for name, p in learned.items() if p.numel()}
 
     full, left = names(ABLATIONS["paper"]), names(ABLATIONS[ablation])
@@ -105,7 +105,7 @@ def test_an_ablation_removes_the_numbers_that_it_names(ablation: str, gone: list
 
 def without(network: ClipAgiqa, part: str) -> Tensor:
     """Quality of two images after the parameter ``part`` was overwritten with noise."""
-    parameter = network.learned().get(part)
+    parameter = network.trainable_parameters().get(part)
     if parameter is not None:
         with torch.no_grad():
             parameter += torch.randn(parameter.shape)
@@ -204,7 +204,7 @@ def test_a_folded_network_does_not_follow_later_training(network: ClipAgiqa) -> 
     args = (pixels(1), torch.tensor([0]), torch.tensor([QUALITY_PASS]))
     with torch.no_grad():
         before = folded(*args)
-        for parameter in network.learned().values():
+        for parameter in network.trainable_parameters().values():
             parameter += 1
         torch.testing.assert_close(folded(*args), before)
 
@@ -232,7 +232,7 @@ def test_the_global_view_is_mixed_in_with_its_own_learned_weight_per_task(
 
 def test_the_parameter_count_at_vit_b_32_widths_is_the_papers(vit_b_32: nn.Module) -> None:
     before = [p.requires_grad for p in vit_b_32.parameters()]
-    learned = ClipAgiqa(vit_b_32, ClipAgiqaOptions()).learned()
+    learned = ClipAgiqa(vit_b_32, ClipAgiqaOptions()).trainable_parameters()
     for parameter, flag in zip(vit_b_32.parameters(), before, strict=True):
         parameter.requires_grad_(flag)
     sizes = {

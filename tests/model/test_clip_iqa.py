@@ -149,7 +149,7 @@ def test_nothing_learns_and_nothing_moves_in_training_mode(backbone: str) -> Non
     net = network(backbone).train()
     before = copy.deepcopy(net.state_dict())
     z = net.vision.encode(net.vision.patchify(pixels(2)))
-    assert net.learned() == net.stored() == {}
+    assert net.trainable_parameters() == net.stored() == {}
     assert not z.requires_grad
     assert not any(t.requires_grad for t in net.text_features().values())
     assert not any(p.requires_grad for p in net.parameters())

@@ -102,7 +102,7 @@ def test_the_context_alone_learns(backbone: str) -> None:
     before = copy.deepcopy(net.state_dict())
     ((net.probability(image_features(net, photographs(2))) - 1) ** 2).mean().backward()
     reached = {n for n, p in net.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == set(net.learned()) == set(net.stored()) == {"context"}
+    assert reached == set(net.trainable_parameters()) == set(net.stored()) == {"context"}
     assert {n for n, p in net.named_parameters() if p.requires_grad} == {"context"}
     assert (net.context.grad.abs().sum(1) > 0).all()  # each of the sixteen vectors
     for name, value in net.state_dict().items():
@@ -137,7 +137,7 @@ def test_training_the_context_moves_the_score_to_its_target() -> None:
     targets = torch.tensor([0.9, 0.9])
     with torch.no_grad():
         z = image_features(net, x)
-    optimizer = torch.optim.Adam(net.learned().values(), lr=0.02)
+    optimizer = torch.optim.Adam(net.trainable_parameters().values(), lr=0.02)
     losses = []
     for _ in range(40):
         loss = F.mse_loss(net.probability(z), targets)

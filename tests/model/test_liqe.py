@@ -257,7 +257,7 @@ def test_both_towers_learn_wholly_and_the_logit_scale_does_not() -> None:
     net = Liqe(clip, Options()).train()
     loss(net).backward()
     everything = {id(p): n for n, p in clip.named_parameters() if n != "logit_scale"}
-    assert {id(p) for p in net.learned().values()} == everything.keys()
+    assert {id(p) for p in net.trainable_parameters().values()} == everything.keys()
     assert [n for n, p in clip.named_parameters() if not p.requires_grad] == ["logit_scale"]
     reached = {id(p) for p in clip.parameters() if p.grad is not None and p.grad.any()}
     assert {everything[i] for i in everything.keys() - reached} == set()
@@ -275,8 +275,8 @@ def test_a_logit_bias_takes_no_part() -> None:
     clip: Any = open_clip.CLIP(**settings, init_logit_bias=-10.0)
     net = Liqe(clip, Options())
     loss(net).backward()
-    assert not any(name.endswith("logit_bias") for name in net.learned())
-    assert all(p.grad is not None for p in net.learned().values())
+    assert not any(name.endswith("logit_bias") for name in net.trainable_parameters())
+    assert all(p.grad is not None for p in net.trainable_parameters().values())
 
 
 def test_the_whole_clip_is_in_training_mode_and_its_statistics_move() -> None:
@@ -291,7 +291,7 @@ def test_the_whole_clip_is_in_training_mode_and_its_statistics_move() -> None:
 
 def test_a_step_against_the_gradient_lowers_the_loss() -> None:
     net = network()
-    optimizer = torch.optim.SGD(net.learned().values(), lr=1e-4)
+    optimizer = torch.optim.SGD(net.trainable_parameters().values(), lr=1e-4)
     before = loss(net)
     before.backward()
     optimizer.step()
@@ -301,7 +301,7 @@ def test_a_step_against_the_gradient_lowers_the_loss() -> None:
 
 def test_a_checkpoint_keeps_nothing_beside_the_backbone(fixed: Liqe) -> None:
     assert fixed.stored() == {}
-    assert len(fixed.learned()) == len(list(fixed.parameters())) - 1  # the logit scale
+    assert len(fixed.trainable_parameters()) == len(list(fixed.parameters())) - 1  # the logit scale
 
 
 def test_a_resnet_and_unknown_options_are_refused() -> None:

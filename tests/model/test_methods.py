@@ -1,7 +1,6 @@
 """What holds for every method: the registry, checkpoints, batches, and scores of odd images."""
 
 import ast
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +110,7 @@ def test_a_method_is_built_by_its_name_and_folds(method: str) -> None:
     assert type(network) is network_type(method)
     assert network.input_size == 224
     assert "quality" in network.heads
-    assert {id(p) for p in network.learned().values()} == {
+    assert {id(p) for p in network.trainable_parameters().values()} == {
         id(p) for p in network.parameters() if p.requires_grad
     }
     assert callable(network.fold().read)
@@ -151,74 +150,6 @@ def test_no_method_stands_on_the_module_of_another(method: str) -> None:
     assert "model.network" in reached  # the walk did walk
     assert reached & set(modules.values()) == {modules[method]}
     assert "model.registry" not in reached
-
-
-SIXTH = '''
-    """Brightness: how light an image is."""
-
-    import torch
-    from torch import nn
-
-    from model.network import Network, Options
-    from model.scores import Score
-
-
-    class BrightnessOptions(Options):
-        gain: float = 1.0
-
-
-    class Brightness(Network):
-        options_type = BrightnessOptions
-
-        def __init__(self, clip, options):
-            super().__init__(clip, nn.Identity())
-            self.options = options
-            self.offset = nn.Parameter(torch.zeros(()))
-
-        def fold(self):
-            return Folded(self.options.gain, self.offset.detach())
-
-
-    class Folded:
-        def __init__(self, gain, offset):
-            self.gain, self.offset = gain, offset
-
-        def place(self, device, dtype):
-            pass
-
-        def __call__(self, pixels, row_crop, row_pass):
-            return pixels[row_crop].float().mean((2, 3))
-
-        def embed(self, prompts):
-            raise TypeError
-
-        def read(self, passes, heads, t_user, *, whole):
-            (views,) = passes.values()
-            light = torch.sigmoid(self.gain * views.all.mean() + self.offset)
-            return Score(len(views.windows), float(light))
-'''
-
-
-def test_a_sixth_method_is_a_file_and_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sixth_method_of_tests.py").write_text(textwrap.dedent(SIXTH))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(METHODS, "brightness", "sixth_method_of_tests:Brightness")  # the line
-    case = Case("brightness", options={"gain": 2.0})
-    clip = tiny.random_clip()
-    network = build_network("brightness", clip, case.options)
-    with torch.no_grad():
-        network.learned()["offset"].fill_(0.25)
-    folder = tmp_path / "checkpoint"
-    save_checkpoint(folder, case.config(), network, card="", metrics={}, backbone=clip)
-    scorer = Scorer.load(folder, device="cpu", dtype="float32")
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    for grey in (30, 220):
-        score = scorer.score(Image.new("RGB", (300, 224), (grey, grey, grey)))
-        light = 2 * ((grey / 255 - mean) / std).mean() + 0.25
-        assert score.quality == pytest.approx(1 / (1 + np.exp(-light)), abs=1e-5)
-        assert score.crops == 2
 
 
 # What every method keeps

@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.checkpoint import PARAMETERS, load_learned, load_network
+from model.checkpoint import PARAMETERS, load_network
 from model.config import CropPolicy
 from model.errors import CheckpointError
 from model.mp_iqe import MpIqe, MpIqeOptions
 from model.network import Views
 from model.scorer import Scorer
+from model.weights import load_strictly
 from tests.model import mp_iqe_reference as reference
 from tests.model import tiny
 from tests.model.mp_iqe_reference import ABLATIONS, DISTORTIONS, SCENES, outputs, pixels, shaken
@@ -106,7 +107,7 @@ def test_what_is_declared_as_learned_is_exactly_what_gets_a_gradient(
     clip = tiny.random_clip(reference.ARCHITECTURE)
     network = shaken(options, clip).double()
     reference.loss_of_every_output(network, pixels(2)).backward()
-    learned = {n for n, p in network.learned().items() if p.numel()}
+    learned = {n for n, p in network.trainable_parameters().items() if p.numel()}
     reached = {n: p.grad.abs() for n, p in network.named_parameters() if p.grad is not None}
     assert {n for n, grad in reached.items() if grad.numel()} == learned
     choosing = {n for n in learned if re.search(r"self_attention\.[qk]\.", n)}
@@ -361,17 +362,19 @@ def test_scores_and_probabilities_of_any_image_are_in_range(
 def test_what_is_saved_comes_back_exactly(options: MpIqeOptions, tmp_path: Path) -> None:
     clip = tiny.random_clip(reference.ARCHITECTURE)
     network = shaken(options, clip)
-    saved = {name: p.detach().clone() for name, p in network.learned().items()}
+    saved = {name: p.detach().clone() for name, p in network.trainable_parameters().items()}
     x = pixels(1, torch.float32)
     scores = outputs(network, x)
     reference.save(network, clip, tmp_path)
     reference.perturb(network, seed=7)
     assert not torch.equal(outputs(network, x)["score"], scores["score"])
     _, loaded = load_network(tmp_path)
-    load_learned(network, load_file(tmp_path / PARAMETERS))
+    load_strictly(network.stored(), load_file(tmp_path / PARAMETERS))
     for again in (loaded, network):
-        assert again.learned().keys() == saved.keys()
-        assert all(torch.equal(again.learned()[name], value) for name, value in saved.items())
+        assert again.trainable_parameters().keys() == saved.keys()
+        assert all(
+            torch.equal(again.trainable_parameters()[name], value) for name, value in saved.items()
+        )
         now = outputs(again, x)
         assert all(torch.equal(now[name], value) for name, value in scores.items())
 
@@ -379,8 +382,8 @@ def test_what_is_saved_comes_back_exactly(options: MpIqeOptions, tmp_path: Path)
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t.pop("scene_context"), "scene_context is missing"),
-        (lambda t: t.update(surplus=torch.zeros(2)), "surplus belongs to another network"),
+        (lambda t: t.pop("scene_context"), r"scene_context \[3, 16\] is missing"),
+        (lambda t: t.update(surplus=torch.zeros(2)), r"surplus \[2\] belongs to another network"),
         (
             lambda t: t.update(visual_prompts=torch.zeros(1, 2, 32)),
             r"visual_prompts is \[1, 2, 32\], wanted \[3, 2, 32\]",

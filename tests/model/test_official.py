@@ -152,7 +152,7 @@ def test_an_imported_checkpoint_says_what_it_is(published: Published) -> None:
     assert config.crop_policy.kind == "official"
     assert (config.score_range.low, config.score_range.high) == (0, 5)
     assert (config.options["context_length"], config.options["visual_length"]) == (3, 3)
-    learned = network.learned()
+    learned = network.trainable_parameters()
     torch.testing.assert_close(learned["quality.context"].data, drawn("tar.ctx", (3, 16), 0.2))
     torch.testing.assert_close(
         learned["condition.2.bias"].data,

@@ -17,9 +17,8 @@ from model.clip_iqa_plus import ClipIqaPlus, ClipIqaPlusOptions
 from model.config import Architecture, CropPolicy
 from model.crops import CropPlanner
 from model.errors import BackboneError
-from model.image_tower import image_tower
 from model.network import Options
-from model.resnet import ResNetTower
+from model.resnet import ResNetTower, image_tower
 from model.scorer import Scorer
 from model.towers import VisionTower
 from tests.model import tiny

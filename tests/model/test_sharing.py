@@ -43,7 +43,7 @@ def shaken(method: str, clip: nn.Module, seed: int) -> Network:
         network = build_network(method, clip, METHODS[method])
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.learned().values():
+        for parameter in network.trainable_parameters().values():
             parameter += 0.2 * torch.randn(parameter.shape, generator=noise)
     return network
 

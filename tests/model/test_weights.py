@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.backbone import load_backbone
 from model.config import Architecture, BackboneConfig
 from model.errors import BackboneError
-from model.weights import describe, is_openais, load_strictly, read_weights, sha256_of
+from model.weights import describe, is_openais, load_clip, read_weights, sha256_of
 from tests.model import tiny
 
 PLAIN = tiny.variant(stem=())
@@ -354,7 +354,7 @@ def test_weights_of_another_network_are_refused_by_what_they_are_and_what_is_wan
 def test_a_vit_is_refused_where_a_resnet_is_wanted() -> None:
     resnet = open_clip.CLIP(**RESNET.model_dump(exclude={"stem"}))
     with pytest.raises(BackboneError, match=rf"vit\.pt holds {VIT}.*wanted a CLIP with a ResNet"):
-        load_strictly(resnet, weights_of(PLAIN), "vit.pt")
+        load_clip(resnet, weights_of(PLAIN), "vit.pt")
 
 
 def test_a_refused_state_dict_changes_nothing() -> None:
@@ -363,7 +363,7 @@ def test_a_refused_state_dict_changes_nothing() -> None:
     weights = weights_of(PLAIN)
     weights["ln_final.bias"] = torch.zeros(3)
     with pytest.raises(BackboneError, match=r"ln_final\.bias is \[3\], wanted \[16\]"):
-        load_strictly(clip, weights, "clip.pt")
+        load_clip(clip, weights, "clip.pt")
     assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
 
 
@@ -371,7 +371,7 @@ def test_tensors_that_are_no_weights_are_left_out() -> None:
     clip = tiny.random_clip(PLAIN)
     others = {name: torch.zeros(()) for name in (*NUMBERS, "attn_mask", "text.attn_mask")}
     weights = weights_of(PLAIN)
-    load_strictly(clip, weights | others, "clip.pt")
+    load_clip(clip, weights | others, "clip.pt")
     assert torch.equal(clip.state_dict()["visual.proj"], weights["visual.proj"])
 
 

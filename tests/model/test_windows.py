@@ -7,8 +7,8 @@ import random
 import pytest
 from pydantic import ValidationError
 
-from model.config import CropPolicy
-from model.scorer import choose_policy
+from model.config import CROP_POLICIES, CropPolicy
+from model.policy import choose_policy
 from model.windows import Grid, place_windows
 from tests.model import tiny
 
@@ -21,7 +21,7 @@ POLICIES = {
     "random": RANDOM,
     "whole": CropPolicy.whole(),
 }
-every_kind = pytest.mark.parametrize("kind", POLICIES)
+every_kind = pytest.mark.parametrize("kind", CROP_POLICIES)
 
 
 def sizes(count: int, seed: int) -> list[tuple[int, int]]:

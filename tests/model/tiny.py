@@ -67,7 +67,7 @@ def random_network(
     network = fresh_network(options, clip, seed)
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.learned().values():
+        for parameter in network.trainable_parameters().values():
             parameter += 0.2 * torch.randn(parameter.shape, generator=noise)
     return network
 

@@ -87,7 +87,7 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
     names = [name for name in (options["checkpoint"], options["beside"]) if name]
     subjects = [Subject.load(name, device=options["device"]) for name in names]
     for subject in subjects:
-        subject.readout(options["head"], options["prompt"])  # refused before any work
+        subject.reading(options["head"], options["prompt"])  # refused before any work
     for image, place in tqdm(
         list(zip(images, places, strict=True)),
         desc="explain",

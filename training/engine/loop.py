@@ -106,7 +106,7 @@ class _Training:
         self.run, self.accelerator, self.task = run, accelerator, run.task
         self.task.module.to(accelerator.device)
         self.weights = Weights(self.task.trained(), run.schedule.ema)
-        optimiser = run.schedule.optimiser_of(self.weights.parameters)
+        optimiser = run.schedule.optimiser_of(self.weights.parameters, self.task.hidden_maps())
         self.step, self.optimiser = accelerator.prepare(Step(self.task), optimiser)
         self.progress = Progress()
         if state := load_state(run.folder / f"{run.name}.state.pt", run.fingerprint):

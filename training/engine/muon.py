@@ -35,17 +35,17 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of every parameter that has a gradient."""
-        every = self.param_groups
-        for group in every:
+        groups = self.param_groups
+        for group in groups:
             if group.get("orthogonal"):
                 for p in group["params"]:
                     if p.grad is not None:
                         self._step(p, p.grad, group)
-        self.param_groups = [group for group in every if not group.get("orthogonal")]
+        self.param_groups = [group for group in groups if not group.get("orthogonal")]
         try:
             return super().step(closure)  # type: ignore[no-any-return]
         finally:
-            self.param_groups = every
+            self.param_groups = groups
 
     def _step(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]

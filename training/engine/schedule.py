@@ -1,12 +1,12 @@
 """How long, how fast and how precisely a run trains, and which of its epochs is kept."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from training.data.degradations import DEGRADATIONS
 from training.engine.muon import Muon
@@ -80,31 +80,26 @@ class Schedule(BaseModel):
         left = max(1.0, self.epochs * steps - warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / left))
 
-    def optimiser_of(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    def optimiser_of(
+        self, parameters: Mapping[str, nn.Parameter], hidden_maps: Iterable[Tensor] = ()
+    ) -> torch.optim.Optimizer:
         """The optimiser; biases, gains and scales don't decay. Each group's rate is its
-        ``lr_scale`` times ``rate``.
+        ``lr_scale`` times ``rate``. Muon makes the steps of the ``hidden_maps`` orthogonal:
+        embeddings, first and last layers are no such maps (Jordan et al.).
         """
+        hidden = {id(weight) for weight in hidden_maps} if self.optimiser == "muon" else set()
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
-            orthogonal = self.optimiser == "muon" and _is_inner(name, parameter)
+            orthogonal = id(parameter) in hidden
             scale = self.matrix_lr / self.lr if orthogonal else self._scale(name)
             groups.setdefault((decay, scale, orthogonal), []).append(parameter)
-        told = [
-            {"params": several, "weight_decay": decay, "lr": self.lr * scale, "lr_scale": scale}
+        options = [
+            {"params": members, "weight_decay": decay, "lr": self.lr * scale, "lr_scale": scale}
             | ({"orthogonal": True} if orthogonal else {})
-            for (decay, scale, orthogonal), several in groups.items()
+            for (decay, scale, orthogonal), members in groups.items()
         ]
-        return _OPTIMISERS[self.optimiser](told, lr=self.lr)
+        return _OPTIMISERS[self.optimiser](options, lr=self.lr)
 
     def _scale(self, name: str) -> float:
         return next((s for start, s in self.lr_scales.items() if name.startswith(start)), 1.0)
-
-
-def _is_inner(name: str, parameter: nn.Parameter) -> bool:
-    """Whether it is a matrix between hidden features: of a transformer's layer, or a convolution
-    that sees more than colours. Embeddings, first and last layers are no such maps (Jordan et al.).
-    """
-    if parameter.ndim == 2:
-        return "resblocks" in name
-    return parameter.ndim == 4 and parameter.shape[1] > 3

@@ -1,8 +1,8 @@
-"""What the loop trains: what a network says of images, which processes share, and its loss, which
+"""What the loop trains: a network's outputs for images, which processes share, and its loss, which
 sees all of a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,18 +10,19 @@ from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
+from model.network import normalise
 from training.data.batches import Batch
 from training.engine.held import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
 
 Losses = dict[str, Tensor]
-# What a network says of images, by name: [n, ...], one row per image.
-Said = dict[str, Tensor]
+# A network's outputs for images, by name: [n, ...], one row per image.
+Outputs = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """Parameters, what the network says of images, a loss of it, and figures per epoch."""
+    """Parameters, the network's outputs for images, a loss of them, and figures per epoch."""
 
     normalisation: Normalisation
 
@@ -35,15 +36,18 @@ class Task(Protocol):
     def buffers(self) -> Mapping[str, Tensor]:
         """Running statistics that change with training."""
 
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """The parameters that map hidden features to hidden features."""
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """Terms of the loss over the n images of the whole batch; their sum is minimised."""
 
-    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
-        """Further terms: what the network said of the batch's degraded images ``worse`` [2 d, ...],
-        each pair's weaker version first, beside what it said of the images.
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
+        """Further terms: the outputs ``worse`` [2 d, ...] for the batch's degraded images, each
+        pair's weaker version first, beside those for the images.
         """
 
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
@@ -53,8 +57,8 @@ class Task(Protocol):
 class Step(nn.Module):
     """One batch's losses. Each process computes its images; the loss is of all of them.
 
-    Pairs and shuffled prompts reach across processes, so what the network says is gathered, with
-    its gradient, before the loss: every process has the whole loss.
+    Pairs and shuffled prompts reach across processes, so the network's outputs are gathered, with
+    their gradient, before the loss: every process has the whole loss.
     """
 
     def __init__(self, task: Task) -> None:
@@ -66,22 +70,21 @@ class Step(nn.Module):
         """The terms of the loss."""
         worse = batch.degraded
         if worse is None:
-            said = self._say(batch.windows, batch.wholes)
-            return self.task.loss({k: _gathered(v) for k, v in said.items()}, batch)
+            mine = self._forward(batch.windows, batch.wholes)
+            return self.task.loss({k: _gathered(v) for k, v in mine.items()}, batch)
         none = batch.wholes is None or worse.wholes is None
         wholes = None if none else torch.cat([batch.wholes, worse.wholes])  # type: ignore[list-item]
-        both = self._say(torch.cat([batch.windows, worse.windows]), wholes)
-        mine = len(batch.windows)
-        said = {name: _gathered(value[:mine]) for name, value in both.items()}
-        of_worse = {name: _gathered(value[mine:]) for name, value in both.items()}
-        return self.task.loss(said, batch) | self.task.loss_of_degraded(said, of_worse, batch)
+        both = self._forward(torch.cat([batch.windows, worse.windows]), wholes)
+        images = len(batch.windows)
+        outputs = {name: _gathered(value[:images]) for name, value in both.items()}
+        of_worse = {name: _gathered(value[images:]) for name, value in both.items()}
+        return self.task.loss(outputs, batch) | self.task.loss_of_degraded(outputs, of_worse, batch)
 
-    def _say(self, windows: Tensor, wholes: Tensor | None) -> Said:
-        return self.task.say(self.normal(windows), None if wholes is None else self.normal(wholes))
-
-    def normal(self, pixels: Tensor) -> Tensor:
-        """uint8 [..., 3, s, s] to float, normalised, where it lies."""
-        return normalised(pixels, self.task.normalisation)
+    def _forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        norm = self.task.normalisation
+        return self.task.forward(
+            normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
+        )
 
 
 def _gathered(mine: Tensor) -> Tensor:
@@ -102,9 +105,9 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mine: Tensor) -> Tensor:
         del ctx
-        every = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(every, mine.contiguous())
-        return torch.cat(every)
+        parts = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, mine.contiguous())
+        return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -112,14 +115,6 @@ class _Gathered(torch.autograd.Function):
         processes = distributed.get_world_size()
         mine = gradients[0].chunk(processes)[distributed.get_rank()]
         return mine * processes
-
-
-def normalised(pixels: Tensor, norm: Normalisation) -> Tensor:
-    """uint8 [..., 3, h, w] less the mean over the deviation of pixels in [0, 1]."""
-    mean, std = (
-        torch.tensor(v, device=pixels.device).view(3, 1, 1) * 255 for v in (norm.mean, norm.std)
-    )
-    return (pixels.float() - mean) / std
 
 
 def refuse_nan(losses: Losses, total: Tensor, batch: Batch) -> None:

@@ -11,7 +11,7 @@ from model.errors import ModelError
 from training.data.samples import Sample
 from training.evaluation.results import PUBLISHED_PROTOCOL
 from training.evaluation.rivals import Rival
-from training.experiments.grid import Grid, Variant
+from training.experiments.grid import Grid
 from training.experiments.looks import looks
 from training.experiments.rivals import rivals_table
 from training.experiments.run import Result
@@ -33,6 +33,7 @@ from training.reports.evaluation import evaluation_sections
 from training.reports.published import Measured, comparison
 from training.reports.published import rivals as rivals_of
 from training.run import find_backbone
+from training.tuning.variant import Variant
 
 # Images that t-SNE places.
 _EMBEDDED = 400

@@ -19,6 +19,7 @@ from training.material import read_sets, require_folders
 from training.recipe import MethodRecipe, merged, read_content, shown_settings, validated
 from training.reports.write import write
 from training.run import find_backbone
+from training.tuning.base import objective_type
 
 _FOLDER = Path("runs/experiments")
 
@@ -92,13 +93,13 @@ def _with_rounds(
     samples: Mapping[str, Sequence[Sample]],
 ) -> tuple[Content, list[str]]:
     """The paper's own rounds where they can be drawn again, else rounds of one's own."""
-    of_paper = asked.kind == "rounds" and base.method == "clip-agiqa" and "AGIQA-3K" in samples
-    if not of_paper or base.split.kind != "content":
+    paper = samples.get(objective_type(base.method).paper_rounds or "")
+    if asked.kind != "rounds" or paper is None or base.split.kind != "content":
         return content, []
     try:
-        paper_rounds(samples["AGIQA-3K"], 0)
+        paper_rounds(paper, 0)
     except DataError:
-        prompts = len({sample.prompt for sample in samples["AGIQA-3K"]})
+        prompts = len({sample.prompt for sample in paper})
         told = f"the paper's are drawn from all 300 prompts, and {prompts} are here."
         return content, [f"These are rounds of our own: {told}"]
     return merged(content, {"split": {"kind": "paper"}}), ["The rounds are the paper's own."]

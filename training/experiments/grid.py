@@ -1,31 +1,16 @@
 """What an experiment runs: variants of a recipe, each in several rounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import BUNDLED
 from training.errors import RecipeError
 from training.recipe import MethodRecipe, merged, validated
+from training.tuning.variant import Variant
 
 Content = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table: ``settings`` over the recipe's, section by section.
-
-    ``setting`` is what the paper's table calls it, ``table`` which of its tables; ``rounds``: how
-    many it runs, None as many as the grid. ``group`` tells rows of unlike kinds apart.
-    """
-
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    setting: str = ""
-    table: str = ""
-    rounds: int | None = None
-    group: str = ""
 
 
 @dataclass(frozen=True)

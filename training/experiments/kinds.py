@@ -1,7 +1,7 @@
 """The experiments by name: which variants of a recipe each one runs, as the papers' tables do.
 
 rounds           the recipe itself on ten splits; on generated images also without each generator
-ablation         MP-IQE's Table 4; CLIP-AGIQA's own switches and the weight of its auxiliary loss
+ablation         what the method's own file takes away, as MP-IQE's Table 4 does
 prompt-length    MP-IQE's Table 6; the same lengths for the other methods
 data-efficiency  MP-IQE's Table 5: less to train on, the same test part
 cross-dataset    MP-IQE's Table 3: trained on one set, tested on others
@@ -11,55 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from training.data.samples import Sample
 from training.errors import RecipeError
-from training.experiments.grid import Variant
 from training.recipe import MethodRecipe
-from training.tuning.clip_agiqa import ClipAgiqaWeights
+from training.tuning.base import OBJECTIVES, objective_type
+from training.tuning.variant import Variant
 
-VISUAL_ONLY = "visual prompts alone"
-FULL = Variant("full model", setting="full", table="4")
-_ABLATIONS: Mapping[str, Sequence[Variant]] = {
-    "mp-iqe": (
-        FULL,
-        Variant(
-            "without scene prompts", {"options": {"scene_prompts": False}}, "w/o Scene prompts", "4"
-        ),
-        Variant(
-            "without distortion prompts",
-            {"options": {"distortion_prompts": False}},
-            "w/o Distortion prompts",
-            "4",
-        ),
-        Variant(
-            "without visual prompts",
-            {"options": {"visual_prompts": "none"}},
-            "w/o Deep visual prompts",
-            "4",
-        ),
-        Variant(
-            "shallow visual prompts",
-            {"options": {"visual_prompts": "shallow"}},
-            "Shallow visual prompts",
-            "4",
-        ),
-        Variant(
-            VISUAL_ONLY,
-            {"options": {"scene_prompts": False, "distortion_prompts": False}},
-        ),
-    ),
-    "clip-agiqa": (
-        Variant("full model"),
-        Variant("without auxiliary task", {"options": {"auxiliary_task": False}}),
-        Variant("without deep text prompts", {"options": {"deep_text_prompts": False}}),
-        Variant("without visual prompts", {"options": {"visual_prompts": False}}),
-    ),
-    "clip-iqa-plus": (
-        Variant("full model"),
-        Variant("two context vectors", {"options": {"context_length": 2}}),
-    ),
+# An option of a method -> what it counts, and what MP-IQE's Table 6 calls it.
+_LENGTHS = {
+    "context_length": ("text vectors", "text prompt length"),
+    "visual_length": ("visual prompts", "visual prompt length"),
 }
-_AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
-_TEXT_LENGTHS = (2, 4, 8, 16)
-_VISUAL_LENGTHS = {"mp-iqe": (1, 2, 4, 8), "clip-agiqa": (2, 4, 8, 16)}
 _SHARES = (0.2, 0.4, 0.6)
 
 
@@ -94,44 +54,24 @@ def _rounds(samples: Mapping[str, Sequence[Sample]]) -> list[Variant]:
 
 
 def _ablation(recipe: MethodRecipe) -> list[Variant]:
-    if recipe.method not in _ABLATIONS:
+    variants = objective_type(recipe.method).ablations(recipe.weights)
+    if not variants:
+        names = [name for name in OBJECTIVES if objective_type(name).ablations({})]
         raise RecipeError(
-            f"{recipe.method} has no parts to leave out; choose a recipe of {', '.join(_ABLATIONS)}"
+            f"{recipe.method} has no parts to leave out; choose a recipe of {', '.join(names)}"
         )
-    variants = list(_ABLATIONS[recipe.method])
-    if recipe.method == "clip-agiqa":
-        own = recipe.weights.get("alignment", ClipAgiqaWeights().alignment)
-        variants[0] = Variant(f"full model (auxiliary loss x {own:g})")
-        variants += [
-            Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
-            for weight in _AUXILIARY
-            if weight != own
-        ]
-    return variants
+    return list(variants)
 
 
 def _prompt_lengths(recipe: MethodRecipe) -> list[Variant]:
-    if recipe.method == "liqe":
-        raise RecipeError("liqe learns no prompts; choose a recipe of another method")
-    text = [
-        Variant(
-            f"{length} text vectors",
-            {"options": {"context_length": length}},
-            f"text prompt length {length}",
-            "6",
-        )
-        for length in _TEXT_LENGTHS
+    lengths = objective_type(recipe.method).prompt_lengths
+    if not lengths:
+        raise RecipeError(f"{recipe.method} learns no prompts; choose a recipe of another method")
+    return [
+        Variant(f"{length} {counted}", {"options": {option: length}}, f"{setting} {length}", "6")
+        for option, (counted, setting) in _LENGTHS.items()
+        for length in lengths.get(option, ())
     ]
-    visual = [
-        Variant(
-            f"{length} visual prompts",
-            {"options": {"visual_length": length}},
-            f"visual prompt length {length}",
-            "6",
-        )
-        for length in _VISUAL_LENGTHS.get(recipe.method, ())
-    ]
-    return text + visual
 
 
 def _data_efficiency(recipe: MethodRecipe) -> list[Variant]:

@@ -2,7 +2,7 @@
 figures.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import get_args
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from model.config import Head
 from training.evaluation.results import Report, opinion
-from training.experiments.grid import Grid, Variant
+from training.experiments.grid import Grid
 from training.experiments.run import Result
 from training.reports.document import Table
 from training.reports.evaluation import number
 from training.reports.published import decimals, value
+from training.tuning.base import objective_type
+from training.tuning.variant import Variant
 
-# The papers' names of our methods.
-PAPER_METHODS = {"mp-iqe": "MP-IQE", "clip-agiqa": "CLIP-AGIQA", "clip-iqa-plus": "CLIP-IQA+"}
 
 
 def by_variant(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -113,7 +113,7 @@ def cross_table(grid: Grid, results: Sequence[Result]) -> Table:
     rows = []
     for name in results[0].also if results else ():
         reports = [r.also[name] for r in results]
-        method = PAPER_METHODS.get(grid.base.method)
+        method = objective_type(grid.base.method).paper_name
         there = partial(value, table="3", trained_on=trained, tested_on=name, metric="SRCC")
         theirs = there(method=method) if method else None
         rows.append(
@@ -153,7 +153,8 @@ def published_value(grid: Grid, variant: Variant, data_set: str, metric: str) ->
     """The paper's figure for a variant on a data set; the variant without a setting of its own is
     the whole method.
     """
-    method = PAPER_METHODS.get(grid.base.method)
+    objective = objective_type(grid.base.method)
+    method = objective.paper_name
     if method is None:
         return None
     figure = partial(value, method=method, tested_on=data_set, metric=metric)
@@ -163,6 +164,4 @@ def published_value(grid: Grid, variant: Variant, data_set: str, metric: str) ->
             return found
     if variant.settings:
         return None
-    whole: Mapping[str, str | None] = {"MP-IQE": "1", "CLIP-IQA+": "2"}
-    setting = "quality; by prompt" if method == "CLIP-AGIQA" else None
-    return figure(table=whole.get(method), setting=setting)
+    return figure(table=objective.paper_table, setting=objective.paper_setting)

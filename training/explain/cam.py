@@ -24,9 +24,9 @@ from torch import Tensor
 
 from model import images
 from model.config import Head
+from model.network import Reading
 from model.towers import VisionTower, attention_weights
 from training.explain.laying import lay_back
-from training.explain.readout import Readout
 from training.explain.subject import Looks, Source, Subject
 
 Kind = Literal["grad-cam", "roll-out"]
@@ -70,13 +70,13 @@ def explain(
         ImageError: the image can't be read.
         ValueError: a head that the method lacks, consistency without a prompt, no such layer.
     """
-    readout = subject.readout(head, prompt)
+    reading = subject.reading(head, prompt)
     picture = images.read(image)
     looks = subject.look(picture, head)
     if kind == "grad-cam":
-        maps, score = _grad_cam(subject, looks, readout, layer)
+        maps, score = _grad_cam(subject, looks, reading, layer)
     else:
-        maps, score = _roll_out(subject, looks, readout)
+        maps, score = _roll_out(subject, looks, reading)
     maps = maps.unflatten(1, subject.tower.visual.grid_size).cpu()  # [views, h', w']
     laid = lay_back(maps, looks.grid, picture.size)
     return Explanation(
@@ -89,14 +89,14 @@ def explain(
 
 
 def _grad_cam(
-    subject: Subject, looks: Looks, readout: Readout, layer: int
+    subject: Subject, looks: Looks, reading: Reading, layer: int
 ) -> tuple[Tensor, Tensor]:
     """Each view's map [n, patches], and the score []. What a view counts in the score is in its
     gradient.
     """
     block = _block(subject.tower, layer)
     with torch.enable_grad(), tokens_entering([block]) as seen:
-        score = readout.score(looks.views(subject.rows(looks.pixels, looks.pass_)))
+        score = reading.value(looks.views(subject.rows(looks.pixels, looks.pass_)))
         (tokens,) = seen
         (gradient,) = torch.autograd.grad(score, tokens)
     patches = slice(1, 1 + _patches(subject.tower))
@@ -111,7 +111,7 @@ def weigh_tokens(tokens: Tensor, gradient: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _roll_out(subject: Subject, looks: Looks, readout: Readout) -> tuple[Tensor, Tensor]:
+def _roll_out(subject: Subject, looks: Looks, reading: Reading) -> tuple[Tensor, Tensor]:
     """Each view's map [n, patches] times what the view counts, and the score []."""
     tower, kept = subject.tower, 1 + _patches(subject.tower)
     blocks = list(tower.visual.transformer.resblocks)
@@ -121,18 +121,18 @@ def _roll_out(subject: Subject, looks: Looks, readout: Readout) -> tuple[Tensor,
             rows.append(subject.rows(pixels, looks.pass_))
         attentions = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
         maps.append(roll_out(attentions, kept)[:, 0, 1:])
-    score = readout.score(looks.views(torch.cat(rows)))
-    return _counted(torch.cat(maps), looks, readout), score
+    score = reading.value(looks.views(torch.cat(rows)))
+    return _counted(torch.cat(maps), looks, reading), score
 
 
-def _counted(maps: Tensor, looks: Looks, readout: Readout) -> Tensor:
+def _counted(maps: Tensor, looks: Looks, reading: Reading) -> Tensor:
     """Maps from their smallest value up, windows and global view apart, each times what the view
     counts in the score.
 
     Every patch is attended to a little, so that the smallest value is what stands for nothing.
     """
     n = looks.windows
-    share = readout.share(n) if looks.has_whole else 0.0
+    share = reading.share(n) if looks.has_whole else 0.0
     windows = (maps[:n] - maps[:n].min()) * (1 - share) / n
     whole = maps[n:]
     return torch.cat([windows, (whole - whole.min()) * share]) if len(whole) else windows

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.manifold import TSNE
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -14,7 +15,6 @@ from training.data import datasets
 from training.data.samples import Sample
 from training.errors import DataError
 from training.evaluation.evaluate import part_of
-from training.explain.readout import semantic_rows
 from training.explain.subject import Source, Subject
 
 # What van der Maaten and Hinton (2008) call typical; fewer images have fewer neighbours.
@@ -36,15 +36,16 @@ def semantic_feature(subject: Subject, image: Source) -> np.ndarray:
     """The image's class feature float32 [d] of the quality pass: the normalised mean over the
     normalised features of its views.
     """
-    looks = subject.look(images.read(image), "quality")
-    rows = F.normalize(semantic_rows(subject.folded, looks.pixels), dim=-1)
-    return pool_views(rows).numpy()
+    views = subject.look(images.read(image), "quality")
+    with torch.inference_mode():
+        features = subject.folded.class_features(views.pixels).cpu()
+    return pool_views(F.normalize(features, dim=-1)).numpy()
 
 
 def semantic_features(subject: Subject, samples: Sequence[Sample]) -> np.ndarray:
     """``semantic_feature`` [n, d] of each sample, in order, with a progress bar."""
-    looked = tqdm(samples, desc="features", unit="image")
-    return np.stack([semantic_feature(subject, sample.path) for sample in looked])
+    progress = tqdm(samples, desc="features", unit="image")
+    return np.stack([semantic_feature(subject, sample.path) for sample in progress])
 
 
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:

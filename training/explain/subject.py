@@ -14,11 +14,12 @@ from model.checkpoint import find, load_network
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.crops import CropPlanner
 from model.errors import BackboneError
-from model.network import Network, Views
-from model.scorer import check_policy, choose_device, choose_policy
+from model.network import Explainable, Network, Reading, Views, normalise
+from model.policy import check_policy, choose_policy
+from model.scorer import choose_device
 from model.towers import VisionTower
 from model.windows import Grid, place_windows
-from training.explain.readout import Readout, readout_of
+from training.errors import TrainingError
 
 # What ``model.images.read`` takes.
 Source = str | Path | bytes | Image.Image | np.ndarray
@@ -52,6 +53,7 @@ class Subject:
 
     Raises:
         BackboneError: the image tower is no ViT, so there are no tokens.
+        TrainingError: the method has no differentiable reading.
     """
 
     def __init__(
@@ -73,11 +75,11 @@ class Subject:
         self.device = choose_device(device)
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
         check_policy(config.name, self.planner.policy, network)
-        self.folded = network.eval().requires_grad_(False).fold()
+        folded = network.eval().requires_grad_(False).fold()
+        if not isinstance(folded, Explainable):
+            raise TrainingError(f"{config.name} can't be explained: {config.method} can't be")
+        self.folded = folded
         self.folded.place(self.device, torch.float32)
-        mean, std = config.normalisation.mean, config.normalisation.std
-        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
 
     @classmethod
     def load(
@@ -99,17 +101,17 @@ class Subject:
         """The views of an upright RGB image that a head reads."""
         policy, heads = self.planner.policy, (head,)
         (pass_,) = self.planner.passes(heads)
-        crops = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device).float()
+        crops = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device)
         grid = place_windows(policy, *picture.size)
         whole = self.planner.global_in(pass_, heads)
-        return Looks((crops - self._mean) / self._std, pass_, grid, whole)
+        return Looks(normalise(crops, self.config.normalisation), pass_, grid, whole)
 
     def rows(self, pixels: Tensor, pass_: int) -> Tensor:
         """Float32 rows [n, d] of normalised crops [n, 3, s, s], on the CPU, with their gradient."""
         rows = torch.arange(len(pixels), device=pixels.device)
         return self.folded(pixels, rows, torch.full_like(rows, pass_)).cpu()
 
-    def readout(self, head: Head, prompt: str | None = None) -> Readout:
+    def reading(self, head: Head, prompt: str | None = None) -> Reading:
         """How the head is read.
 
         Raises:
@@ -120,4 +122,4 @@ class Subject:
         if prompt is not None and head == "consistency":
             with torch.no_grad():
                 t_user = self.folded.embed([prompt])[0].cpu()
-        return readout_of(self.folded, head, t_user)
+        return self.folded.reading(head, t_user)

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from model.config import Normalisation
-from model.network import Network, mix_views
+from model.network import Network, mix_views, normalise
 from training.data.batches import Batch
 from training.engine.held import ValidationSet
-from training.engine.task import Losses, Said, normalised
+from training.engine.task import Losses, Outputs
 from training.evaluation.results import SrccBySet
 from training.tuning.losses import degradation
+from training.tuning.variant import Variant
 
 N = TypeVar("N", bound=Network)
 
@@ -36,14 +37,34 @@ class LossWeights(BaseModel):
     degradation: float = 1.0
 
 
-class Tuning(ABC, Generic[N]):
-    """The task that ``training.engine`` runs for a method; its subclasses give what the network
-    says of images, the loss of it, and the heads' values.
+class Objective(ABC, Generic[N]):
+    """The task that ``training.engine`` runs for a method; its subclasses give the network's
+    outputs for images, the loss of them, and the heads' values.
 
     ``whole``: the crop policy has a global view, so it is trained too.
+
+    For tables and experiments a method may state what its paper calls it (``paper_name``), the
+    table and the setting of the paper's figures for the whole method (``paper_table``,
+    ``paper_setting``), the data set whose published rounds can be drawn again (``paper_rounds``),
+    and the prompt lengths to compare, by the name of the option (``prompt_lengths``).
     """
 
     weights_type: ClassVar[type[LossWeights]] = LossWeights
+    paper_name: ClassVar[str | None] = None
+    paper_table: ClassVar[str | None] = None
+    paper_setting: ClassVar[str | None] = None
+    paper_rounds: ClassVar[str | None] = None
+    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        """The whole method, then without its parts, or with others in their place; none by default.
+
+        Args:
+            weights: those of the losses that the recipe states.
+        """
+        del weights
+        return ()
 
     def __init__(
         self,
@@ -53,7 +74,9 @@ class Tuning(ABC, Generic[N]):
         whole: bool,
         normalisation: Normalisation | None = None,
     ) -> None:
-        self.network, self.weights, self.whole = network.eval(), weights, whole
+        self.network = network.eval()
+        self.weights = weights
+        self.whole = whole
         self.normalisation = normalisation or Normalisation()
 
     @property
@@ -68,42 +91,46 @@ class Tuning(ABC, Generic[N]):
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         """The network's declared parameters, and no other."""
-        return {k: p for k, p in self.network.learned().items() if p.requires_grad}
+        return {k: p for k, p in self.network.trainable_parameters().items() if p.requires_grad}
 
     def buffers(self) -> Mapping[str, Tensor]:
         """None: the backbone's statistics stand still."""
         return {}
 
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """None, unless towers learn: prompts and heads lie at the ends."""
+        return ()
+
     @abstractmethod
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
 
     @abstractmethod
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The weighted terms for one batch."""
 
-    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         """Quality falls with the strength of a degradation."""
-        told = batch.degraded
-        assert told is not None
-        clean, pairs = self.open_quality(said), self.open_quality(worse)
+        degraded = batch.degraded
+        assert degraded is not None
+        clean, pairs = self.open_quality(outputs), self.open_quality(worse)
         fall = degradation(
-            clean[told.bases.to(clean.device)],
+            clean[degraded.bases.to(clean.device)],
             pairs[0::2],
             pairs[1::2],
-            told.strengths.to(clean.device),
+            degraded.strengths.to(clean.device),
         )
         return {"degradation": self.weights.degradation * fall}
 
-    def open_quality(self, said: Said) -> Tensor:
+    def open_quality(self, outputs: Outputs) -> Tensor:
         """The quality [n] on an open scale, on which even the worst can be told apart: its
         logit.
         """
-        return torch.logit(self.heads(said, [])["quality"], eps=_TINY)
+        return torch.logit(self.heads(outputs, [])["quality"], eps=_TINY)
 
     @abstractmethod
-    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Each head's values [n] of what the network said of images with these prompts."""
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Each head's values [n] of the outputs for images with these prompts."""
 
     @torch.no_grad()
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
@@ -112,12 +139,12 @@ class Tuning(ABC, Generic[N]):
         chunks: list[tuple[list[int], dict[str, list[float]]]] = []
         for views in validation.views(rank, processes):
             windows, wholes = (
-                None if v is None else normalised(v.to(accelerator.device), self.normalisation)
+                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
                 for v in (views.windows, views.wholes)
             )
             assert windows is not None
             prompts = [validation.samples[row].prompt for row in views.rows]
-            heads = self.heads(self.say(windows, wholes), prompts)
+            heads = self.heads(self.forward(windows, wholes), prompts)
             chunks.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
         if processes > 1:
             chunks = gather_object(chunks)
@@ -148,20 +175,20 @@ def _by_head(
     return heads
 
 
-TASKS: Mapping[str, str] = {
-    "clip-agiqa": "training.tuning.clip_agiqa:ClipAgiqaTuning",
-    "clip-iqa-plus": "training.tuning.clip_iqa_plus:ClipIqaPlusTuning",
-    "liqe": "training.tuning.liqe:LiqeTuning",
-    "mp-iqe": "training.tuning.mp_iqe:MpIqeTuning",
+OBJECTIVES: Mapping[str, str] = {
+    "clip-agiqa": "training.tuning.clip_agiqa:ClipAgiqaObjective",
+    "clip-iqa-plus": "training.tuning.clip_iqa_plus:ClipIqaPlusObjective",
+    "liqe": "training.tuning.liqe:LiqeObjective",
+    "mp-iqe": "training.tuning.mp_iqe:MpIqeObjective",
 }
 
 
-def tuning_type(method: str) -> type[Tuning[Any]]:
+def objective_type(method: str) -> type[Objective[Any]]:
     """The training of a method.
 
     Raises:
         KeyError: no such method, or one that learns nothing.
     """
-    module, _, name = TASKS[method].partition(":")
-    found: type[Tuning[Any]] = getattr(importlib.import_module(module), name)
+    module, _, name = OBJECTIVES[method].partition(":")
+    found: type[Objective[Any]] = getattr(importlib.import_module(module), name)
     return found

@@ -5,8 +5,8 @@ head.
       + 0.1 MSE(A, MOS_align) + 0.1 mean relu(m - A(x, u) + A(x, u')) + 0.1 fidelity(A)
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,10 +16,11 @@ from model.clip_agiqa import ClipAgiqa, TextFeatures
 from model.consistency import pool_views
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS
 from training.data.batches import Batch
-from training.engine.task import Losses, Said
+from training.engine.task import Losses, Outputs
 from training.errors import DataError
-from training.tuning.base import LossWeights, Tuning
+from training.tuning.base import LossWeights, Objective
 from training.tuning.losses import fidelity, ranking, shuffled_margin
+from training.tuning.variant import Variant
 
 
 class ClipAgiqaWeights(LossWeights):
@@ -41,11 +42,37 @@ class ClipAgiqaWeights(LossWeights):
         return any((self.consistency, self.shuffled_prompt, self.same_prompt_fidelity))
 
 
-class ClipAgiqaTuning(Tuning[ClipAgiqa]):
+_WITHOUT = (
+    Variant("without auxiliary task", {"options": {"auxiliary_task": False}}),
+    Variant("without deep text prompts", {"options": {"deep_text_prompts": False}}),
+    Variant("without visual prompts", {"options": {"visual_prompts": False}}),
+)
+_AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
+
+
+class ClipAgiqaObjective(Objective[ClipAgiqa]):
     """Prompts, conditioning and heads learn, on images that tell their prompt and alignment."""
 
     weights_type = ClipAgiqaWeights
     weights: ClipAgiqaWeights
+    paper_name = "CLIP-AGIQA"
+    paper_setting = "quality; by prompt"
+    paper_rounds = "AGIQA-3K"
+    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
+        "context_length": (2, 4, 8, 16),
+        "visual_length": (2, 4, 8, 16),
+    }
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        """Its own switches, and the weight of the auxiliary loss."""
+        own = weights.get("alignment", ClipAgiqaWeights().alignment)
+        others = [
+            Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
+            for weight in _AUXILIARY
+            if weight != own
+        ]
+        return [Variant(f"full model (auxiliary loss x {own:g})"), *_WITHOUT, *others]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -61,7 +88,7 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
         """Consistency always reads the whole image."""
         return self.whole or self.asks
 
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``z``: normalised features [n, passes, k (+ 1), d] of windows and, last, the global view;
         one patch embedding and one run of the tower for both passes.
         """
@@ -79,9 +106,9 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
         z = network.vision.encode(tokens.repeat(passes, 1, 1), prompts[which])
         return {"z": F.normalize(z.float(), dim=-1).view(passes, n, k, -1).transpose(0, 1)}
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The weighted terms for one batch: both tasks on all views, and the users' prompts."""
-        z, w, texts = said["z"], self.weights, self.network.text_features()
+        z, w, texts = outputs["z"], self.weights, self.network.text_features()
         quality = self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)
         losses = {"quality": w.quality * F.mse_loss(quality, batch.mos)}
         if w.quality_ranking:
@@ -102,9 +129,9 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
             losses |= self._consistency(batch, pool_views(aligned), texts, rated)
         return losses
 
-    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Quality, and with the auxiliary task alignment and consistency."""
-        z, texts = said["z"], self.network.text_features()
+        z, texts = outputs["z"], self.network.text_features()
         heads = {"quality": self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)}
         head = self.network.consistency
         if texts.alignment is None or head is None:
@@ -112,8 +139,8 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
         aligned = z[:, ALIGNMENT_PASS]
         heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
         if self.asks and prompts and all(prompts):
-            asked = self._asked(list(prompts))
-            heads["consistency"] = head(pool_views(aligned), asked, texts.alignment)
+            users = self._user_features(list(prompts))
+            heads["consistency"] = head(pool_views(aligned), users, texts.alignment)
         return heads
 
     def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
@@ -128,7 +155,7 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
         assert classes is not None
         prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
         rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples], device=z.device)
-        features = self._asked(prompts)
+        features = self._user_features(prompts)
         shift = torch.randint(1, max(2, len(prompts)), (len(rows),)).to(z.device)
         matched = head(z, features[rows], classes)
         shuffled = head(z, features[(rows + shift) % len(prompts)], classes)
@@ -139,7 +166,7 @@ class ClipAgiqaTuning(Tuning[ClipAgiqa]):
             "same_prompt": w.same_prompt_fidelity * fidelity(matched, batch.mos_align, same),
         }
 
-    def _asked(self, prompts: list[str]) -> Tensor:
+    def _user_features(self, prompts: list[str]) -> Tensor:
         """Users' prompts as features [n, d]: of learned contexts anew, of frozen ones once each."""
         head = self.network.consistency
         assert head is not None

@@ -9,8 +9,8 @@ from torch import Tensor
 from model.liqe import Liqe, Marginals, to_unit
 from model.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
 from training.data.batches import Batch
-from training.engine.task import Losses, Said
-from training.tuning.base import LossWeights, Tuning
+from training.engine.task import Losses, Outputs
+from training.tuning.base import LossWeights, Objective
 from training.tuning.losses import (
     binary_fidelity,
     fidelity_of_classes,
@@ -27,24 +27,29 @@ class LiqeWeights(LossWeights):
     distortion: float = 1.0
 
 
-class LiqeTuning(Tuning[Liqe]):
+class LiqeObjective(Objective[Liqe]):
     """Every parameter of the CLIP learns, so its texts are encoded anew for every batch."""
 
     weights_type = LiqeWeights
 
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """Those of both towers."""
+        return [*self.network.vision.hidden_maps(), *self.network.text.hidden_maps()]
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``logits`` [n, 495], averaged over the views."""
         views = self.views(windows, wholes)
         logits = self.network.logits(views.flatten(0, 1), self.network.text_features())
         return {"logits": logits.float().unflatten(0, views.shape[:2]).mean(1)}
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The three fidelity losses; scenes and distortion on the images that tell them."""
-        told, w = Marginals.of(said["logits"]), self.weights
+        marginals = Marginals.of(outputs["logits"])
+        w = self.weights
         losses = {
-            "quality": w.quality * thurstone_fidelity(told.quality, batch.mos, batch.same_set)
+            "quality": w.quality * thurstone_fidelity(marginals.quality, batch.mos, batch.same_set)
         }
-        device = told.quality.device
+        device = marginals.quality.device
         # A scene counts with its whole probability: this is no share of a sum.
         scenes = multi_hot([s.scenes for s in batch.samples], list(LIQE_SCENES.values())) > 0
         distortions = multi_hot(
@@ -52,14 +57,14 @@ class LiqeTuning(Tuning[Liqe]):
         )
         scenes, distortions = scenes.to(device), distortions.to(device)
         if (rows := scenes.any(1)).any():
-            each = binary_fidelity(told.scene[rows], scenes[rows].float())
+            each = binary_fidelity(marginals.scene[rows], scenes[rows].float())
             losses["scene"] = w.scene * each.mean()
         if (rows := distortions.any(1)).any():
-            each = fidelity_of_classes(told.distortion[rows], distortions[rows])
+            each = fidelity_of_classes(marginals.distortion[rows], distortions[rows])
             losses["distortion"] = w.distortion * each.mean()
         return losses
 
-    def heads(self, said: Said, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
         """The quality in [0, 1]."""
         del prompts
-        return {"quality": to_unit(Marginals.of(said["logits"]).quality)}
+        return {"quality": to_unit(Marginals.of(outputs["logits"]).quality)}

@@ -103,7 +103,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits[known], targets[known])
 
 
-def multi_hot(told: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
-    """Soft targets [n, names]: each image's names in equal shares; zeros where none is told."""
-    hot = torch.tensor([[float(name in several) for name in names] for several in told])
+def multi_hot(labels: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Soft targets [n, names]: each image's labels in equal shares; zeros where it has none."""
+    hot = torch.tensor([[float(name in own) for name in names] for own in labels])
     return hot / hot.sum(1, keepdim=True).clamp(min=1)

@@ -22,13 +22,14 @@ from torch.nn import functional as F
 from model.antonyms import positive_probability
 from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
 from model.config import Normalisation
+from model.network import normalise
 from model.prompts import Tokenizer, encode_with_context
 from model.towers import TextTower, VisionTower
 from model.vocabulary import DISTORTIONS, SCENES
 from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.held import ValidationSet
-from training.engine.task import Losses, Said, normalised
+from training.engine.task import Losses, Outputs
 from training.evaluation.results import SrccBySet
 from training.tuning.losses import (
     contrastive,
@@ -88,12 +89,16 @@ class Pretraining:
         """Batch norm's running statistics."""
         return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
 
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """Those of both towers."""
+        return [*self.vision.hidden_maps(), *self.text.hidden_maps()]
+
     @property
     def module(self) -> nn.Module:
         """The CLIP."""
         return self.clip
 
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``views``: normalised features [n, 2, d] of the first window and the whole image."""
         assert wholes is not None
         self.clip.train()
@@ -117,11 +122,11 @@ class Pretraining:
         positions = grid.unflatten(0, (patches, patches))[rows, columns].flatten(0, 1)
         return self.vision.patchify(seen, torch.cat([first, positions]))
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The weighted terms for one batch, each on the images that tell what it needs."""
-        views, w = said["views"].transpose(0, 1), self.weights
+        views, w = outputs["views"].transpose(0, 1), self.weights
         captions = self._captions(batch.samples)
-        texts = self._texts([text for several in captions.values() for text in several])
+        texts = self._texts([text for own in captions.values() for text in own])
         t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
         same = batch.same_set
         losses = self._rated(
@@ -137,26 +142,28 @@ class Pretraining:
                 (w.alignment, w.alignment_ranking),
                 same[aligned][:, aligned],
             )
-        return losses | self._told(views, t, batch.samples)
+        return losses | self._described(views, t, batch.samples)
 
-    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         """Quality falls with the strength of a degradation, in each view and in their mean; its
         kind is told in words.
         """
-        told, w, scale = batch.degraded, self.weights, self._scale()
-        assert told is not None
+        degraded = batch.degraded
+        assert degraded is not None
+        w = self.weights
+        scale = self._scale()
         words = [f"a photo with {distortion}" for distortion in DISTORTIONS]
         good, bad, *kinds = self._texts([*QUALITY_WORDS, *words])
-        clean = _with_mean(said["views"][told.bases.to(good.device)])
+        clean = _with_mean(outputs["views"][degraded.bases.to(good.device)])
         pairs = _with_mean(worse["views"])  # [2 d, views + 1, d]
-        strengths = told.strengths.to(good.device)
+        strengths = degraded.strengths.to(good.device)
         fall = degradation(
             (scale * clean @ (good - bad)).flatten(),
             (scale * pairs[0::2] @ (good - bad)).flatten(),
             (scale * pairs[1::2] @ (good - bad)).flatten(),
             strengths.repeat_interleave(clean.shape[1], dim=0),
         )
-        hot = multi_hot([(word,) for word in told.words], DISTORTIONS).to(good.device)
+        hot = multi_hot([(word,) for word in degraded.words], DISTORTIONS).to(good.device)
         named = soft_cross_entropy(scale * pairs[:, -1] @ torch.stack(kinds).T, hot)
         return {
             "degradation": w.degradation * fall,
@@ -174,7 +181,7 @@ class Pretraining:
             "caption": list(dict.fromkeys(s.prompt for s in samples if s.prompt)),
         }
 
-    def _told(
+    def _described(
         self, views: Tensor, texts: Mapping[str, Tensor], samples: Sequence[Sample]
     ) -> Losses:
         """What the names of generator, scene and distortion, and the prompts as captions, teach."""
@@ -194,11 +201,11 @@ class Pretraining:
         prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
         if prompts:
             device = mean.device
-            asked = torch.tensor([bool(s.prompt) for s in samples], device=device)
+            prompted = torch.tensor([bool(s.prompt) for s in samples], device=device)
             rows = [[s.prompt == p for p in prompts] for s in samples if s.prompt]
             matches = torch.tensor(rows, device=device)
             losses["caption"] = w.caption * contrastive(
-                mean[asked], texts["caption"], matches, scale
+                mean[prompted], texts["caption"], matches, scale
             )
         return losses
 
@@ -213,7 +220,7 @@ class Pretraining:
         for views in validation.views():
             assert views.wholes is not None
             for part in (views.windows[:, 0], views.wholes):
-                pixels = normalised(part.to(accelerator.device), self.normalisation)
+                pixels = normalise(part.to(accelerator.device), self.normalisation)
                 z = F.normalize(self.vision.encode(self.vision.patchify(pixels)).float(), dim=-1)
                 for head, classes in zip(scores, texts, strict=True):
                     p = positive_probability(z, classes, self._scale())

@@ -17,7 +17,7 @@ from training.data.pictures import Pictures
 from training.engine.held import ValidationSet
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
-from training.engine.task import Losses, Said
+from training.engine.task import Losses, Outputs
 from training.evaluation.results import SrccBySet
 
 POLICY = CropPolicy(size=32, stride=32, max_side=64)
@@ -47,20 +47,23 @@ class Regression:
     def trained(self) -> Mapping[str, nn.Parameter]:
         return dict(self.linear.named_parameters())
 
+    def hidden_maps(self) -> Sequence[Tensor]:
+        return ()
+
     def buffers(self) -> Mapping[str, Tensor]:
         return {}
 
-    def say(self, windows: Tensor, wholes: Tensor | None) -> Said:
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         return {"score": self.linear(windows.mean((1, 3, 4)))[:, 0]}
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         self.batches.append(batch)
         noise = self.noise * torch.randn(len(batch.mos))
-        return {"squares": F.mse_loss(said["score"] + noise, batch.mos)}
+        return {"squares": F.mse_loss(outputs["score"] + noise, batch.mos)}
 
-    def loss_of_degraded(self, said: Said, worse: Said, batch: Batch) -> Losses:
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         assert batch.degraded is not None
-        clean = said["score"][batch.degraded.bases]
+        clean = outputs["score"][batch.degraded.bases]
         return {"fall": (worse["score"].unflatten(0, (-1, 2)) - clean[:, None]).square().mean()}
 
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.network import normalise
 from tests.training.engine.regression import Regression, run_of
 from training.data.batches import Batch
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
-from training.engine.task import Losses, Said, normalised
+from training.engine.task import Losses, Outputs
 from training.errors import TrainingError
 
 QUALITY = "quality_srcc_AGIQA-3K"
@@ -48,9 +49,9 @@ def by_hand(task: Regression, run: Run, schedule: Schedule) -> dict[str, Tensor]
     for epoch in range(schedule.epochs):
         for batch in run.batches.epoch(epoch):
             optimiser.param_groups[0]["lr"] = schedule.rate(place, steps)
-            said = task.say(normalised(batch.windows, task.normalisation), None)
+            outputs = task.forward(normalise(batch.windows, task.normalisation), None)
             optimiser.zero_grad()
-            F.mse_loss(said["score"], batch.mos).backward()
+            F.mse_loss(outputs["score"], batch.mos).backward()
             if schedule.clip_norm:
                 torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm)
             optimiser.step()
@@ -88,7 +89,7 @@ def test_the_mean_of_every_term_is_told_per_epoch(tmp_path: Path) -> None:
     start, expected = Regression().weights(), 0.0
     assert not start["bias"].any()
     for batch in run.batches.epoch(0):
-        colours = normalised(batch.windows, task.normalisation).mean((1, 3, 4))
+        colours = normalise(batch.windows, task.normalisation).mean((1, 3, 4))
         expected += float(((colours @ start["weight"][0] - batch.mos) ** 2).mean()) / 3
     assert progress.history[0]["squares"] == pytest.approx(expected, rel=1e-5)
     assert lines == [f"line 1/1: squares {expected:.4f}  {QUALITY} 0.3000"]
@@ -138,11 +139,11 @@ class Broken(Regression):
         super().__init__()
         self.what, self.before = what, self.weights()
 
-    def loss(self, said: Said, batch: Batch) -> Losses:
-        losses = super().loss(said, batch)
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        losses = super().loss(outputs, batch)
         if len(self.batches) == 2:
             self.before = self.weights()
-            zero = said["score"].sum() * 0
+            zero = outputs["score"].sum() * 0
             # The root's slope at 0 has no end.
             losses["other"] = zero * math.nan if self.what == "loss" else zero.sqrt()
         return losses

@@ -1,11 +1,17 @@
 """Muon: orthogonal steps for matrices and convolutions, AdamW for the rest."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from model.registry import build_network
+from tests.model import tiny
 from training.engine.muon import Muon, orthogonal
 from training.engine.schedule import Schedule
+from training.tuning.base import LossWeights, objective_type
+from training.tuning.pretrain import Pretraining, PretrainWeights
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16)])
@@ -25,18 +31,22 @@ def test_orthogonal_keeps_the_directions() -> None:
     assert agreement.min() > 0.6
 
 
-def network() -> nn.Module:
-    """Names and shapes as a CLIP has them."""
+def network() -> nn.ModuleDict:
     torch.manual_seed(0)
-    layer = nn.Linear(6, 6)
     return nn.ModuleDict(
         {
-            "resblocks": nn.ModuleList([layer]),
-            "first": nn.Conv2d(3, 4, 3),
-            "second": nn.Conv2d(4, 4, 3),
+            "layer": nn.Linear(6, 6),
+            "convolution": nn.Conv2d(4, 4, 3),
             "embedding": nn.Embedding(5, 6),
         }
     )
+
+
+def optimiser_of(module: nn.ModuleDict, **settings: Any) -> torch.optim.Optimizer:
+    """Muon for the layer and the convolution."""
+    schedule = Schedule(epochs=1, optimiser="muon", **settings)
+    hidden = [module["layer"].weight, module["convolution"].weight]
+    return schedule.optimiser_of(dict(module.named_parameters()), hidden)
 
 
 def groups_of(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, str]:
@@ -48,18 +58,32 @@ def groups_of(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, 
     }
 
 
-def test_inner_maps_alone_take_orthogonal_steps() -> None:
+def test_what_is_declared_as_hidden_takes_orthogonal_steps() -> None:
     module = network()
-    schedule = Schedule(epochs=1, optimiser="muon", weight_decay=0.1)
-    assert groups_of(schedule.optimiser_of(dict(module.named_parameters())), module) == {
-        "resblocks.0.weight": "muon",
-        "resblocks.0.bias": "adamw 0",
-        "first.weight": "adamw 0.1",
-        "first.bias": "adamw 0",
-        "second.weight": "muon",
-        "second.bias": "adamw 0",
+    assert groups_of(optimiser_of(module, weight_decay=0.1), module) == {
+        "layer.weight": "muon",
+        "layer.bias": "adamw 0",
+        "convolution.weight": "muon",
+        "convolution.bias": "adamw 0",
         "embedding.weight": "adamw 0.1",
     }
+
+
+def test_the_hidden_maps_of_a_clip_are_its_layers_matrices_and_its_stem_past_the_colours() -> None:
+    clip = tiny.random_clip()
+    names = {id(p): name for name, p in clip.named_parameters()}
+    found = Pretraining(clip, [], PretrainWeights()).hidden_maps()
+    inside = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+    layers = {
+        f"{tower}transformer.resblocks.{layer}.{name}"
+        for tower in ("visual.", "")
+        for layer in range(2)
+        for name in inside
+    }
+    stem = {f"visual.conv1.{place}.weight" for place in (3, 6, 9, 12)}  # 0 sees colours
+    assert {names[id(p)] for p in found} == layers | stem
+    liqe = objective_type("liqe")(build_network("liqe", clip, {}), LossWeights(), whole=False)
+    assert {id(p) for p in liqe.hidden_maps()} == {id(p) for p in found}
 
 
 def test_steps_are_as_long_as_adamws() -> None:
@@ -88,9 +112,7 @@ def test_a_restored_optimiser_goes_on_bit_by_bit() -> None:
         module = network()
         for p, value in zip(module.parameters(), values, strict=False):
             p.data.copy_(value)
-        optimiser = Schedule(epochs=1, optimiser="muon").optimiser_of(
-            dict(module.named_parameters())
-        )
+        optimiser = optimiser_of(module)
         if state is not None:
             optimiser.load_state_dict(state)
         for _ in range(steps):

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from training.errors import RecipeError
-from training.experiments.grid import Grid, Variant
+from training.experiments.grid import Grid
 from training.experiments.kinds import variants_of
 from training.experiments.tables import published_value
 from training.recipe import MethodRecipe, load_recipe
+from training.tuning.variant import Variant
 
 
 def recipe_of(name: str, data_set: str, *settings: str) -> MethodRecipe:

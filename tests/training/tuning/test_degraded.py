@@ -13,7 +13,7 @@ from model.vocabulary import DISTORTIONS
 from tests.training.runs import ARCHITECTURE
 from training.data.batches import Batch
 from training.data.degraded import Degraded, Plan
-from training.tuning.base import tuning_type
+from training.tuning.base import objective_type
 from training.tuning.losses import degradation
 from training.tuning.pretrain import Pretraining, PretrainWeights
 
@@ -54,29 +54,29 @@ def test_a_method_s_quality_learns_to_fall(method: str, clip: Any) -> None:
     torch.manual_seed(1)
     options = {"decoder_heads": 4, "decoder_layers": 1} if method == "mp-iqe" else {}
     network = build_network(method, clip, options)
-    kind = tuning_type(method)
+    kind = objective_type(method)
     task = kind(network, kind.weights_type(), whole=True)
     images, worse = torch.randn(2, 1, 3, 32, 32), torch.randn(2, 1, 3, 32, 32)
     parameters = list(task.trained().values())
     optimiser = torch.optim.Adam(parameters, lr=0.01)
 
     def qualities() -> tuple[Any, Any]:
-        return task.say(images, images[:, 0]), task.say(worse, worse[:, 0])
+        return task.forward(images, images[:, 0]), task.forward(worse, worse[:, 0])
 
     for _ in range(30):
         losses = task.loss_of_degraded(*qualities(), batch())
         optimiser.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimiser.step()
-    said, of_worse = qualities()
+    clean, of_worse = qualities()
     weaker, stronger = task.open_quality(of_worse)
     assert weaker > stronger
-    assert task.open_quality(said)[1] > stronger
+    assert task.open_quality(clean)[1] > stronger
 
 
 def test_mp_iqe_is_told_the_distortion_s_name(clip: Any) -> None:
     network = build_network("mp-iqe", clip, {"decoder_heads": 4, "decoder_layers": 1})
-    kind = tuning_type("mp-iqe")
+    kind = objective_type("mp-iqe")
     task = kind(network, kind.weights_type(), whole=False)
     right, wrong = (torch.zeros(2, 1, len(DISTORTIONS)) for _ in range(2))
     right[..., DISTORTIONS.index("JPEG compression")] = 9.0
