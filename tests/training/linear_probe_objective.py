@@ -1,0 +1,40 @@
+"""What the tests' own method learns: the squared error of the quality."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.training.linear_probe import LinearProbe
+from training.data.batches import Batch
+from training.engine.task import Losses, Outputs
+from training.tuning.base import LossWeights, Objective
+from training.tuning.variant import Variant
+
+
+class LinearProbeWeights(LossWeights):
+    quality: float = 1.0
+
+
+class LinearProbeObjective(Objective[LinearProbe]):
+    weights_type = LinearProbeWeights
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        del weights
+        return [Variant("full model"), Variant("flat", {"options": {"gain": 0.1}})]
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        views = self.views(windows, wholes)
+        with torch.no_grad():
+            z = self.network.features(views.flatten(0, 1))
+        return {"z": z.unflatten(0, views.shape[:2])}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        quality = self.heads(outputs, [])["quality"]
+        return {"quality": self.weights.quality * F.mse_loss(quality, batch.mos)}
+
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        del prompts
+        return {"quality": self.network.quality(outputs["z"]).mean(1)}
