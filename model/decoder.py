@@ -51,9 +51,9 @@ class DecoderLayer(nn.Module):
         normed = self.norm_self(queries)
         return queries + self.self_attention(normed, normed)
 
-    def answer(self, asked: Tensor, memory: Tensor) -> Tensor:
+    def answer(self, attended: Tensor, memory: Tensor) -> Tensor:
         """MHCA(Norm Q', I', I') + Q' (Eq. 14), then the feed-forward part."""
-        x = asked + self.cross_attention(self.norm_cross(asked), memory)
+        x = attended + self.cross_attention(self.norm_cross(attended), memory)
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -73,9 +73,9 @@ class Decoder(nn.Module):
         """
         return self._layers[0].ask(queries[None])[0]
 
-    def forward(self, asked: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, attended: Tensor, memory: Tensor) -> Tensor:
         """Scores [B] of self-attended queries [n, d] and memory [B, 1 + patches, d]."""
-        x = self._layers[0].answer(asked.expand(len(memory), -1, -1), memory)
+        x = self._layers[0].answer(attended.expand(len(memory), -1, -1), memory)
         for layer in self._layers[1:]:
             x = layer.answer(layer.ask(x), memory)
         return self.head(self.norm(x)).squeeze(-1).mean(-1)

@@ -54,7 +54,7 @@ class MpIqeOptions(Options):
 
     @property
     def visual_only(self) -> bool:
-        """Whether no text is asked with."""
+        """Whether there are no texts among the queries."""
         return not (self.scene_prompts or self.distortion_prompts)
 
 
@@ -136,11 +136,11 @@ class MpIqe(Network):
     def forward(self, pixels: Tensor, texts: Texts | None = None) -> Outputs:
         """Scores and logits of normalised crops [B, 3, h, w]."""
         texts = texts or self.texts()
-        asked = self.decoder.ask(texts.queries)
-        return self.read_tokens(self.tokens(pixels), texts, asked, self.logit_scale.exp())
+        attended = self.decoder.ask(texts.queries)
+        return self.read_tokens(self.tokens(pixels), texts, attended, self.logit_scale.exp())
 
-    def read_tokens(self, tokens: Tensor, texts: Texts, asked: Tensor, scale: Tensor) -> Outputs:
-        """Eq. 8, 10 and 14 on tokens [B, 1 + n, w], with the first layer's queries ``asked`` and
+    def read_tokens(self, tokens: Tensor, texts: Texts, attended: Tensor, scale: Tensor) -> Outputs:
+        """Eq. 8, 10 and 14 on tokens [B, 1 + n, w], with the first layer's queries ``attended`` and
         the frozen ``scale`` 1 / T.
         """
         memory = self.projection(tokens)
@@ -152,7 +152,7 @@ class MpIqe(Network):
             o = self.options
             regions = pool_regions(memory[:, 1:], o.region_side)
             distortion = scale * aggregate(regions, texts.distortion, o.region_temperature)
-        return Outputs(self.decoder(asked, memory), scene, distortion)
+        return Outputs(self.decoder(attended, memory), scene, distortion)
 
     def fold(self) -> "FoldedMpIqe":
         """The network at inference: text features and first queries computed once."""
@@ -191,10 +191,11 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
     crop.
     """
 
-    def __init__(self, network: MpIqe, texts: Texts, asked: Tensor) -> None:
+    def __init__(self, network: MpIqe, texts: Texts, attended: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.texts, self.asked = texts, asked
+        self.texts = texts
+        self.attended = attended
         # Its own: a method that shares the backbone may convert the CLIP's logit scale.
         self.scale = network.logit_scale.detach().exp().float()
         self.global_weight: Tensor = torch.sigmoid(network.global_logit.detach()).float().cpu()
@@ -213,14 +214,15 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
             None if t is None else t.to(device)
             for t in (texts.scene, texts.distortion, texts.query)
         )
-        self.texts, self.asked = Texts(scene, distortion, query), self.asked.to(device)
+        self.texts = Texts(scene, distortion, query)
+        self.attended = self.attended.to(device)
         self.scale = self.scale.to(device)
 
     def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
         """Float32 rows [m, 1 + scenes + distortions] of m rows over n crops [n, 3, h, w]."""
         del row_pass
         tokens = self.network.tokens(pixels[row_crop]).float()
-        out = self.network.read_tokens(tokens, self.texts, self.asked, self.scale)
+        out = self.network.read_tokens(tokens, self.texts, self.attended, self.scale)
         logits = [each for each in (out.scene, out.distortion) if each is not None]
         return torch.cat([out.score[:, None], *(each.softmax(-1) for each in logits)], dim=1)
 

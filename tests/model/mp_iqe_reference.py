@@ -214,9 +214,9 @@ def everything(network: MpIqe, pixels: Array, texts: list[Array]) -> dict[str, A
     o, prompts = network.options, numbers(network.visual_prompts)
     tokens = image_tokens(network.vision.visual, pixels, prompts, o.prompt_position)
     memory = linear(network.projection, tokens)
-    asked = np.concatenate(texts)
+    attended = np.concatenate(texts)
     out = {"tokens": tokens}
-    out["score"] = np.array(score(network.decoder, asked, memory, o.decoder_heads))
+    out["score"] = np.array(score(network.decoder, attended, memory, o.decoder_heads))
     if o.scene_prompts:
         out["scene"] = scene_probabilities(network, tokens, texts[0])
     if o.distortion_prompts:

@@ -112,14 +112,14 @@ def test_a_query_that_is_asked_twice_counts_like_once() -> None:
 def test_the_first_self_attention_is_done_when_the_queries_are_asked() -> None:
     decoder, queries, memory = decoder_of(), values(20, WIDTH), values(2, 50, WIDTH, seed=1)
     with torch.no_grad():
-        asked = decoder.ask(queries)
-        before = decoder(asked, memory)
+        attended = decoder.ask(queries)
+        before = decoder(attended, memory)
         for layer, untouched in ((0, True), (1, False)):
             for part in ("norm_self", "self_attention"):
                 for parameter in getattr(decoder.layers[layer], part).parameters():
                     parameter += torch.randn(parameter.shape)
-            assert torch.equal(decoder(asked, memory), before) is untouched
-        assert not torch.allclose(decoder.ask(queries), asked, atol=1e-3)
+            assert torch.equal(decoder(attended, memory), before) is untouched
+        assert not torch.allclose(decoder.ask(queries), attended, atol=1e-3)
 
 
 def test_nothing_is_dropped_in_training() -> None:

@@ -151,7 +151,7 @@ def test_without_its_prompts_a_kind_is_in_no_query_row_or_score(
     assert getattr(out, kind) is None
     assert getattr(network, f"{kind}_context") is None
     with torch.no_grad():
-        assert len(network.texts().queries) == len(network.fold().asked) == queries
+        assert len(network.texts().queries) == len(network.fold().attended) == queries
     scorer = reference.scorer_of(network)
     picture = tiny.picture(224, 224)
     assert scorer.rows(picture, scorer.plan(*picture.size)).shape == (1, 1 + queries)

@@ -27,7 +27,7 @@ from model.config import Head
 from model.network import Reading
 from model.towers import VisionTower, attention_weights
 from training.explain.laying import lay_back
-from training.explain.subject import Looks, Source, Subject
+from training.explain.subject import HeadCrops, Source, Subject
 
 Kind = Literal["grad-cam", "roll-out"]
 
@@ -72,13 +72,13 @@ def explain(
     """
     reading = subject.reading(head, prompt)
     picture = images.read(image)
-    looks = subject.look(picture, head)
+    crops = subject.crops(picture, head)
     if kind == "grad-cam":
-        maps, score = _grad_cam(subject, looks, reading, layer)
+        maps, score = _grad_cam(subject, crops, reading, layer)
     else:
-        maps, score = _roll_out(subject, looks, reading)
+        maps, score = _roll_out(subject, crops, reading)
     maps = maps.unflatten(1, subject.tower.visual.grid_size).cpu()  # [views, h', w']
-    laid = lay_back(maps, looks.grid, picture.size)
+    laid = lay_back(maps, crops.grid, picture.size)
     return Explanation(
         laid / max(float(laid.max()), np.finfo(np.float32).tiny),
         float(score.clamp(0, 1)),
@@ -89,14 +89,14 @@ def explain(
 
 
 def _grad_cam(
-    subject: Subject, looks: Looks, reading: Reading, layer: int
+    subject: Subject, crops: HeadCrops, reading: Reading, layer: int
 ) -> tuple[Tensor, Tensor]:
     """Each view's map [n, patches], and the score []. What a view counts in the score is in its
     gradient.
     """
     block = _block(subject.tower, layer)
     with torch.enable_grad(), tokens_entering([block]) as seen:
-        score = reading.value(looks.views(subject.rows(looks.pixels, looks.pass_)))
+        score = reading.value(crops.views(subject.rows(crops.pixels, crops.pass_)))
         (tokens,) = seen
         (gradient,) = torch.autograd.grad(score, tokens)
     patches = slice(1, 1 + _patches(subject.tower))
@@ -111,28 +111,28 @@ def weigh_tokens(tokens: Tensor, gradient: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _roll_out(subject: Subject, looks: Looks, reading: Reading) -> tuple[Tensor, Tensor]:
+def _roll_out(subject: Subject, crops: HeadCrops, reading: Reading) -> tuple[Tensor, Tensor]:
     """Each view's map [n, patches] times what the view counts, and the score []."""
     tower, kept = subject.tower, 1 + _patches(subject.tower)
     blocks = list(tower.visual.transformer.resblocks)
     rows, maps = [], []
-    for pixels in looks.pixels.split(_CHUNK):
+    for pixels in crops.pixels.split(_CHUNK):
         with tokens_entering(blocks) as seen:
-            rows.append(subject.rows(pixels, looks.pass_))
+            rows.append(subject.rows(pixels, crops.pass_))
         attentions = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
         maps.append(roll_out(attentions, kept)[:, 0, 1:])
-    score = reading.value(looks.views(torch.cat(rows)))
-    return _counted(torch.cat(maps), looks, reading), score
+    score = reading.value(crops.views(torch.cat(rows)))
+    return _counted(torch.cat(maps), crops, reading), score
 
 
-def _counted(maps: Tensor, looks: Looks, reading: Reading) -> Tensor:
+def _counted(maps: Tensor, crops: HeadCrops, reading: Reading) -> Tensor:
     """Maps from their smallest value up, windows and global view apart, each times what the view
     counts in the score.
 
     Every patch is attended to a little, so that the smallest value is what stands for nothing.
     """
-    n = looks.windows
-    share = reading.share(n) if looks.has_whole else 0.0
+    n = crops.windows
+    share = reading.share(n) if crops.has_whole else 0.0
     windows = (maps[:n] - maps[:n].min()) * (1 - share) / n
     whole = maps[n:]
     return torch.cat([windows, (whole - whole.min()) * share]) if len(whole) else windows

@@ -36,9 +36,9 @@ def semantic_feature(subject: Subject, image: Source) -> np.ndarray:
     """The image's class feature float32 [d] of the quality pass: the normalised mean over the
     normalised features of its views.
     """
-    views = subject.look(images.read(image), "quality")
+    crops = subject.crops(images.read(image), "quality")
     with torch.inference_mode():
-        features = subject.folded.class_features(views.pixels).cpu()
+        features = subject.folded.class_features(crops.pixels).cpu()
     return pool_views(F.normalize(features, dim=-1)).numpy()
 
 

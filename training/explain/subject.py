@@ -26,9 +26,9 @@ Source = str | Path | bytes | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The views of one image for one head: normalised ``pixels`` [n, 3, s, s], the windows before
-    the global view; ``grid`` says where the windows lie.
+class HeadCrops:
+    """The crops of one image that a head reads: normalised ``pixels`` [n, 3, s, s], the windows
+    before the global view; ``grid`` says where the windows lie.
     """
 
     pixels: Tensor
@@ -97,14 +97,14 @@ class Subject:
         """
         return cls(*load_network(find(name_or_path)), device=device, crop_policy=crop_policy)
 
-    def look(self, picture: Image.Image, head: Head) -> Looks:
-        """The views of an upright RGB image that a head reads."""
+    def crops(self, picture: Image.Image, head: Head) -> HeadCrops:
+        """The crops of an upright RGB image that a head reads."""
         policy, heads = self.planner.policy, (head,)
         (pass_,) = self.planner.passes(heads)
-        crops = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device)
+        pixels = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device)
         grid = place_windows(policy, *picture.size)
         whole = self.planner.global_in(pass_, heads)
-        return Looks(normalise(crops, self.config.normalisation), pass_, grid, whole)
+        return HeadCrops(normalise(pixels, self.config.normalisation), pass_, grid, whole)
 
     def rows(self, pixels: Tensor, pass_: int) -> Tensor:
         """Float32 rows [n, d] of normalised crops [n, 3, s, s], on the CPU, with their gradient."""

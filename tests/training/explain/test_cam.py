@@ -162,10 +162,10 @@ def test_grad_cam_is_the_gradient_of_the_images_score_written_out(layer: int) ->
     with torch.no_grad():
         prompts, classes = network.visual_prompts()[0], network.text_features().quality
         weight = torch.sigmoid(network.global_logit)[0]
-    looks = subject.look(PICTURE, "quality")
-    assert len(looks.pixels) == 7
+    crops = subject.crops(PICTURE, "quality")
+    assert len(crops.pixels) == 7
     total, maps = [], []
-    for pixels in looks.pixels:
+    for pixels in crops.pixels:
         tokens, z = slow_features(network.vision, pixels[None], prompts, layer % 2)
         total.append((tokens, positive_probability(z[0], classes, network.logit_scale.exp())))
     each = torch.stack([p for _, p in total])
@@ -174,7 +174,7 @@ def test_grad_cam_is_the_gradient_of_the_images_score_written_out(layer: int) ->
         (gradient,) = torch.autograd.grad(score, tokens, retain_graph=True)
         a = gradient[0, 1:50].mean(0)
         maps.append((tokens[0, 1:50] @ a).relu().detach().view(7, 7))
-    wanted = lay_back(torch.stack(maps), looks.grid, PICTURE.size)
+    wanted = lay_back(torch.stack(maps), crops.grid, PICTURE.size)
     found = explain(subject, PICTURE, layer=layer)
     assert found.score == pytest.approx(float(score.detach()), abs=1e-6)
     assert found.map == pytest.approx(wanted / wanted.max(), abs=1e-4)
@@ -211,10 +211,10 @@ def test_roll_out_is_the_product_of_layers_with_prompts_left_out() -> None:
 @pytest.mark.parametrize("name", ["clip-agiqa", "mp-iqe-shallow", "liqe"])
 def test_rows_of_roll_out_sum_to_one(name: str) -> None:
     subject = subject_of(name)
-    looks = subject.look(PICTURE, "quality")
+    crops = subject.crops(PICTURE, "quality")
     blocks = list(subject.tower.visual.transformer.resblocks)
     with torch.no_grad(), tokens_entering(blocks) as seen:
-        subject.rows(looks.pixels, looks.pass_)
+        subject.rows(crops.pixels, crops.pass_)
     attentions = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
     assert [len(a[0]) - 50 for a in attentions] == [{"liqe": 0}.get(name, 2)] * 2
     rolled = roll_out(attentions, 50)
@@ -239,15 +239,15 @@ def test_the_map_of_roll_out_mixes_windows_and_whole_as_the_score_does(
     if share is None:
         share = 1 / (1 + math.exp(-float(network.global_logit.detach()[0])))
         assert abs(share - 0.5) > 1e-3
-    looks = subject.look(PICTURE, "quality")
+    crops = subject.crops(PICTURE, "quality")
     blocks = list(subject.tower.visual.transformer.resblocks)
     with torch.no_grad(), tokens_entering(blocks) as seen:
-        subject.rows(looks.pixels, looks.pass_)
+        subject.rows(crops.pixels, crops.pass_)
     attention = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
     each = roll_out(attention, 50)[:, 0, 1:].view(7, 7, 7)
     windows = (each[:6] - each[:6].min()) * (1 - share) / 6
     whole = (each[6:] - each[6:].min()) * share
-    wanted = lay_back(torch.cat([windows, whole]), looks.grid, PICTURE.size)
+    wanted = lay_back(torch.cat([windows, whole]), crops.grid, PICTURE.size)
     found = explain(subject, PICTURE, kind="roll-out")
     assert found.map == pytest.approx(wanted / wanted.max(), abs=1e-5)
 
@@ -263,8 +263,8 @@ def test_many_views_are_rolled_out_in_parts_as_if_at_once(monkeypatch: pytest.Mo
 def test_without_a_global_view_the_windows_are_all_there_is() -> None:
     alone = POLICY.model_copy(update={"global_view": False})
     subject = subject_of("clip-agiqa", crop_policy=alone)
-    assert not subject.look(PICTURE, "quality").has_whole
-    assert subject.look(PICTURE, "consistency").has_whole
+    assert not subject.crops(PICTURE, "quality").has_whole
+    assert subject.crops(PICTURE, "consistency").has_whole
     for kind in ("grad-cam", "roll-out"):
         found = explain(subject, PICTURE, kind=kind)
         score = scorer_of("clip-agiqa", crop_policy=alone).score(PICTURE, heads=("quality",))

@@ -28,7 +28,7 @@ def test_the_feature_of_an_image_is_the_normalised_mean_of_its_rows(name: str) -
 def test_mp_iqes_feature_is_what_scenes_are_told_from() -> None:
     """The class token through CLIP's frozen projection (Eq. 3, 8)."""
     network, subject = network_of("mp-iqe"), subject_of("mp-iqe")
-    pixels = subject.look(PICTURE, "quality").pixels
+    pixels = subject.crops(PICTURE, "quality").pixels
     with torch.no_grad():
         cls = network.tokens(pixels)[:, 0] @ network.vision.visual.proj
         wanted = F.normalize(F.normalize(cls, dim=-1).mean(0), dim=0).numpy()
