@@ -1,6 +1,6 @@
 """What an experiment runs: variants of a recipe, each in several rounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -19,7 +19,6 @@ from training.tuning.base import objective_type
 from training.tuning.variant import Variant
 
 
-
 def by_variant(results: Sequence[Result]) -> dict[str, list[Result]]:
     """The results of each variant, in the order in which they come."""
     apart: dict[str, list[Result]] = {}
