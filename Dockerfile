@@ -37,6 +37,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 COPY pyproject.toml README.md LICENSE NOTICE agiqa_client.py ./
 COPY app app
 COPY model model
+COPY reporting reporting
 COPY training training
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip install --no-deps --prefix /opt/agiqa .

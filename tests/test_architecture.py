@@ -10,7 +10,7 @@ import pytest
 from model import registry
 
 ROOT = Path(__file__).parent.parent
-OURS = {"app", "model", "training"}
+OURS = {"app", "model", "reporting", "training"}
 TORCH = {"torch", "torchvision", "open_clip", "safetensors", "timm"}
 HTTP = {
     "fastapi",
@@ -50,8 +50,13 @@ def tops(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("model", {"app", "training"} | HTTP), ("training", {"app"} | HTTP), ("app", {"training"})],
-    ids=["model", "training", "app"],
+    [
+        ("model", {"app", "reporting", "training"} | HTTP),
+        ("reporting", {"app", "model", "training"} | TORCH | HTTP),
+        ("training", {"app"} | HTTP),
+        ("app", {"training"}),
+    ],
+    ids=["model", "reporting", "training", "app"],
 )
 def test_packages_import_only_what_they_may(package: str, forbidden: set[str]) -> None:
     assert modules(package)
@@ -148,7 +153,8 @@ TORCH_FREE = ["config", "crops", "errors", "files", "hub", "images", "scores", "
 
 
 @pytest.mark.parametrize(
-    "what", ["app.main", "app.cli", "model", *(f"model.{name}" for name in TORCH_FREE)]
+    "what",
+    ["app.main", "app.cli", "model", "reporting.html", *(f"model.{name}" for name in TORCH_FREE)],
 )
 def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"

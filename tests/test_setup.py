@@ -76,7 +76,7 @@ def test_every_folder_of_code_is_a_package_that_is_installed() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {
         path.parent.relative_to(ROOT).as_posix().replace("/", ".")
-        for top in ("app", "model", "training")
+        for top in ("app", "model", "reporting", "training")
         for path in (ROOT / top).rglob("__init__.py")
     }
     assert set(told["packages"]) == found

@@ -1,80 +1,32 @@
-"""``report.html``: what was scored, by which model, the distributions, the worst and the best.
+"""``report.html``: what was scored, by which model, the distributions, the worst and the best."""
 
-One file that loads nothing: styles and script inside and named by their hashes in its policy,
-pictures as ``data:``. File names, prompts and messages are anybody's; the template escapes all.
-"""
-
-import base64
-import hashlib
 import io
 import os
 import urllib.parse
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from app.offline.charts import HEIGHT as CHART_HEIGHT
-from app.offline.charts import SIDE, histogram, scatter
-from app.offline.charts import WIDTH as CHART_WIDTH
 from app.offline.rows import HEADS, ModelFacts, Row
-from app.offline.summary import Summary, leading_head, ranked, summarise
+from app.offline.summary import Distribution, Summary, ranked, summarise
 from model import images
 from model.config import Head
 from model.errors import ImageError
-from model.files import replacing
+from model.files import write_atomically
+from reporting import charts
+from reporting.document import Document, Figure, KeyFigure, Section, Table, Tile
+from reporting.html import to_html
+from reporting.text import counted
 
 TILES = 12
 TABLE_ROWS = 5000
 _LISTED_FAILURES = 50
 _THUMBNAIL = (200, 200)
-_MEASURED = (("srcc", "SRCC"), ("plcc", "PLCC"), ("krcc", "KRCC"), ("rmse", "RMSE"))
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A picture of a contact sheet; ``thumbnail`` None: it can't be shown any more."""
-
-    name: str
-    path: str
-    link: str | None
-    thumbnail: str | None
-    row: Row
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """Pictures under a title; ``head`` is the one that they were chosen by."""
-
-    title: str
-    text: str
-    head: Head
-    tiles: list[Tile]
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Images that failed with one code: the first of them with what was said."""
-
-    code: str
-    count: int
-    rows: list[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One head's figures on images that training has not seen, as the table of the model has
-    them.
-    """
-
-    head: str
-    cells: list[str]
+_MEASURED = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
+_LABELS = ("prompt", "scene", "distortion")
 
 
 def write_report(
@@ -84,7 +36,6 @@ def write_report(
     places: Mapping[str, Path],
     *,
     table: Path | None = None,
-    now: datetime | None = None,
 ) -> None:
     """Writes the report, atomically.
 
@@ -94,101 +45,79 @@ def write_report(
         rows: all of OUT.
         places: files by the rows' ``path``, where they differ.
         table: OUT.
-        now: the date that it bears.
+
+    Raises:
+        ReportingError: what it is written with is missing.
     """
-    text = render(model, rows, places, file.absolute().parent, table=table, now=now)
-    with replacing(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    document = report_document(model, rows, Gallery(places, file.absolute().parent), table=table)
+    write_atomically(file, to_html(document).encode())
 
 
-def render(
+def report_document(
     model: ModelFacts,
     rows: Sequence[Row],
-    places: Mapping[str, Path],
-    folder: Path,
+    gallery: "Gallery",
     *,
     table: Path | None = None,
     now: datetime | None = None,
-) -> str:
-    """The text of the report that will lie in ``folder``."""
+) -> Document:
+    """The report; ``now`` is the date that it bears."""
     summary = summarise(rows)
-    environment = _environment()
-    style, script = (_source(environment, f"report.{kind}") for kind in ("css", "js"))
-    sheets = Sheets(rows, places, folder)
-    listed, head = list(rows), None
-    if summary.heads:
-        head = leading_head(list(summary.heads))
-        listed = [*ranked(rows, head), *(row for row in rows if row[head] is None)]
-    return environment.get_template("report.html").render(
-        model=model,
-        summary=summary,
-        heads=[name for name in HEADS if name in summary.heads],
-        charts={name: histogram(name, d) for name, d in summary.heads.items()},
-        scatter=scatter(rows, "quality", "consistency"),
-        size=(CHART_WIDTH, CHART_HEIGHT, SIDE),
-        sheets=sheets.all(summary),
-        failures=failures_of(rows),
-        rows=listed[:TABLE_ROWS],
-        left_out=max(0, len(listed) - TABLE_ROWS),
-        head=head,
-        table=table.name if table else None,
-        measured=measured(model),
-        columns=["head", *(f"{label}" for _, label in _MEASURED), "without looking"],
-        kinds=[k for k in ("prompt", "scene", "distortion") if any(row[k] for row in rows)],
-        now=now or datetime.now().astimezone(),
-        version=version("agiqa"),
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
+    date = (now or datetime.now().astimezone()).strftime("%Y-%m-%d at %H:%M %Z")
+    return Document(
+        f"Image quality: {counted(summary.images, 'image')}, {model.name}",
+        f"Scored by {model.name} on {date}. Scores lie between 0 and 1; high is better.",
+        (
+            *_distributions(summary, rows),
+            *_sheets(summary, rows, gallery),
+            *_failures(summary, rows),
+            _all_images(summary, rows, table),
+            _trust(model, summary),
+        ),
+        {"agiqa": version("agiqa")},
+        tuple(_key_figures(summary)),
     )
 
 
-class Sheets:
-    """Chooses the pictures of the contact sheets and makes them small, each once."""
+class Gallery:
+    """Makes the tiles of images: links as seen from ``folder``, and thumbnails, each made once.
 
-    def __init__(self, rows: Sequence[Row], places: Mapping[str, Path], folder: Path) -> None:
-        self._rows, self._places, self._folder = rows, places, folder
-        self._tiles: dict[str, Tile] = {}
+    Args:
+        places: files by the rows' ``path``, where they differ.
+        folder: of the report.
+    """
 
-    def all(self, summary: Summary) -> list[Sheet]:
-        """The worst, the best and a spread of the leading head; the least consistent."""
-        if not summary.heads:
-            return []
-        head = leading_head(list(summary.heads))
-        order = ranked(self._rows, head)
-        low, high = order[:TILES], order[::-1][:TILES]
-        sheets = [self._sheet(f"Lowest {head}", "The lowest first.", head, low)]
-        if len(order) > TILES:
-            sheets.append(self._sheet(f"Highest {head}", "The highest first.", head, high))
-            text = f"{TILES} images at even steps through all that were scored, lowest to highest."
-            sheets.append(self._sheet("From low to high", text, head, spread(order)))
-        if head == "quality" and "consistency" in summary.heads:
-            least = ranked(self._rows, "consistency")[:TILES]
-            text = "Those that the model finds least consistent with their prompts."
-            sheets.append(self._sheet("Lowest consistency", text, "consistency", least))
-        return sheets
+    def __init__(self, places: Mapping[str, Path], folder: Path) -> None:
+        self._places = places
+        self._folder = folder
+        self._thumbnails: dict[str, bytes | None] = {}
 
-    def _sheet(self, title: str, text: str, head: Head, rows: Sequence[Row]) -> Sheet:
-        return Sheet(title, text, head, [self._tile(row) for row in rows])
-
-    def _tile(self, row: Row) -> Tile:
+    def tile(self, row: Row, head: Head) -> Tile:
+        """The image of a row with its score of ``head``."""
         path = row["path"]
-        if path not in self._tiles:
-            file = self._places.get(path, Path(path))
-            link = link_to(file, self._folder)
-            self._tiles[path] = Tile(Path(path).name, path, link, thumbnail(file), row)
-        return self._tiles[path]
+        file = self._places.get(path, Path(path))
+        if path not in self._thumbnails:
+            self._thumbnails[path] = thumbnail(file)
+        return Tile(
+            Path(path).name,
+            path,
+            link_to(file, self._folder),
+            self._thumbnails[path],
+            row[head],
+            _beside(row, head),
+            row["prompt"] or ", ".join(filter(None, (row["scene"], row["distortion"]))),
+        )
 
 
-def spread(order: Sequence[Row]) -> list[Row]:
-    """Rows at even steps from the first to the last."""
-    last = len(order) - 1
-    return [order[round(number * last / (TILES - 1))] for number in range(TILES)]
+def _beside(row: Row, head: Head) -> str:
+    """The score that says most beside that of ``head``; for quality that is consistency."""
+    others = HEADS[::-1] if head == "quality" else HEADS
+    found = [name for name in others if name != head and row[name] is not None]
+    return f"{found[0]} {row[found[0]]:.2f}" if found else ""
 
 
-def thumbnail(file: Path) -> str | None:
-    """The image as scored (upright, sRGB), small, as a ``data:`` address; None: can't be read."""
+def thumbnail(file: Path) -> bytes | None:
+    """The image as scored (upright, sRGB), small, as JPEG; None: can't be read."""
     try:
         small = images.read(file)
     except (ImageError, OSError, ValueError):
@@ -196,7 +125,7 @@ def thumbnail(file: Path) -> str | None:
     small.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
 
 
 def link_to(file: Path, folder: Path) -> str | None:
@@ -208,24 +137,150 @@ def link_to(file: Path, folder: Path) -> str | None:
     return urllib.parse.quote(os.fsencode(way.replace(os.sep, "/")))
 
 
-def failures_of(rows: Sequence[Row]) -> list[Failures]:
-    """The failures, by code, the commonest first."""
-    by_code: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["code"]:
-            by_code[row["code"]].append(row)
-    found = [Failures(code, len(r), r[:_LISTED_FAILURES]) for code, r in by_code.items()]
-    return sorted(found, key=lambda group: -group.count)
+def _key_figures(summary: Summary) -> Iterator[KeyFigure]:
+    images_ = "image" if summary.scored == 1 else "images"
+    yield KeyFigure(f"{summary.scored:,}", f"{images_} with scores")
+    if failed := summary.images - summary.scored:
+        yield KeyFigure(f"{failed:,}", "could not be scored", bad=True)
+    for head, d in summary.heads.items():
+        yield KeyFigure(f"{d.mean:.3f}", f"mean {head}")
 
 
-def measured(model: ModelFacts) -> list[Measured]:
-    """The model's figures on images that training has not seen, as text."""
-    table = []
+def _distributions(summary: Summary, rows: Sequence[Row]) -> Iterator[Section]:
+    figures = [_histogram(head, d, summary.scored) for head, d in summary.heads.items()]
+    if figures:
+        text = "The line is the mean; 5 % of the images lie below p5, 95 % below p95."
+        yield Section("How the scores lie", text, figures=(*figures, *_scatter(rows)))
+
+
+def _histogram(head: Head, d: Distribution, scored: int) -> Figure:
+    values = {"mean": d.mean, "median": d.median, "p5": d.p5, "p95": d.p95}
+    return Figure(
+        head,
+        f"Of {counted(d.count, 'image')}." if d.count != scored else "",
+        charts.histogram(d.bins, d.mean),
+        "svg",
+        f"Histogram of {head} of {counted(d.count, 'image')}: half lie under {d.median:.3f}, "
+        f"90 % between {d.p5:.3f} and {d.p95:.3f}.",
+        title=head.capitalize(),
+        values={name: f"{value:.3f}" for name, value in values.items()},
+        inline=True,
+    )
+
+
+def _scatter(rows: Sequence[Row]) -> Iterator[Figure]:
+    """Consistency over quality, where three images have both; of very many, an even choice."""
+    pairs = [(r["quality"], r["consistency"]) for r in rows]
+    pairs = [pair for pair in pairs if None not in pair]
+    if len(pairs) < 3:
+        return
+    drawn = pairs[:: -(-len(pairs) // charts.MOST_POINTS)]
+    caption = (
+        "Each dot is an image: quality to the right, consistency with its prompt upwards. At the "
+        "bottom right would be good images of something else than was asked for."
+    )
+    if len(drawn) < len(pairs):
+        caption += f" {len(drawn):,} of {len(pairs):,} images are drawn."
+    image = charts.scatter(drawn, "quality", "consistency")
+    alt = f"Scatter plot of {len(drawn)} images, consistency over quality."
+    title = "Quality and consistency"
+    yield Figure("scatter", caption, image, "svg", alt, title=title, inline=True)
+
+
+def _sheets(summary: Summary, rows: Sequence[Row], gallery: Gallery) -> Iterator[Section]:
+    """The worst, the best and a spread of the leading head; the least consistent."""
+    head = summary.leading_head
+    if head is None:
+        return
+
+    def sheet(title: str, text: str, by: Head, chosen: Sequence[Row]) -> Section:
+        return Section(title, text, gallery=tuple(gallery.tile(row, by) for row in chosen))
+
+    order = ranked(rows, head)
+    yield sheet(f"Lowest {head}", "The lowest first.", head, order[:TILES])
+    if len(order) > TILES:
+        yield sheet(f"Highest {head}", "The highest first.", head, order[::-1][:TILES])
+        text = f"{TILES} images at even steps through all that were scored, lowest to highest."
+        yield sheet("From low to high", text, head, spread(order))
+    if head == "quality" and "consistency" in summary.heads:
+        least = ranked(rows, "consistency")[:TILES]
+        text = "Those that the model finds least consistent with their prompts."
+        yield sheet("Lowest consistency", text, "consistency", least)
+
+
+def spread(order: Sequence[Row]) -> list[Row]:
+    """Rows at even steps from the first to the last."""
+    last = len(order) - 1
+    return [order[round(number * last / (TILES - 1))] for number in range(TILES)]
+
+
+def _failures(summary: Summary, rows: Sequence[Row]) -> Iterator[Section]:
+    """The failures by code, the commonest first."""
+    tables = []
+    for code, count in summary.failures.items():
+        failed = [(r["path"], r["detail"] or "") for r in rows if r["code"] == code]
+        shown = tuple(failed[:_LISTED_FAILURES])
+        tables.append(Table(("path", "detail"), shown, code, prose=("detail",), total=count))
+    if tables:
+        yield Section("Not scored", tables=tuple(tables))
+
+
+def _all_images(summary: Summary, rows: Sequence[Row], table: Path | None) -> Section:
+    head = summary.leading_head
+    listed = list(rows)
+    if head:
+        listed = [*ranked(rows, head), *(row for row in rows if row[head] is None)]
+    words = [name for name in (*_LABELS, "code") if any(row[name] for row in rows)]
+    cells = tuple(
+        (
+            row["path"],
+            *("" if row[h] is None else f"{row[h]:.3f}" for h in summary.heads),
+            *(row[name] or "" for name in words),
+        )
+        for row in listed[:TABLE_ROWS]
+    )
+    text = ""
+    if left_out := len(listed) - len(cells):
+        elsewhere = table.name if table else "the table"
+        text = f"The {len(cells):,} with the lowest {head or 'scores'}; "
+        text += f"{left_out:,} more stand in {elsewhere}."
+    header = ("path", *summary.heads, *words)
+    found = Table(header, cells, prose=("prompt",), sortable=True, sorted_by=head or "")
+    return Section("All images", text, (found,))
+
+
+def _trust(model: ModelFacts, summary: Summary) -> Section:
+    low, high = model.score_range
+    facts = {"Name": model.name, "Revision": model.revision}
+    if model.method:
+        backbone = "a backbone of its own" if model.backbone == "own" else model.backbone
+        facts["Method"] = ", on ".join(filter(None, (model.method, backbone)))
+    if model.trained_on:
+        facts["Trained on"] = ", ".join(model.trained_on)
+    facts["Crops"] = model.crop_policy
+    facts["Scale"] = f"quality 0 to 1 stands for a mean opinion of {low:g} to {high:g}"
+    return Section(
+        "The model, and how far it can be trusted",
+        tables=tuple(_measured(model)),
+        findings=tuple(_caveats(model, summary)),
+        facts=facts,
+    )
+
+
+def _measured(model: ModelFacts) -> Iterator[Table]:
+    """The model's figures on images that training has not seen."""
+    rows = []
     for head in HEADS:
-        names = [f"{head}_{figure}" for figure, _ in _MEASURED] + [f"floor_{head}_srcc"]
+        names = [*(f"{head}_{figure}" for figure in _MEASURED), f"floor_{head}_srcc"]
         if f"{head}_srcc" in model.figures:
-            table.append(Measured(head, [_figure(model, name) for name in names]))
-    return table
+            rows.append((head, *(_figure(model, name) for name in names)))
+    if rows:
+        count = f"{model.tested_on} images" if model.tested_on else "images"
+        caption = (
+            f"Measured against people's opinions of {count} that training has not seen. SRCC with "
+            "its 95 % interval where it is known."
+        )
+        yield Table(("head", *_MEASURED.values(), "without looking"), tuple(rows), caption)
 
 
 def _figure(model: ModelFacts, name: str) -> str:
@@ -238,22 +293,30 @@ def _figure(model: ModelFacts, name: str) -> str:
     return value
 
 
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("app.offline"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _caveats(model: ModelFacts, summary: Summary) -> Iterator[str]:
+    """What the scores do not say."""
+    figures = model.figures
+    yield (
+        "A score is a guess at the mean opinion of people. SRCC says how well the order of such "
+        "guesses agrees with the order of opinions: 1 is perfect, 0 is chance."
     )
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0].strip()
-
-
-def _hash(source: str) -> str:
-    digest = hashlib.sha256(source.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+    if "quality_rmse" in figures:
+        rmse = f"{figures['quality_rmse']:.2f}"
+        yield (
+            f"A quality is off by {rmse} (RMSE): differences between two images that are smaller "
+            "say little."
+        )
+    if "floor_quality_srcc" in figures:
+        yield ("“Without looking” is what one gets who knows only which generator made the image.")
+    permuted = figures.get("consistency_srcc_permuted_prompts")
+    if permuted is not None and "consistency" in summary.heads:
+        own = figures["consistency_srcc"]
+        yield (
+            "With the prompts exchanged among the images, consistency still had an SRCC of "
+            f"{permuted:.3f} (with the right ones {own:.3f}): compare these."
+        )
+    if model.trained_on:
+        yield (
+            f"On images unlike those of {' and '.join(model.trained_on)} nothing was measured; "
+            "look at the sheets above before you rely on a threshold."
+        )

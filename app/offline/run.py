@@ -21,6 +21,8 @@ from app.offline.prompts import with_prompts
 from app.offline.rows import Item, Row, Scoring
 from app.offline.tables import PARQUET, CsvLines, Table
 from model.config import Head
+from reporting.errors import ReportingError
+from reporting.html import jinja
 
 DONE, SOME_FAILED, TOO_LOW, INTERRUPTED = 0, 3, 4, 130
 
@@ -104,7 +106,7 @@ def run(job: Job, connect: Callable[[], Scoring]) -> int:
         return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else SOME_FAILED
     rows = [*kept, *new]
     if not job.quiet:
-        click.echo(summary.told(rows, seconds, len(new), worst=job.worst), err=True)
+        click.echo(summary.as_text(rows, seconds, len(new), worst=job.worst), err=True)
     if job.report:
         _report(job, job.report, scoring, rows, items)
     return _verdict(job, rows)
@@ -119,6 +121,11 @@ def _check(job: Job) -> None:
         raise CannotScore("--resume goes on with OUT, --overwrite replaces it: give one of them")
     if job.report and not job.report.absolute().parent.is_dir():
         raise CannotScore(f"{job.report}: there is no folder {job.report.parent}")
+    if job.report:
+        try:
+            jinja()
+        except ReportingError as error:
+            raise CannotScore(str(error)) from error
 
 
 def _score(

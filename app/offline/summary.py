@@ -10,9 +10,9 @@ import numpy as np
 from app.offline.progress import duration
 from app.offline.rows import HEADS, Row
 from model.config import Head
+from reporting.text import sparkline
 
 BINS = 20
-_BLOCKS, _PLAIN = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all rows of a run, or of OUT."""
+    """Of all rows of a run, or of OUT; ``heads`` are in the order of ``HEADS``."""
 
     images: int
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -42,12 +42,17 @@ class Summary:
         """How many images have scores."""
         return self.images - sum(self.failures.values())
 
+    @property
+    def leading_head(self) -> Head | None:
+        """The head that images are sorted by: quality where there is one."""
+        return next(iter(self.heads), None)
+
 
 def summarise(rows: Sequence[Row]) -> Summary:
     """The figures of rows."""
     codes = Counter(row["code"] for row in rows if row["code"])
     values = {head: [r[head] for r in rows if r[head] is not None] for head in HEADS}
-    heads = {head: distribution(given) for head, given in values.items() if given}
+    heads = {head: distribution(scores) for head, scores in values.items() if scores}
     return Summary(len(rows), dict(codes.most_common()), heads)
 
 
@@ -67,17 +72,12 @@ def distribution(values: Sequence[float]) -> Distribution:
     )
 
 
-def leading_head(heads: Sequence[Head]) -> Head:
-    """The head that images are sorted by: quality where there is one."""
-    return next(head for head in HEADS if head in heads)
-
-
 def ranked(rows: Sequence[Row], head: Head) -> list[Row]:
     """Rows with that head's score, the worst first; ties in the order of their paths."""
     return sorted((r for r in rows if r[head] is not None), key=lambda r: (r[head], r["path"]))
 
 
-def told(rows: Sequence[Row], seconds: float, new: int, *, worst: int) -> str:
+def as_text(rows: Sequence[Row], seconds: float, new: int, *, worst: int) -> str:
     """The summary as text for a terminal.
 
     Args:
@@ -88,9 +88,8 @@ def told(rows: Sequence[Row], seconds: float, new: int, *, worst: int) -> str:
     """
     summary = summarise(rows)
     parts = [_counts(summary, seconds, new)]
-    if summary.heads:
+    if head := summary.leading_head:
         parts.append(_figures(summary))
-        head = leading_head(list(summary.heads))
         lowest = ranked(rows, head)[: min(worst, summary.heads[head].count)]
         lines = [f"  {row[head]:.3f}  {row['path']}" for row in lowest]
         if lines:
@@ -109,24 +108,9 @@ def _counts(summary: Summary, seconds: float, new: int) -> str:
 
 
 def _figures(summary: Summary) -> str:
+    encoding = getattr(sys.stderr, "encoding", None)
     lines = [f"{'':11}   mean  median      p5     p95   0{' ' * (BINS - 2)}1"]
     for head, d in summary.heads.items():
         figures = "  ".join(f"{value:6.3f}" for value in (d.mean, d.median, d.p5, d.p95))
-        lines.append(f"{head:11} {figures}   {bars(d.bins)}".rstrip())
+        lines.append(f"{head:11} {figures}   {sparkline(d.bins, encoding)}".rstrip())
     return "\n".join(lines)
-
-
-def bars(bins: Sequence[int]) -> str:
-    """Counts as a row of bars."""
-    blocks = _BLOCKS if _can_show(_BLOCKS) else _PLAIN
-    most = max(1, *bins)
-    return "".join(blocks[-(-count * (len(blocks) - 1) // most)] for count in bins)
-
-
-def _can_show(text: str) -> bool:
-    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-    try:
-        text.encode(encoding)
-    except (UnicodeError, LookupError):
-        return False
-    return True

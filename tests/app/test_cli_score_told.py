@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from app import cli_score
-from app.offline import summary
 from app.offline.progress import Bar, Lines, duration, progress
 from app.offline.rows import Item, Row, failed, scored
-from app.offline.summary import bars, summarise, told
+from app.offline.summary import as_text, summarise
 from tests.app.pictures import encoded
 from tests.app.scored import MODEL, agiqa
 
@@ -101,19 +100,13 @@ def test_figures_are_of_the_rows_with_scores() -> None:
 
 def test_the_worst_are_listed_in_order_and_as_many_as_wanted() -> None:
     rows = [row("b.png", 0.2), row("a.png", 0.2), broken("x.png"), row("c.png", 0.9)]
-    text = told(rows, 2.0, 2, worst=2)
+    text = as_text(rows, 2.0, 2, worst=2)
     assert "2 images in 2.0 s (1.0 images/s); 4 with those of before" in text
     assert "failed: 1 unreadable_image" in text
     assert re.findall(r"  0\.\d{3}  (\w\.png)", text) == ["a.png", "b.png"]
-    assert "worst" not in told(rows, 2.0, 2, worst=0)
-    assert told([broken("x.png")], 1.0, 1, worst=5).splitlines()[0].startswith("1 images in 1.0 s")
-
-
-def test_bars_are_as_high_as_their_counts_and_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    assert bars((0, 1, 1000, 500)) == " ▁█▄"
-    monkeypatch.setattr(summary, "_can_show", lambda text: False)
-    assert bars((0, 1, 1000, 500)) == " .@="
+    assert "worst" not in as_text(rows, 2.0, 2, worst=0)
+    failed_alone = as_text([broken("x.png")], 1.0, 1, worst=5)
+    assert failed_alone.splitlines()[0].startswith("1 images in 1.0 s")
 
 
 def test_an_interrupt_while_the_model_loads_is_no_traceback(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import click
 
 from model.errors import ModelError
+from reporting.errors import ReportingError
 from training.errors import TrainingError
 
 
@@ -16,10 +17,10 @@ def said() -> Iterator[None]:
     """
     try:
         yield
-    except (TrainingError, ModelError) as error:
+    except (TrainingError, ModelError, ReportingError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in {"app", "model", "training"}:
+        if (error.name or "").partition(".")[0] in {"app", "model", "reporting", "training"}:
             raise
         raise click.ClickException(
             f"{error.name} is missing: pip install 'agiqa[train]'"

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from reporting.text import histogram
 from training.data.check import Findings
 from training.data.dataset import DataSet
 from training.data.samples import Sample
 
 # Of files that are wrong, how many are named; of sizes and generators, how many are counted.
 _NAMED = 5
-_BINS, _BAR = 20, 40
+_BINS = 20
 _SCORES: dict[str, Callable[[Sample], float | None]] = {
     "quality": lambda sample: sample.mos,
     "alignment": lambda sample: sample.mos_align,
@@ -32,7 +33,7 @@ def lines(found: Findings) -> Iterator[str]:
     yield _row("sizes", _counts(Counter({f"{w} x {h}": n for (w, h), n in found.sizes.items()})))
     yield from _contents(found)
     for name, scores in _scores(found).items():
-        yield from _histogram(name, scores, found.data)
+        yield from _distribution(name, scores, found.data)
     wrong = "not usable as it lies there: see missing, unreadable, listed twice"
     yield "usable: every listed image is there and can be read" if found.usable else wrong
 
@@ -58,8 +59,8 @@ def plot(found: Findings, file: Path) -> None:
 
 def _listed(found: Findings) -> str:
     listed, whole = len(found.samples), found.data.images
-    told = f" of {whole} as distributed" if whole and whole != listed else ""
-    return f"{listed} rated images{told}"
+    distributed = f" of {whole} as distributed" if whole and whole != listed else ""
+    return f"{listed} rated images{distributed}"
 
 
 def _contents(found: Findings) -> Iterator[str]:
@@ -83,17 +84,17 @@ def _twins(found: Findings) -> str:
         return "none"
     files = sum(map(len, found.twins))
     torn = [" = ".join(_short(found, p) for p in paths) for paths in found.torn_twins]
-    told = f"{files} files are {len(found.twins)} pictures"
-    return f"{told}; a split may tear apart {_some(torn)}" if torn else told
+    count = f"{files} files are {len(found.twins)} pictures"
+    return f"{count}; a split may tear apart {_some(torn)}" if torn else count
 
 
 def _scores(found: Findings) -> dict[str, list[float]]:
     """The scores of each kind that the set has, on its own scale."""
-    kinds = {
+    scores = {
         name: [_own(found.data, score) for s in found.samples if (score := read(s)) is not None]
         for name, read in _SCORES.items()
     }
-    return {name: scores for name, scores in kinds.items() if scores}
+    return {name: values for name, values in scores.items() if values}
 
 
 def _own(data: DataSet, unit: float) -> float:
@@ -112,13 +113,11 @@ def _bins(scores: Sequence[float], data: DataSet) -> tuple[np.ndarray, np.ndarra
     return np.histogram(np.clip(scores, *scale), bins=_BINS, range=scale)
 
 
-def _histogram(name: str, scores: Sequence[float], data: DataSet) -> Iterator[str]:
+def _distribution(name: str, scores: Sequence[float], data: DataSet) -> Iterator[str]:
     spread = f"{min(scores):.4g} to {max(scores):.4g}, mean {np.mean(scores):.4g}"
     yield _row(name, f"{len(scores)} scores from {spread}; {_scale(data)}")
     counts, edges = _bins(scores, data)
-    for count, left in zip(counts, edges[:-1], strict=True):
-        bar = "#" * round(_BAR * count / counts.max())
-        yield f"{left:14.4g} |{bar} {count}"
+    yield from histogram(counts.tolist(), edges.tolist())
 
 
 def _named(found: Findings, paths: Iterable[Path]) -> str:
@@ -142,5 +141,5 @@ def _counts(counted: Counter[str]) -> str:
     return ", ".join([*shown, *([f"{rest} more"] if rest else [])]) or "none"
 
 
-def _row(what: str, told: str) -> str:
-    return f"{what:13} {told}"
+def _row(label: str, text: str) -> str:
+    return f"{label:13} {text}"

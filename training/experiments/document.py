@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import ModelError
+from reporting.document import Document, Figure, Section
 from training.data.samples import Sample
 from training.evaluation.results import PUBLISHED_PROTOCOL
 from training.evaluation.rivals import Rival
@@ -28,7 +29,6 @@ from training.explain.features import embed, semantic_features
 from training.explain.subject import Subject
 from training.manifest import device_in_words, git_revision, package_versions
 from training.reports import plots
-from training.reports.document import Document, Figure, Section
 from training.reports.evaluation import evaluation_sections
 from training.reports.published import Measured, comparison
 from training.reports.published import rivals as rivals_of

@@ -9,11 +9,11 @@ import numpy as np
 
 from model.errors import ModelError
 from model.images import read
+from reporting.document import Figure, Section
 from training.experiments.run import Result
 from training.explain.cam import explain
 from training.explain.pictures import side_by_side
 from training.explain.subject import Subject
-from training.reports.document import Figure, Section
 from training.tuning.variant import VISUAL_ONLY
 
 # Shares of the images, sorted by opinion score, of which one each is shown.

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from reporting.document import Table
 from training.data.samples import Sample
 from training.evaluation.metrics import difference_interval, plcc, plcc_vqeg, srcc
 from training.evaluation.results import Report
 from training.evaluation.rivals import Rival
 from training.experiments.run import Result
 from training.experiments.tables import agreement_cells, spread
-from training.reports.document import Table
 
 
 def rivals_table(

@@ -9,10 +9,10 @@ from typing import get_args
 import numpy as np
 
 from model.config import Head
+from reporting.document import Table
 from training.evaluation.results import Report, opinion
 from training.experiments.grid import Grid
 from training.experiments.run import Result
-from training.reports.document import Table
 from training.reports.evaluation import number
 from training.reports.published import decimals, value
 from training.tuning.base import objective_type

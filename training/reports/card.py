@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from model.config import CheckpointConfig, Head
+from reporting.document import Figure, Table
+from reporting.markdown import markdown_table
 from training.evaluation.monotone import STRENGTHS, Falls
 from training.evaluation.results import PUBLISHED_PROTOCOL, HeadResult, Report, opinion
 from training.recipe import MethodRecipe
-from training.reports.document import Figure, Table
-from training.reports.markdown import markdown_table
 
 
 def model_card(

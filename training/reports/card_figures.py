@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from reporting.document import Figure
 from training.evaluation.metrics import fit_logistic
 from training.evaluation.results import TARGETS, Report
-from training.reports.document import Figure
 from training.reports.plots import predicted_against_mos, reliability
 
 

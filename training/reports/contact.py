@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from model import images
 from model.errors import ImageError
-from training.reports.document import Figure
+from reporting.document import Figure
 
 Row = Mapping[str, Any]
 Picture = tuple[Path, str]

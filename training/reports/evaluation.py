@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from model.config import CheckpointConfig, Head
+from reporting.document import Document, Figure, Section, Table
 from training.evaluation.compare import compare
 from training.evaluation.metrics import fit_logistic, without
 from training.evaluation.results import (
@@ -21,7 +22,6 @@ from training.evaluation.rivals import RivalReport
 from training.manifest import git_revision, package_versions
 from training.reports import plots
 from training.reports.contact import captioned, contact_sheet, extremes
-from training.reports.document import Document, Figure, Section, Table
 from training.reports.findings import findings, head_findings
 from training.reports.published import Measured, comparison, rivals
 

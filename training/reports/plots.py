@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from training.reports.document import Figure
+from reporting.document import Figure
 from training.reports.drawing import (
     BLUE,
     GREY,

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict, Unpack
 
-from training.reports.document import Table
+from reporting.document import Table
 
 # Our names of data sets, and the papers'. A set that isn't here is called the same by both.
 PAPER_NAMES = {

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from model.config import CheckpointConfig
+from reporting.document import Document, Section
 from training.engine.state import Progress
 from training.evaluation.results import PUBLISHED_PROTOCOL, Report
 from training.manifest import device_in_words, git_revision, package_versions
 from training.recipe import MethodRecipe
 from training.reports import plots
-from training.reports.document import Document, Section
 from training.reports.evaluation import evaluation_sections
 
 

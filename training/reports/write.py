@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from model.files import write_atomically
-from training.reports.document import Document, figure_files
-from training.reports.html import to_html
-from training.reports.markdown import to_markdown
+from reporting.document import Document, figure_files
+from reporting.html import to_html
+from reporting.markdown import to_markdown
 
 FIGURES = "figures"
 

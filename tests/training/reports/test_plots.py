@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from reporting.document import Figure
 from training.reports import drawing, plots
-from training.reports.document import Figure
 
 RNG = np.random.default_rng(0)
 MOS = RNG.uniform(0, 1, 80)

@@ -1,21 +1,22 @@
 "use strict";
-const table = document.querySelector("#images table");
-if (table) {
+const words = new Intl.Collator(undefined, { numeric: true });
+
+function sortable(table) {
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
-  const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-  const words = new Intl.Collator(undefined, { numeric: true });
 
   const sort = (column, descending) => {
     const number = heads[column].classList.contains("number");
     const way = descending ? -1 : 1;
-    const value = new Map(rows.map((row) => [row, row.cells[column].textContent]));
+    const read = (text) => (number ? Number.parseFloat(text) : text);
+    const value = new Map(rows.map((row) => [row, read(row.cells[column].textContent)]));
+    const missing = (x) => x === "" || Number.isNaN(x);
     rows.sort((a, b) => {
       const [x, y] = [value.get(a), value.get(b)];
       // What has no value stands last, whichever way.
-      if (x === "" || y === "") return (x === "") - (y === "");
-      return way * (number ? Number(x) - Number(y) : words.compare(x, y));
+      if (missing(x) || missing(y)) return missing(x) - missing(y);
+      return way * (number ? x - y : words.compare(x, y));
     });
     body.append(...rows);
   };
@@ -28,10 +29,13 @@ if (table) {
       sort(column, descending);
     });
   });
+  searchable(rows, table.parentElement.previousElementSibling);
+}
 
-  const field = document.querySelector("#find");
-  const shown = document.querySelector("#shown");
-  field.closest(".find").hidden = false;
+function searchable(rows, find) {
+  const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const field = find.querySelector("input");
+  find.hidden = false;
   field.addEventListener("input", () => {
     const wanted = field.value.trim().toLowerCase();
     let count = 0;
@@ -39,6 +43,8 @@ if (table) {
       row.hidden = !text.get(row).includes(wanted);
       count += !row.hidden;
     }
-    shown.textContent = wanted ? `${count} of ${rows.length} rows` : "";
+    find.querySelector("[role=status]").textContent = wanted ? `${count} of ${rows.length} rows` : "";
   });
 }
+
+document.querySelectorAll("table.sortable").forEach(sortable);
