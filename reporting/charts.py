@@ -1,7 +1,5 @@
-"""Charts of scores as SVG: files that stand alone on white, and, as inline figures, parts of an
-HTML report, whose style sheet gives them its own colours by their classes.
-
-Scores lie in [0, 1].
+"""Charts of scores in [0, 1] as SVG: shapes for inline figures, which the style sheet of the HTML
+report colours by their classes, for light and for dark.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,27 +18,26 @@ def histogram(counts: Sequence[int], mean: float) -> bytes:
     """Bars of how many images' scores lie in each of equal parts of [0, 1], with a line at the
     mean. Each bar says its span and count to who points at it.
     """
-    most, step = max(1, *counts), _WIDTH / len(counts)
-    shapes = [
-        f'<rect class="bar" fill="#9dbfd9" x="{number * step + _GAP / 2:.1f}" '
-        f'y="{_HEIGHT * (1 - count / most):.1f}" width="{step - _GAP:.1f}" '
-        f'height="{_HEIGHT * count / most:.1f}" rx="1.5"><title>{number / len(counts):.2f} to '
-        f"{(number + 1) / len(counts):.2f}: {counted(count, 'image')}</title></rect>"
-        for number, count in enumerate(counts)
-        if count
-    ]
+    most = max(1, *counts)
+    step = _WIDTH / len(counts)
+    shapes = []
+    for number, count in enumerate(counts):
+        height = _HEIGHT * count / most
+        place = f'x="{number * step + _GAP / 2:.1f}" y="{_HEIGHT - height:.1f}"'
+        size = f'width="{step - _GAP:.1f}" height="{height:.1f}"'
+        span = f"{number / len(counts):.2f} to {(number + 1) / len(counts):.2f}"
+        title = f"<title>{span}: {counted(count, 'image')}</title>"
+        shapes += [f'<rect class="bar" {place} {size} rx="1.5">{title}</rect>'] if count else []
     shapes += [
         _line("axis", 0, _HEIGHT, _WIDTH, _HEIGHT),
         _line("peak", 0, 0, _WIDTH, 0),
         _line("mean", mean * _WIDTH, 0, mean * _WIDTH, _HEIGHT, f"mean {mean:.3f}"),
         _text(0, -4, counted(most, "image"), "start"),
     ]
-    anchors = {0.0: "start", 1.0: "end"}
-    shapes += [
-        _text(tick * _WIDTH, _HEIGHT + 19, f"{tick:g}", anchors.get(tick, "middle"))
-        for tick in _TICKS
-    ]
-    return _svg((0, -18, _WIDTH, _HEIGHT + 40), 15, shapes)
+    for tick in _TICKS:
+        anchor = {0.0: "start", 1.0: "end"}.get(tick, "middle")
+        shapes.append(_text(tick * _WIDTH, _HEIGHT + 19, f"{tick:g}", anchor))
+    return _svg(f"0 -18 {_WIDTH} {_HEIGHT + 40}", 15, shapes)
 
 
 def scatter(points: Iterable[tuple[float, float]], across: str, up: str) -> bytes:
@@ -56,30 +53,22 @@ def scatter(points: Iterable[tuple[float, float]], across: str, up: str) -> byte
         ]
     dots = "".join(f"M{x * _SIDE:.1f} {(1 - y) * _SIDE:.1f}h0" for x, y in points)
     shapes += [
-        '<g class="dots" stroke="#0a5f9e" stroke-width="5" stroke-linecap="round" opacity="0.6">',
-        f'<path d="{dots}"/></g>',
+        f'<path class="dots" d="{dots}"/>',
         _text(_SIDE / 2, _SIDE + 33, across),
         f'<g transform="rotate(-90)">{_text(-_SIDE / 2, -34, up)}</g>',
     ]
-    return _svg((-46, -8, _SIDE + 54, _SIDE + 46), 12, shapes)
+    return _svg(f"-46 -8 {_SIDE + 54} {_SIDE + 46}", 12, shapes)
 
 
-def _svg(box: tuple[int, int, int, int], font_size: int, shapes: Iterable[str]) -> bytes:
-    opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{" ".join(map(str, box))}" '
-        f'font-size="{font_size}" font-family="sans-serif" fill="#585d63">'
-    )
+def _svg(box: str, font_size: int, shapes: Iterable[str]) -> bytes:
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-size="{font_size}">'
     return "\n".join([opening, *shapes, "</svg>"]).encode()
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float, title: str = "") -> str:
-    colour = "#0a5f9e" if kind == "mean" else "#d9d9d3"
-    dashes = ' stroke-dasharray="2 4"' if kind == "peak" else ""
-    return (
-        f'<line class="{kind}" stroke="{colour}" stroke-width="{2 if kind == "mean" else 1}"'
-        f'{dashes} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}">'
-        f"{f'<title>{escape(title)}</title>' if title else ''}</line>"
-    )
+    place = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    inside = f"<title>{title}</title>" if title else ""
+    return f'<line class="{kind}" {place}>{inside}</line>'
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:

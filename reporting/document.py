@@ -65,8 +65,8 @@ class Figure:
         alt: says what it shows to who can't see it.
         title: stands above it.
         values: numbers by name, between image and caption.
-        inline: an SVG of ``charts``, which becomes part of the page and takes its colours. Its
-            markup is trusted: no other may be inline.
+        inline: an SVG of ``charts``, which becomes part of the HTML page and takes its colours.
+            Its markup is trusted: no other may be inline.
 
     Raises:
         ValueError: without an ``alt``, or of an unknown kind.

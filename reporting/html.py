@@ -7,7 +7,7 @@ import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from reporting.document import MEDIA_TYPES, Document, Figure, Table, paragraphs
+from reporting.document import MEDIA_TYPES, Document, Table, paragraphs
 from reporting.errors import ReportingError
 
 if TYPE_CHECKING:
@@ -54,12 +54,7 @@ def jinja() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "paragraphs": paragraphs,
-        "data": embedded,
-        "classes": column_classes,
-        "layout": _layout,
-    }
+    environment.filters |= {"paragraphs": paragraphs, "data": embedded, "classes": column_classes}
     return environment
 
 
@@ -73,23 +68,11 @@ def embedded(image: bytes, kind: str) -> str:
 def column_classes(table: Table) -> list[str]:
     """The class of each column's cells: ``text``, ``number`` or none. The first names the rows."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.header)
-    classes = [
-        "text"
-        if heading in table.prose
-        else "number"
-        if cells and all(map(_is_number, cells))
-        else ""
-        for heading, cells in zip(table.header, columns, strict=True)
-    ]
+    classes = ["number" if cells and all(map(_is_number, cells)) else "" for cells in columns]
+    for place, heading in enumerate(table.header):
+        classes[place] = "text" if heading in table.prose else classes[place]
     classes[:1] = [""]
     return classes
-
-
-def _layout(figure: Figure) -> str:
-    """The class of a figure: a chart without numbers under it has its words beside it."""
-    if figure.inline:
-        return "chart" if figure.values else "chart beside"
-    return "wide" if figure.kind == "jpeg" else ""
 
 
 def _is_number(cell: str) -> bool:

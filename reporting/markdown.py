@@ -1,17 +1,13 @@
-"""A document as GitHub's Markdown, its figures as files beside it."""
+"""A document as GitHub's Markdown, its figures as files beside it.
+
+Key figures, galleries and the facts of a section are for HTML alone: no report that has them is
+written as Markdown.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from reporting.document import (
-    Document,
-    Figure,
-    Section,
-    Table,
-    Tile,
-    figure_files,
-    paragraphs,
-)
+from reporting.document import Document, Figure, Section, Table, figure_files, paragraphs
 
 # What would be read as Markdown or HTML; an underscore only where it can begin or end emphasis, so
 # that file names stay legible.
@@ -23,12 +19,11 @@ _OPENING = re.compile(r"^(\d*)([#+=-]|(?<=\d)[.)])(?=\W|$)")
 def to_markdown(document: Document, figures_folder: str = "figures") -> str:
     """The text of ``report.md``; ``figures_folder`` is where its figures lie, relative to it."""
     parts = [f"# {_line(document.title)}", *_prose(document.summary)]
-    if document.key_figures:
-        parts.append("\n".join(f"- {_line(f'{k.value} {k.label}')}" for k in document.key_figures))
     for section, files in zip(document.sections, figure_files(document), strict=True):
         parts += _section(section, [f"{figures_folder}/{file}" for file in files])
     if document.facts:
-        parts += ["## Where this comes from", _facts(document.facts)]
+        rows = tuple(document.facts.items())
+        parts += ["## Where this comes from", markdown_table(Table(("what", "value"), rows))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -37,21 +32,12 @@ def _section(section: Section, paths: Iterable[str]) -> list[str]:
     if section.findings:
         parts.append("\n".join(f"> - {_line(finding)}" for finding in section.findings))
     parts += _prose(section.text)
-    if section.facts:
-        parts.append(_facts(section.facts))
     for table in section.tables:
         parts += [f"**{_line(table.caption)}**"] if table.caption.strip() else []
         parts.append(markdown_table(table))
-        parts += [f"And {table.left_out:,} more."] if table.left_out else []
     for figure, path in zip(section.figures, paths, strict=True):
         parts += _figure(figure, path)
-    if section.gallery:
-        parts.append("\n".join(map(_tile, section.gallery)))
     return parts
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return _table(Table(("what", "value"), tuple(facts.items())))
 
 
 def _prose(text: str) -> list[str]:
@@ -59,16 +45,8 @@ def _prose(text: str) -> list[str]:
 
 
 def _figure(figure: Figure, path: str) -> list[str]:
-    title = [f"**{_line(figure.title)}**"] if figure.title.strip() else []
-    values = [_line(", ".join(f"{name} {value}" for name, value in figure.values.items()))]
     caption = [f"*{_line(figure.caption)}*"] if figure.caption.strip() else []
-    return [*title, f"![{_line(figure.alt)}]({path})", *(values if figure.values else []), *caption]
-
-
-def _tile(tile: Tile) -> str:
-    name = f"[{_escaped(tile.name)}](<{tile.link}>)" if tile.link else _escaped(tile.name)
-    words = filter(None, (f"{tile.score:.3f}", tile.beside, tile.note))
-    return f"- {name}: {_escaped(', '.join(words))}"
+    return [f"![{_line(figure.alt)}]({path})", *caption]
 
 
 def markdown_table(table: Table) -> str:

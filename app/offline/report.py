@@ -26,6 +26,18 @@ TABLE_ROWS = 5000
 _LISTED_FAILURES = 50
 _THUMBNAIL = (200, 200)
 _MEASURED = {"srcc": "SRCC", "plcc": "PLCC", "krcc": "KRCC", "rmse": "RMSE"}
+# What the scores do not say, by the figure of the model that it needs.
+_CAVEATS = {
+    "": "A score is a guess at the mean opinion of people. SRCC says how well the order of such "
+    "guesses agrees with the order of opinions: 1 is perfect, 0 is chance.",
+    "quality_rmse": "A quality is off by {quality_rmse:.2f} (RMSE): differences between two images "
+    "that are smaller say little.",
+    "floor_quality_srcc": "“Without looking” is what one gets who knows only which generator made "
+    "the image.",
+    "consistency_srcc_permuted_prompts": "With the prompts exchanged among the images, consistency "
+    "still had an SRCC of {consistency_srcc_permuted_prompts:.3f} (with the right ones "
+    "{consistency_srcc:.3f}): compare these.",
+}
 _LABELS = ("prompt", "scene", "distortion")
 
 
@@ -251,19 +263,20 @@ def _all_images(summary: Summary, rows: Sequence[Row], table: Path | None) -> Se
 
 def _trust(model: ModelFacts, summary: Summary) -> Section:
     low, high = model.score_range
-    facts = {"Name": model.name, "Revision": model.revision}
-    if model.method:
-        backbone = "a backbone of its own" if model.backbone == "own" else model.backbone
-        facts["Method"] = ", on ".join(filter(None, (model.method, backbone)))
-    if model.trained_on:
-        facts["Trained on"] = ", ".join(model.trained_on)
-    facts["Crops"] = model.crop_policy
-    facts["Scale"] = f"quality 0 to 1 stands for a mean opinion of {low:g} to {high:g}"
+    backbone = "a backbone of its own" if model.backbone == "own" else model.backbone
+    facts = {
+        "Name": model.name,
+        "Revision": model.revision,
+        "Method": ", on ".join(filter(None, (model.method, backbone))),
+        "Trained on": ", ".join(model.trained_on),
+        "Crops": model.crop_policy,
+        "Scale": f"quality 0 to 1 stands for a mean opinion of {low:g} to {high:g}",
+    }
     return Section(
         "The model, and how far it can be trusted",
         tables=tuple(_measured(model)),
         findings=tuple(_caveats(model, summary)),
-        facts=facts,
+        facts={name: fact for name, fact in facts.items() if fact},
     )
 
 
@@ -295,26 +308,10 @@ def _figure(model: ModelFacts, name: str) -> str:
 
 def _caveats(model: ModelFacts, summary: Summary) -> Iterator[str]:
     """What the scores do not say."""
-    figures = model.figures
-    yield (
-        "A score is a guess at the mean opinion of people. SRCC says how well the order of such "
-        "guesses agrees with the order of opinions: 1 is perfect, 0 is chance."
-    )
-    if "quality_rmse" in figures:
-        rmse = f"{figures['quality_rmse']:.2f}"
-        yield (
-            f"A quality is off by {rmse} (RMSE): differences between two images that are smaller "
-            "say little."
-        )
-    if "floor_quality_srcc" in figures:
-        yield ("“Without looking” is what one gets who knows only which generator made the image.")
-    permuted = figures.get("consistency_srcc_permuted_prompts")
-    if permuted is not None and "consistency" in summary.heads:
-        own = figures["consistency_srcc"]
-        yield (
-            "With the prompts exchanged among the images, consistency still had an SRCC of "
-            f"{permuted:.3f} (with the right ones {own:.3f}): compare these."
-        )
+    for name, sentence in _CAVEATS.items():
+        about_prompts = name.startswith("consistency")
+        if name in ("", *model.figures) and ("consistency" in summary.heads or not about_prompts):
+            yield sentence.format(**model.figures)
     if model.trained_on:
         yield (
             f"On images unlike those of {' and '.join(model.trained_on)} nothing was measured; "

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from app.offline.report import TILES, Gallery, report_document, thumbnail, write
 from app.offline.rows import Item, Row, failed, scored
 from reporting.html import to_html
 from tests.app.pictures import SVG, encoded, picture
-from tests.app.scored import MODEL, Pretended
+from tests.app.scored import MODEL, Pretended, agiqa
 from tests.reporting.pages import Page
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&.png"
@@ -116,6 +117,18 @@ def test_thousands_of_rows_stay_a_few_megabytes() -> None:
     assert "3,000 of 6,000 images are drawn" in text
 
 
+def test_a_report_that_cannot_be_written_stops_the_run_before_it_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    (tmp_path / "a.png").write_bytes(encoded())
+    out = tmp_path / "scores.csv"
+    done = agiqa("score", tmp_path, "-o", out, "--report", tmp_path / "report.html")
+    assert done.exit_code == 1
+    assert "pip install 'agiqa[score]'" in done.stderr
+    assert not out.exists()
+
+
 def test_thumbnails_are_upright_and_small(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
@@ -148,16 +161,16 @@ def test_a_browser_shows_it_and_complains_of_nothing(
     shown = scored(Item(tmp_path / "a.png", "a cat"), MODEL, {"quality": 0.01, "crops": 1})
     write_report(tmp_path / "report.html", MODEL, [*pretended(30), shown], {})
     complaints: list[str] = []
-    asked: list[str] = []
+    requests: list[str] = []
     tab = browser.new_page(color_scheme=scheme, viewport={"width": 400, "height": 800})
     tab.on("console", lambda message: complaints.append(message.text))
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url.partition(":")[0]))
+    tab.on("request", lambda request: requests.append(request.url.partition(":")[0]))
     tab.goto((tmp_path / "report.html").as_uri())
     assert tab.evaluate("document.querySelector('.frame img').naturalWidth") == 200
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
     assert complaints == []
-    assert set(asked) <= {"file", "data"}
+    assert set(requests) <= {"file", "data"}
     tab.close()
 
 

@@ -112,31 +112,19 @@ def test_columns_of_numbers_are_marked_and_columns_of_words_are_not() -> None:
     assert [cell.get("class") for cell in page.all("th")[:4]] == [None, "number", None, "text"]
 
 
-def test_rows_that_are_left_out_are_counted_in_both_forms() -> None:
-    written = document()
-    assert "And 2 more." in Page(to_html(written)).text
-    assert "\n\nAnd 2 more.\n\n" in to_markdown(written)
+def test_rows_that_are_left_out_are_counted() -> None:
+    assert "And 2 more." in Page(to_html(document())).text
 
 
 def test_hostile_text_breaks_nothing_in_markdown() -> None:
     text = to_markdown(document(HOSTILE, FIGURE))
     assert "\n| what | value |\n|---|---|\n" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(tables) == 4 + 3 + 3 + 3 + 3
+    assert len(tables) == 4 + 3 + 3 + 3
     for line in tables:
         assert len(re.findall(r"(?<!\\)\|", line)) == 3, line
-    assert not re.search(r"(?<!\\)<(?!a\.png>)", text)
+    assert not re.search(r"(?<!\\)<", text)
     assert not re.search(r"(?<!\\)\*b", text)
-
-
-def test_a_gallery_becomes_a_list_of_links_in_markdown() -> None:
-    tiles = (
-        Tile("a_1.png", "in/a_1.png", "in/a%20(1).png", None, 0.25, "quality 0.50", "a *cat*"),
-        Tile("b.png", "b.png", None, None, 1),
-    )
-    text = to_markdown(Document("x", "", (Section("Pictures", gallery=tiles),)))
-    first = "- [a_1.png](<in/a%20(1).png>): 0.250, quality 0.50, a \\*cat\\*"
-    assert text == f"# x\n\n## Pictures\n\n{first}\n- b.png: 1.000\n"
 
 
 def test_file_names_stay_legible_in_markdown_and_lines_stay_paragraphs() -> None:
