@@ -16,10 +16,8 @@ from pathlib import Path
 from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.places import locate
-from training.data.rows import parse_rows
+from training.data.rows import Row, read_rows, read_sheet
 from training.data.samples import Sample
-from training.data.spreadsheet import Row, as_number, read_rows
-from training.errors import DataError
 
 _TABLE = "AIGC_MOS_Zscore.xlsx"
 _COLUMNS = ("Image", "Prompt", "MOS")
@@ -33,20 +31,21 @@ def annotations(folder: Path) -> list[Sample]:
     Raises:
         DataError: no table, a column missing, or a row that can't be read (it is named).
     """
-    header, *rows = read_rows(folder / _TABLE) or [()]
-    if lacking := set(_COLUMNS) - set(header):
-        raise DataError(f"{folder / _TABLE} lacks the columns {', '.join(sorted(lacking))}")
-    image, prompt, mos = (header.index(column) for column in _COLUMNS)
     place = locate(*(folder / name for name in _FOLDERS))
 
     def parse(row: Row) -> Sample:
-        name, wish = str(row[image]).strip(), str(row[prompt] or "").strip()
-        generator, main, second, *_ = name.split("_")
-        group = f"object {int(main)} {int(second)}"
-        score = SET.unit(as_number(row[mos]))
-        return Sample(SET.name, place(name), group, score, prompt=wish, generator=generator)
+        generator, group = row.read("Image", _generator_and_object)
+        path, mos = place(row.text("Image")), row.read("MOS", SET.unit)
+        prompt = row.text("Prompt")
+        return Sample(SET.name, path, group, mos, prompt=prompt, generator=generator)
 
-    return _unambiguous(parse_rows(_TABLE, rows, parse, first=2))
+    table = folder / _TABLE
+    return _unambiguous(read_rows(table, read_sheet(table, _COLUMNS), parse))
+
+
+def _generator_and_object(name: str) -> tuple[str, str]:
+    generator, main, second, *_ = name.split("_")
+    return generator.strip(), f"object {int(main)} {int(second)}"
 
 
 def _unambiguous(samples: list[Sample]) -> list[Sample]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from model.config import ScoreRange
 from training.data.dataset import DataSet
-from training.data.samples import Sample, read_table
+from training.data.rows import Row, read_csv, read_rows
+from training.data.samples import Sample
 
 _TABLE = "data.csv"
 _COLUMNS = {"name", "prompt", "mos_quality", "mos_align"}
@@ -20,18 +21,24 @@ def annotations(folder: Path) -> list[Sample]:
     """Every row of ``data.csv``; images lie flat or under ``img``.
 
     Raises:
-        DataError: as ``read_table``.
+        DataError: as ``read_csv``, or a row that can't be read (it is named).
     """
 
-    def parse(row: dict[str, str]) -> Sample:
-        generator, mode, _ = row["name"].rsplit("_", 2)
-        mos, aligned = (SET.unit(float(row[c])) for c in ("mos_quality", "mos_align"))
-        flat, nested = folder / row["name"], folder / "img" / row["name"]
+    def parse(row: Row) -> Sample:
+        generator, mode = row.read("name", _generator_and_mode)
+        mos, aligned = (row.read(column, SET.unit) for column in ("mos_quality", "mos_align"))
+        flat, nested = folder / row.text("name"), folder / "img" / row.text("name")
         path = flat if flat.is_file() else nested
-        prompt = row["prompt"].strip()
+        prompt = row.text("prompt")
         return Sample(SET.name, path, prompt, mos, aligned, prompt, generator, mode)
 
-    return read_table(folder, _TABLE, _COLUMNS, parse)
+    table = folder / _TABLE
+    return read_rows(table, read_csv(table, _COLUMNS), parse)
+
+
+def _generator_and_mode(name: str) -> tuple[str, str]:
+    generator, mode, _ = name.rsplit("_", 2)
+    return generator, mode
 
 
 SET = DataSet(

@@ -13,16 +13,14 @@ correspondence ``mos_align``; authenticity is not used.
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from model.config import ScoreRange
 from training.data.dataset import DataSet
-from training.data.matlab import numbers
+from training.data.matlab import variable
 from training.data.places import locate
-from training.data.rows import parse_rows
+from training.data.rows import Row, read_rows, read_sheet
 from training.data.samples import Sample
-from training.data.spreadsheet import read_rows
 from training.errors import DataError
 
 # In the order of the image numbers.
@@ -43,24 +41,26 @@ def annotations(folder: Path) -> list[Sample]:
     Raises:
         DataError: a file is missing, can't be read, or has another number of rows.
     """
-    quality, correspondence = (_scores(folder, name) for name in (_QUALITY, _CORRESPONDENCE))
-    prompts = _prompts(folder)
+    each = PROMPTS * PER_PROMPT
+    scores = {name: _scores(folder, name) for name in (_QUALITY, _CORRESPONDENCE)}
+    prompts = [prompt for prompt in _prompts(folder) for _ in range(PER_PROMPT)]
+    generators = [generator for generator in GENERATORS for _ in range(each)]
+    listed = {**scores, "prompt": prompts * len(GENERATORS), "generator": generators}
     place = locate(*(folder / name for name in _IMAGE_FOLDERS))
+    paths = [place(f"{number}.png") for number in range(SET.images)]
 
-    def parse(number: int) -> Sample:
-        generator, within = divmod(number, PROMPTS * PER_PROMPT)
-        prompt = prompts[within // PER_PROMPT]
-        mos, aligned = (SET.unit(float(scores[number])) for scores in (quality, correspondence))
-        path = place(f"{number}.png")
-        return Sample(SET.name, path, prompt, mos, aligned, prompt, GENERATORS[generator])
+    def parse(row: Row) -> Sample:
+        path, prompt = row.read("path", Path), row.text("prompt")
+        mos, aligned = (row.read(name, SET.unit) for name in scores)
+        return Sample(SET.name, path, prompt, mos, aligned, prompt, row.text("generator"))
 
-    return parse_rows("MOSz", range(SET.images), parse, first=0)
+    return read_rows(folder, pd.DataFrame({**listed, "path": paths}), parse)
 
 
-def _scores(folder: Path, name: str) -> NDArray[np.float64]:
+def _scores(folder: Path, name: str) -> list[float]:
     """[2400], of 100."""
     paths = [folder / place / name for place in _SCORE_FOLDERS]
-    scores = numbers(next((path for path in paths if path.is_file()), paths[0]), "MOSz")
+    scores = variable(next((path for path in paths if path.is_file()), paths[0]), "MOSz")
     if len(scores) != SET.images:
         raise DataError(f"{name} has {len(scores)} scores instead of {SET.images}")
     return scores
@@ -71,12 +71,13 @@ def _prompts(folder: Path) -> list[str]:
     path = next(_sheets(folder), None)
     if path is None:
         raise DataError(f"{folder} has no sheet of prompts ({_SHEET})")
-    rows = read_rows(path)
-    column = min(_PROMPT_COLUMN, max(map(len, rows), default=1) - 1)
-    prompts = [str(row[column] or "").strip() for row in rows if len(row) > column]
-    if len(prompts) != PROMPTS or not all(prompts):
-        told = sum(map(bool, prompts))
-        raise DataError(f"{path} has {told} prompts in column {column + 1} instead of {PROMPTS}")
+    sheet = read_sheet(path, header=None)
+    column = min(_PROMPT_COLUMN, sheet.shape[1] - 1)
+    prompts = [prompt for text in sheet.get(column, []) if (prompt := text.strip())]
+    if not len(prompts) == len(sheet) == PROMPTS:
+        raise DataError(
+            f"{path} has {len(prompts)} prompts in column {column + 1} instead of {PROMPTS}"
+        )
     return prompts
 
 

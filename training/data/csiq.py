@@ -12,7 +12,7 @@ from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.labels import distortion_named
 from training.data.places import locate
-from training.data.rows import parse_rows
+from training.data.rows import Row, read_csv, read_rows
 from training.data.samples import Sample
 from training.errors import DataError
 
@@ -35,25 +35,28 @@ def annotations(folder: Path) -> list[Sample]:
         DataError: no table, a line that can't be read, or another number of images.
     """
     flat = [folder / name for name in ("dst_imgs", "dst_imgs_all")]
-    places = {kind: locate(folder / "dst_imgs" / kind, *flat) for kind in _DISTORTIONS}
+    places = {name: locate(folder / "dst_imgs" / name, *flat) for name in _DISTORTIONS}
 
-    def parse(line: str) -> Sample:
-        name, dmos = line.split()
-        reference, kind, _, _ = name.rsplit(".", 3)
-        distortion = distortion_named(_DISTORTIONS[kind.casefold()])
-        path = places[kind.casefold()](name)
-        return Sample(SET.name, path, reference, SET.unit(float(dmos)), distortion=distortion)
+    def parse(row: Row) -> Sample:
+        name = row.text("image")
+        reference, folder_name = row.read("image", _reference_and_folder)
+        distortion = distortion_named(_DISTORTIONS[folder_name])
+        path = places[folder_name](name)
+        return Sample(SET.name, path, reference, row.read("dmos", SET.unit), distortion=distortion)
 
-    return SET.whole(parse_rows(_TABLE, _lines(folder / _TABLE), parse))
+    table = folder / _TABLE
+    if not table.is_file():
+        raise DataError(f"{folder} has no {_TABLE}: take it from SSL92/hyperIQA on GitHub")
+    lines = read_csv(table, sep=r"\s+", header=None, names=["image", "dmos"])
+    return SET.whole(read_rows(table, lines, parse))
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"{path.parent} has no {path.name}: take it from SSL92/hyperIQA on GitHub")
-    try:
-        return path.read_text(encoding="utf-8").strip().splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text: {error}") from error
+def _reference_and_folder(name: str) -> tuple[str, str]:
+    """The reference that an image's name tells, and the folder of its distortion."""
+    reference, kind, _, _ = name.rsplit(".", 3)
+    if kind.casefold() not in _DISTORTIONS:
+        raise ValueError(f"unknown distortion {kind!r}")
+    return reference, kind.casefold()
 
 
 SET = DataSet(

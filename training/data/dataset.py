@@ -1,4 +1,4 @@
-"""What is known of a data set as such, stated once: its scale, its direction, how it is told."""
+"""What is known of a data set as such, stated once: its scale, its direction, its files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,14 +53,15 @@ class DataSet:
             )
         return samples
 
-    def unit(self, score: float) -> float:
-        """An opinion score of the set's own scale in [0, 1], high = better. Means of standardised
-        opinions leave the scale a little: those are clipped.
+    def unit(self, score: float | str) -> float:
+        """An opinion score of the set's own scale (a number or its text) in [0, 1], high = better.
+        Means of standardised opinions leave the scale a little: those are clipped.
 
         Raises:
             ValueError: it lies far outside, or is no number: another scale than the set's.
         """
         low, high = self.score_range.low, self.score_range.high
+        score = float(score)
         share = (score - low) / (high - low)
         if not -_BEYOND <= share <= 1 + _BEYOND:
             raise ValueError(f"{self.name} has scores from {low:g} to {high:g}, not {score:g}")

@@ -10,7 +10,8 @@ from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.labels import distortion_named
 from training.data.places import locate
-from training.data.samples import Sample, read_table
+from training.data.rows import Row, read_csv, read_rows
+from training.data.samples import Sample
 
 _TABLE = "dmos.csv"
 _COLUMNS = {"dist_img", "ref_img", "dmos"}
@@ -49,18 +50,22 @@ def annotations(folder: Path) -> list[Sample]:
     """Every row of ``dmos.csv``; images lie under ``images`` or flat.
 
     Raises:
-        DataError: as ``read_table``, or another number of images.
+        DataError: as ``read_csv``, a row that can't be read, or another number of images.
     """
     place = locate(folder / "images", folder)
 
-    def parse(row: dict[str, str]) -> Sample:
-        name = row["dist_img"]
-        _, number, _ = name.split("_")
-        distortion = distortion_named(_BY_NUMBER[number])
-        mos = SET.unit(float(row["dmos"]))
-        return Sample(SET.name, place(name), row["ref_img"], mos, distortion=distortion)
+    def parse(row: Row) -> Sample:
+        path, reference = place(row.text("dist_img")), row.text("ref_img")
+        distortion, mos = row.read("dist_img", _distortion), row.read("dmos", SET.unit)
+        return Sample(SET.name, path, reference, mos, distortion=distortion)
 
-    return SET.whole(read_table(folder, _TABLE, _COLUMNS, parse))
+    table = folder / _TABLE
+    return SET.whole(read_rows(table, read_csv(table, _COLUMNS), parse))
+
+
+def _distortion(name: str) -> str:
+    _, number, _ = name.split("_")
+    return distortion_named(_BY_NUMBER[number])
 
 
 SET = DataSet(

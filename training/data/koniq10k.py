@@ -14,35 +14,44 @@ from pathlib import Path
 
 from model.config import ScoreRange
 from training.data.dataset import DataSet
+from training.data.labels import PART_NAMES
 from training.data.places import locate
-from training.data.samples import Sample, read_table
+from training.data.rows import Row, read_csv, read_rows
+from training.data.samples import Sample
 from training.errors import DataError
 
 _SETS, _SCORES = "koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv"
-_PARTS = {"training": "train", "validation": "validation", "test": "test"}
 
 
 def annotations(folder: Path) -> list[Sample]:
     """Every row of the table with the authors' split, else of the other one.
 
     Raises:
-        DataError: as ``read_table``, scores of another scale, or another number of images.
+        DataError: as ``read_csv``, a row that can't be read, scores of another scale, or another
+            number of images.
     """
     place = locate(folder / "1024x768", folder / "512x384", folder)
+    split = (folder / _SETS).is_file()
+    table = folder / (_SETS if split else _SCORES)
+    frame = read_csv(table, {"image_name", "MOS"} | ({"set"} if split else set()))
+    standardised = "MOS_zscore" in frame
 
-    def parse(row: dict[str, str]) -> Sample:
-        path = place(row["image_name"])
-        mos = float(row.get("MOS_zscore") or row["MOS"])
-        if not math.isfinite(mos):
-            raise ValueError(f"{mos} is no score")
-        return Sample(
-            SET.name, path, path.name, mos, part=_PARTS[row["set"]] if "set" in row else ""
-        )
+    def parse(row: Row) -> Sample:
+        path = place(row.text("image_name"))
+        column = "MOS_zscore" if standardised and row.text("MOS_zscore") else "MOS"
+        part = row.read("set", PART_NAMES.__getitem__) if "set" in frame else ""
+        return Sample(SET.name, path, path.name, row.read(column, _score), part=part)
 
-    table, further = (_SETS, {"set"}) if (folder / _SETS).is_file() else (_SCORES, set())
-    samples = SET.whole(read_table(folder, table, {"image_name", "MOS"} | further, parse))
-    of_hundred = _to_hundred(folder / table, [sample.mos for sample in samples])
+    samples = SET.whole(read_rows(table, frame, parse))
+    of_hundred = _to_hundred(table, [sample.mos for sample in samples])
     return [replace(sample, mos=SET.unit(of_hundred(sample.mos))) for sample in samples]
+
+
+def _score(cell: str) -> float:
+    score = float(cell)
+    if not math.isfinite(score):
+        raise ValueError(f"{cell} is no score")
+    return score
 
 
 def _to_hundred(table: Path, scores: list[float]) -> Callable[[float], float]:

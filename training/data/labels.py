@@ -1,4 +1,5 @@
-"""What label files call scenes and distortions, under the names of MP-IQE (``model.vocabulary``).
+"""What label files call scenes and distortions, under the names of MP-IQE (``model.vocabulary``);
+and the parts of a split.
 
 LIQE's label files tell 33 distortions apart; its authors group them into the 11 of
 ``LIQE_DISTORTIONS`` (Zhang et al., CVPR 2023), which have names in MP-IQE.
@@ -37,6 +38,15 @@ _DISTORTIONS: Mapping[str, str] = (
     | {name: LIQE_DISTORTIONS[group] for group, names in _LIQE_GROUPS.items() for name in names}
 )
 
+# What tables and files call the parts of a split, under the names of ``training.data.splits``.
+PART_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+
 
 def scene_named(name: str) -> str:
     """MP-IQE's name of a scene that MP-IQE or LIQE's label files name.
@@ -54,6 +64,16 @@ def distortion_named(name: str) -> str:
         ValueError: neither knows it.
     """
     return _named(name, _DISTORTIONS, "distortion")
+
+
+def scenes_listed(cell: str) -> tuple[str, ...]:
+    """The scenes of a cell, joined by ";"; none of an empty one. Raises as ``scene_named``."""
+    return tuple(scene_named(name.strip()) for name in cell.split(";") if name.strip())
+
+
+def distortion_listed(cell: str) -> str:
+    """The distortion of a cell; empty of an empty one. Raises as ``distortion_named``."""
+    return distortion_named(cell.strip()) if cell.strip() else ""
 
 
 def _named(name: str, known: Mapping[str, str], kind: str) -> str:

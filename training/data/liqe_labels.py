@@ -16,14 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from training.data.labels import distortion_named, scene_named
+from training.data.labels import PART_NAMES, distortion_named, scene_named
 from training.data.samples import Sample
 from training.errors import DataError
 
 _FIELDS = 6
 _NO_SCENE = "invalid"
 _MISLABELLED = "fastfading"
-_PARTS = {"train": "train", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,9 @@ def read_parts(folder: Path, split: int) -> dict[str, str]:
         DataError: the split is not there, or a line can't be read.
     """
     parts: dict[str, str] = {}
-    for suffix, part in _PARTS.items():
+    for suffix in ("train", "val", "test"):
         for path in _files(folder, f"{split}/*_{suffix}_clip.txt"):
-            parts |= {key_of(image): part for _, image, _ in _lines(path)}
+            parts |= {key_of(image): PART_NAMES[suffix] for _, image, _ in _lines(path)}
     return parts
 
 
@@ -131,7 +130,9 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, PurePosixPath, list[str]]]:
-    """Where each line stands, its image, and its six fields."""
+    """Where each line stands, its image, and its six fields. Not by pandas, which takes a line that
+    is short of fields for one whose last fields are empty.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -146,7 +147,7 @@ def _lines(path: Path) -> Iterator[tuple[str, PurePosixPath, list[str]]]:
 def _labels(where: str, fields: Sequence[str]) -> Labels:
     _, _, distortion, *scenes = fields
     try:
-        told = tuple(scene_named(scene) for scene in scenes if scene != _NO_SCENE)
-        return Labels(told, distortion_named(distortion))
+        named = tuple(scene_named(scene) for scene in scenes if scene != _NO_SCENE)
+        return Labels(named, distortion_named(distortion))
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error

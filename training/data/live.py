@@ -14,12 +14,14 @@ to about 112: standardised, they leave 0..100 on both sides.
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from model.config import ScoreRange
-from training.data import matlab
 from training.data.dataset import DataSet
 from training.data.labels import distortion_named
+from training.data.matlab import variable
 from training.data.places import locate
-from training.data.rows import parse_rows
+from training.data.rows import Row, read_rows
 from training.data.samples import Sample
 from training.errors import DataError
 
@@ -41,23 +43,28 @@ def annotations(folder: Path) -> list[Sample]:
     Raises:
         DataError: a file is missing, can't be read, or lists another number of images.
     """
-    scores = matlab.numbers(folder / _SCORES, "dmos_new").tolist()
-    undistorted = matlab.numbers(folder / _SCORES, "orgs").tolist()
-    references = matlab.words(folder / _REFERENCES, "refnames_all")
-    counts = [len(scores), len(undistorted), len(references)]
+    listed = {
+        "dmos_new": variable(folder / _SCORES, "dmos_new"),
+        "orgs": variable(folder / _SCORES, "orgs"),
+        "refnames_all": variable(folder / _REFERENCES, "refnames_all"),
+    }
+    counts = [len(values) for values in listed.values()]
     if set(counts) != {_IMAGES}:
         raise DataError(
             f"{folder} lists {', '.join(map(str, counts))} scores, marks and references, not "
             f"{_IMAGES} each: take {_SCORES} and {_REFERENCES} from release 2"
         )
 
-    def parse(row: tuple[tuple[Path, str], float, str]) -> Sample:
-        (path, distortion), score, reference = row
-        return Sample(SET.name, path, reference, SET.unit(score), distortion=distortion)
+    frame = pd.DataFrame(listed)
+    frame[["path", "distortion"]] = list(_files(folder))
+    frame.index += 1
 
-    listed = zip(_files(folder), scores, references, strict=True)
-    rows = [row for row, whole in zip(listed, undistorted, strict=True) if whole != 1]
-    return SET.whole(parse_rows(_SCORES, rows, parse))
+    def parse(row: Row) -> Sample:
+        path, distortion = row.read("path", Path), row.text("distortion")
+        mos, reference = row.read("dmos_new", SET.unit), row.text("refnames_all")
+        return Sample(SET.name, path, reference, mos, distortion=distortion)
+
+    return SET.whole(read_rows(folder / _SCORES, frame[frame["orgs"] != 1], parse))
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

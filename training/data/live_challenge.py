@@ -11,9 +11,9 @@ from pathlib import Path
 from model.config import ScoreRange
 from training.data import live_challenge_official
 from training.data.dataset import DataSet
-from training.data.labels import distortion_named, scene_named
-from training.data.rows import parse_rows
-from training.data.samples import Sample, read_table
+from training.data.labels import distortion_listed, scenes_listed
+from training.data.rows import Row, read_csv, read_rows
+from training.data.samples import Sample
 
 _TABLE = "labels.csv"
 _COLUMNS = {"image", "mos", "distortion", "scene"}
@@ -23,8 +23,8 @@ def annotations(folder: Path) -> list[Sample]:
     """Every row of ``labels.csv``, or all images of the release.
 
     Raises:
-        DataError: as ``read_table``; a label that is unknown among them. Of the release: as
-            ``live_challenge_official.opinions``.
+        DataError: as ``read_csv``; a row that can't be read, an unknown label among them. Of the
+            release: as ``live_challenge_official.opinions``.
     """
     released = folder / live_challenge_official.FOLDER
     if released.is_dir() and not (folder / _TABLE).is_file():
@@ -33,23 +33,23 @@ def annotations(folder: Path) -> list[Sample]:
 
 
 def _labelled(folder: Path) -> list[Sample]:
-    def parse(row: dict[str, str]) -> Sample:
-        mos = SET.unit(float(row["mos"]))
-        scenes = tuple(scene_named(scene) for scene in row["scene"].split(";") if scene)
-        distortion = distortion_named(row["distortion"]) if row["distortion"] else ""
-        path = folder / row["image"]
+    def parse(row: Row) -> Sample:
+        path, mos = folder / row.text("image"), row.read("mos", SET.unit)
+        scenes = row.read("scene", scenes_listed)
+        distortion = row.read("distortion", distortion_listed)
         return Sample(SET.name, path, path.name, mos, scenes=scenes, distortion=distortion)
 
-    return read_table(folder, _TABLE, _COLUMNS, parse)
+    table = folder / _TABLE
+    return read_rows(table, read_csv(table, _COLUMNS), parse)
 
 
 def _released(folder: Path) -> list[Sample]:
-    def parse(row: tuple[Path, float]) -> Sample:
-        path, score = row
-        return Sample(SET.name, path, path.name, SET.unit(score))
+    def parse(row: Row) -> Sample:
+        path = row.read("path", Path)
+        return Sample(SET.name, path, path.name, row.read("mos", SET.unit))
 
     opinions = live_challenge_official.opinions(folder)
-    return SET.whole(parse_rows(live_challenge_official.MARK, opinions, parse))
+    return SET.whole(read_rows(folder / live_challenge_official.MARK, opinions, parse))
 
 
 SET = DataSet(

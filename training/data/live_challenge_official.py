@@ -6,7 +6,9 @@
 
 from pathlib import Path
 
-from training.data import matlab
+import pandas as pd
+
+from training.data.matlab import variable
 from training.data.places import locate
 from training.errors import DataError
 
@@ -16,19 +18,20 @@ MARK = "Data/AllMOS_release.mat"
 _LISTED, _FOR_TRAINING = 1169, 7
 
 
-def opinions(folder: Path) -> list[tuple[Path, float]]:
-    """Path and MOS (0..100, high = better) of the 1162 images.
+def opinions(folder: Path) -> pd.DataFrame:
+    """``path`` and ``mos`` (0..100, high = better) of the 1162 images, numbered as in the files.
 
     Raises:
         DataError: a file is missing, can't be read, or lists another number of images.
     """
-    names = matlab.words(folder / FOLDER / "AllImages_release.mat", "AllImages_release")
-    scores = matlab.numbers(folder / MARK, "AllMOS_release").tolist()
+    names = variable(folder / FOLDER / "AllImages_release.mat", "AllImages_release")
+    scores = variable(folder / MARK, "AllMOS_release")
     if (len(names), len(scores)) != (_LISTED, _LISTED):
         raise DataError(
             f"{folder / FOLDER} lists {len(names)} images and {len(scores)} scores, not {_LISTED} "
             "each: take its files from the release again"
         )
     place = locate(folder / "Images")
-    listed = [(place(name), score) for name, score in zip(names, scores, strict=True)]
-    return listed[_FOR_TRAINING:]
+    frame = pd.DataFrame({"path": [place(str(name)) for name in names], "mos": scores})
+    frame.index += 1
+    return frame[_FOR_TRAINING:]

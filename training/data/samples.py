@@ -1,7 +1,5 @@
-"""What a data set says about an image, whatever the set; and how a table of images is read."""
+"""What a data set says about an image, whatever the set."""
 
-import csv
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,35 +32,6 @@ class Sample:
         photographs.
         """
         return f"{self.generator} {self.mode}".strip()
-
-
-def read_table(
-    folder: Path,
-    table: str,
-    columns: Collection[str],
-    parse: Callable[[dict[str, str]], Sample],
-) -> list[Sample]:
-    """All samples of ``folder / table`` (CSV with a header), in its order, their images there or
-    not.
-
-    Raises:
-        DataError: no table, a column missing, or a row that ``parse`` can't read (its line is
-            named).
-    """
-    path = folder / table
-    if not path.is_file():
-        raise DataError(f"{folder} has no {table}")
-    samples = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if lacking := set(columns) - set(rows.fieldnames or ()):
-            raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
-        for line, row in enumerate(rows, start=2):
-            try:
-                samples.append(parse(row))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise DataError(f"{table} line {line} is not as distributed: {error}") from error
-    return samples
 
 
 def present(samples: list[Sample], folder: Path) -> list[Sample]:

@@ -10,14 +10,17 @@ No table tells its scale: range and direction are declared by whoever uses it (`
 scores are on the same scale.
 """
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from model.config import ScoreRange
 from training.data.dataset import DataSet
-from training.data.labels import distortion_named, scene_named
-from training.data.samples import Sample, read_table
+from training.data.labels import PART_NAMES, distortion_listed, scenes_listed
+from training.data.rows import Row, read_csv, read_rows, require
+from training.data.samples import Sample
 from training.errors import DataError
 
 # What each column may be called; the first that a table has is read.
@@ -31,7 +34,6 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "scene": ("scene",),
     "distortion": ("distortion",),
 }
-_PARTS = {"training": "train", "val": "validation"}
 
 
 def table_set(
@@ -84,72 +86,62 @@ def observed(folder: Path, file: str) -> tuple[float, float]:
     there: no statement of its scale.
 
     Raises:
-        DataError: a score that is no number, or no row.
+        DataError: a score that is no number (row and column are named), or none.
     """
     path = folder / file
-    columns = _columns(path)
+    frame = read_csv(path)
+    columns = _columns(frame)
     scored = [columns[column] for column in ("mos", "mos_align") if column in columns]
-    try:
-        scores = [float(row[c]) for row in _rows(path) for c in scored if row[c]]
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} has a score that is no number: {error}") from error
+
+    def parse(row: Row) -> list[float]:
+        return [row.read(column, float) for column in scored if row.text(column)]
+
+    scores = [score for listed in read_rows(path, frame, parse) for score in listed]
     if not scores:
         raise DataError(f"{path} has no opinion score")
     return min(scores), max(scores)
 
 
 def _annotations(data: DataSet, folder: Path, file: str) -> list[Sample]:
-    columns = _columns(folder / file)
+    path = folder / file
+    frame = read_csv(path)
+    columns = _columns(frame)
+    require(path, frame, [columns.get(column, column) for column in ("image", "mos")])
+    absent = [column for column in _NAMES if column not in columns]
+    columns |= {column: column for column in absent}
+    frame = frame.assign(**dict.fromkeys(absent, ""))
+    return read_rows(path, frame, partial(_sample, data, path.parent, columns))
 
-    def parse(row: dict[str, str]) -> Sample:
-        cells = {ours: (row[theirs] or "").strip() for ours, theirs in columns.items()}
-        return _sample(data, (folder / file).parent, cells)
 
-    wanted = [columns.get(column, column) for column in ("image", "mos")]
-    return read_table(folder, file, wanted, parse)
-
-
-def _sample(data: DataSet, folder: Path, cells: Mapping[str, str]) -> Sample:
-    """One row; columns that the table lacks are empty cells."""
-    told = {name: cells.get(name, "") for name in _NAMES}
-    if not told["image"]:
-        raise ValueError("it names no image")
+def _sample(data: DataSet, folder: Path, columns: Mapping[str, str], row: Row) -> Sample:
+    """One row; ``columns`` has the table's names of ours."""
+    image = row.read(columns["image"], _image)
+    prompt, split = row.text(columns["prompt"]), row.text(columns["split"])
+    aligned = columns["mos_align"]
     return Sample(
         dataset=data.name,
-        path=folder / told["image"],
-        group=told["group"] or told["prompt"] or told["image"],
-        mos=data.unit(float(told["mos"])),
-        mos_align=data.unit(float(told["mos_align"])) if told["mos_align"] else None,
-        prompt=told["prompt"],
-        scenes=tuple(scene_named(s.strip()) for s in told["scene"].split(";") if s.strip()),
-        distortion=distortion_named(told["distortion"]) if told["distortion"] else "",
-        part=_PARTS.get(told["split"], told["split"]),
+        path=folder / image,
+        group=row.text(columns["group"]) or prompt or image,
+        mos=row.read(columns["mos"], data.unit),
+        mos_align=row.read(aligned, data.unit) if row.text(aligned) else None,
+        prompt=prompt,
+        scenes=row.read(columns["scene"], scenes_listed),
+        distortion=row.read(columns["distortion"], distortion_listed),
+        part=PART_NAMES.get(split, split),
     )
 
 
+def _image(cell: str) -> str:
+    if not cell.strip():
+        raise ValueError("it names no image")
+    return cell.strip()
+
+
 def _fits(path: Path) -> bool:
-    return {"image", "mos"} <= set(_columns(path))
+    return {"image", "mos"} <= set(_columns(read_csv(path, nrows=0)))
 
 
-def _columns(path: Path) -> dict[str, str]:
+def _columns(frame: pd.DataFrame) -> dict[str, str]:
     """The table's own name of each of our columns that it has."""
-    header = next(_lines(path), [])
-    present = {ours: [n for n in names if n in header] for ours, names in _NAMES.items()}
+    present = {ours: [n for n in names if n in frame] for ours, names in _NAMES.items()}
     return {ours: names[0] for ours, names in present.items() if names}
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    lines = _lines(path)
-    header = next(lines, [])
-    for line in lines:
-        yield dict(zip(header, line, strict=False))
-
-
-def _lines(path: Path) -> Iterator[list[str]]:
-    if not path.is_file():
-        raise DataError(f"{path.parent} has no {path.name}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from csv.reader(file)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as a CSV: {error}") from error

@@ -50,9 +50,9 @@ def test_an_image_with_two_scores_is_left_out_and_one_that_is_only_repeated_is_n
 @pytest.mark.parametrize(
     ("cell", "value", "words"),
     [
-        ("C3", None, "row 3 .*a number is missing"),
-        ("C4", 77, "row 4 .*from 0 to 5, not 77"),
-        ("A5", "bird.jpg", "row 5"),
+        ("C3", None, "row 3, column MOS is not as distributed"),
+        ("C4", 77, "row 4, column MOS .*from 0 to 5, not 77"),
+        ("A5", "bird.jpg", "row 5, column Image"),
         ("B1", "Text", "lacks the columns Prompt"),
     ],
     ids=["no score", "another scale", "another name", "no column"],

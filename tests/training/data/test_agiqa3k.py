@@ -32,11 +32,11 @@ def test_a_folder_without_the_table_is_named(tmp_path: Path) -> None:
         agiqa3k.annotations(tmp_path)
 
 
-def test_a_broken_row_names_its_line(tmp_path: Path) -> None:
+def test_a_broken_row_names_its_row_and_column(tmp_path: Path) -> None:
     write_agiqa3k(tmp_path, prompts=1)
     table = tmp_path / "data.csv"
     table.write_text(table.read_text().replace("sd1.5_lowstep_000.jpg", "nonsense"))
-    with pytest.raises(DataError, match="line 3"):
+    with pytest.raises(DataError, match=r"data\.csv row 3, column name is"):
         agiqa3k.annotations(tmp_path)
 
 

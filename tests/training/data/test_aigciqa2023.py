@@ -52,7 +52,7 @@ def test_what_is_missing_or_of_another_length_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mosz3\.mat has 7 scores instead of 2400"):
         aigciqa2023.annotations(tmp_path)
     savemat(scores, {"MOSz": [[500.0]] * 2400})
-    with pytest.raises(DataError, match=r"row 0 .* from 0 to 100, not 500"):
+    with pytest.raises(DataError, match=r"row 0, column mosz3\.mat .* from 0 to 100, not 500"):
         aigciqa2023.annotations(tmp_path)
     savemat(scores, {"scores": [[50.0]] * 2400})
     with pytest.raises(DataError, match=r"mosz3\.mat has no variable MOSz"):

@@ -53,7 +53,7 @@ def test_images_are_found_below_images_and_beside_the_table(tmp_path: Path) -> N
 )
 def test_a_row_that_cant_be_read_is_named(tmp_path: Path, row: str) -> None:
     (tmp_path / "dmos.csv").write_text(f"dist_img,ref_img,dmos,var\n{row}\n")
-    with pytest.raises(DataError, match=r"dmos\.csv line 2"):
+    with pytest.raises(DataError, match=r"dmos\.csv row 2, column (dist_img|dmos) is"):
         kadid10k.annotations(tmp_path)
 
 

@@ -64,7 +64,9 @@ def test_scores_of_neither_scale_are_refused(tmp_path: Path, lowest: str) -> Non
 def test_a_row_that_cant_be_read_is_named(tmp_path: Path, row: str) -> None:
     table = tmp_path / "koniq10k_distributions_sets.csv"
     table.write_text(f"image_name,MOS,set\n{row}\n")
-    with pytest.raises(DataError, match=r"koniq10k_distributions_sets\.csv line 2"):
+    with pytest.raises(
+        DataError, match=r"koniq10k_distributions_sets\.csv row 2, column (MOS|set) is"
+    ):
         koniq10k.annotations(tmp_path)
 
 

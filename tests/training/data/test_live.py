@@ -84,7 +84,9 @@ def test_a_score_of_another_scale_names_its_row(tmp_path: Path) -> None:
     told = loadmat(tmp_path / "dmos_realigned.mat")
     told["dmos_new"][0, 2] = 400
     savemat(tmp_path / "dmos_realigned.mat", {"dmos_new": told["dmos_new"], "orgs": told["orgs"]})
-    with pytest.raises(DataError, match=r"dmos_realigned\.mat row 3 .*LIVE has scores .* not 400"):
+    with pytest.raises(
+        DataError, match=r"dmos_realigned\.mat row 3, column dmos_new .*LIVE has .* not 400"
+    ):
         live.annotations(tmp_path)
 
 
@@ -108,8 +110,8 @@ def test_a_file_with_other_variables_is_refused(tmp_path: Path) -> None:
         live.annotations(tmp_path)
 
 
-def test_a_file_with_numbers_in_place_of_names_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_text_in_place_of_numbers_is_refused(tmp_path: Path) -> None:
     write_live(tmp_path, images=0)
     savemat(tmp_path / "dmos_realigned.mat", {"dmos_new": "good", "orgs": np.zeros((1, 982))})
-    with pytest.raises(DataError, match="has no numbers under dmos_new"):
+    with pytest.raises(DataError, match="lists 1, 982, 982 scores"):
         live.annotations(tmp_path)

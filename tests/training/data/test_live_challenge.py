@@ -27,11 +27,11 @@ def test_scores_and_labels_are_read_under_the_names_of_mp_iqe(tmp_path: Path) ->
     assert len({s.group for s in samples}) == 6
 
 
-def test_an_unknown_label_is_named_with_its_line(tmp_path: Path) -> None:
+def test_an_unknown_label_is_named_with_its_row_and_column(tmp_path: Path) -> None:
     write_live_challenge(tmp_path, images=2)
     with (tmp_path / "labels.csv").open("a") as table:
         table.write("Images/0.JPG,50,fog,landscape\n")
-    with pytest.raises(DataError, match=r"labels\.csv line 4 .*fog"):
+    with pytest.raises(DataError, match=r"labels\.csv row 4, column distortion .*fog"):
         live_challenge.annotations(tmp_path)
 
 
