@@ -7,11 +7,11 @@
 # --secret id=pip.conf,src=pip.conf, which leaves no trace in the image.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
-# The list of dependencies by itself, so that nothing else in pyproject.toml (a new version, say) has
+# The list of dependencies by itself (those of the whole agiqa score among them), so that nothing else in pyproject.toml (a new version, say) has
 # them installed anew.
 FROM ${BASE_IMAGE} AS dependencies
 COPY pyproject.toml .
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["score"], sep="\n")' \
     > dependencies.txt
 
 FROM ${BASE_IMAGE} AS builder

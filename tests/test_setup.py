@@ -28,7 +28,26 @@ def test_make_help_names_every_target() -> None:
         assert re.search(rf"make {target}\s+\w", made.stdout)
 
 
-@pytest.mark.parametrize("line", PROJECT["dependencies"])
+RUNTIME = [
+    *PROJECT["dependencies"],
+    *PROJECT["optional-dependencies"]["score"],
+    *PROJECT["optional-dependencies"]["train"],
+]
+
+
+def test_the_base_install_is_what_serving_and_scoring_to_csv_need() -> None:
+    base = {Requirement(line).name for line in PROJECT["dependencies"]}
+    score = {Requirement(line).name for line in PROJECT["optional-dependencies"]["score"]}
+    assert score == {"jinja2", "pyarrow"}
+    assert not base & (score | {"pandas", "matplotlib", "scipy"})
+
+
+def test_make_serve_installs_what_reports_and_parquet_need() -> None:
+    assert "--editable '.[score]'" in (ROOT / "Makefile").read_text()
+    assert "agiqa[docs,score,train]" in PROJECT["optional-dependencies"]["dev"]
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(RUNTIME))
 def test_the_tested_version_of_a_dependency_is_named_and_lies_in_its_range(line: str) -> None:
     wanted = Requirement(line)
     assert wanted.specifier, "a runtime dependency is a range"

@@ -10,6 +10,8 @@ as the EXIF user comment:
 ComfyUI: the JSON of the workflow as PNG text ``prompt``, node id -> {"class_type", "inputs"}; an
 input is a value, or [node id, output]. The prompt is the text that leads to the input ``positive``
 of the samplers.
+
+Read by hand: sd-parsers, the library for it, has had no release since March 2025.
 """
 
 import json
@@ -89,11 +91,11 @@ def _positives(nodes: Mapping[str, Any]) -> Iterator[Any]:
             yield link
 
 
-def _text(nodes: Mapping[str, Any], given: Any, seen: set[str]) -> str | None:
+def _text(nodes: Mapping[str, Any], link: Any, seen: set[str]) -> str | None:
     """Follows links up to the one text that they lead to."""
-    if isinstance(given, str):
-        return given.strip() or None
-    name = str(given[0]) if isinstance(given, list) and given else None
+    if isinstance(link, str):
+        return link.strip() or None
+    name = str(link[0]) if isinstance(link, list) and link else None
     node = nodes.get(name) if name is not None and name not in seen else None
     inputs = node.get("inputs") if isinstance(node, dict) else None
     if name is None or not isinstance(inputs, dict):

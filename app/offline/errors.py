@@ -1,5 +1,7 @@
 """What keeps ``agiqa score`` from starting or going on; each message is a sentence for its user."""
 
+import importlib.util
+
 
 class CannotScore(Exception):
     """The run can't start: images, prompts, options or OUT don't fit."""
@@ -7,3 +9,13 @@ class CannotScore(Exception):
 
 class Stopped(Exception):
     """The run can't go on; the rows so far are written."""
+
+
+def require(package: str, purpose: str) -> None:
+    """Looks for a package of the extra ``score`` before the run needs it.
+
+    Raises:
+        CannotScore: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise CannotScore(f"{purpose} needs {package}: pip install 'agiqa[score]'")

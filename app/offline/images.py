@@ -28,8 +28,9 @@ def find_images(paths: Sequence[str], listed: Iterable[str] = ()) -> list[Path]:
         CannotScore: a path that matches nothing, or no images at all.
     """
     found: dict[str, Path] = {}
-    for given in paths:
-        matches = map(Path, listed) if given == STANDARD_INPUT else _matches(given)
+    for path_or_glob in paths:
+        from_list = path_or_glob == STANDARD_INPUT
+        matches = map(Path, listed) if from_list else _matches(path_or_glob)
         for path in matches:
             for file in _files(path):
                 found.setdefault(os.path.abspath(file), file)
@@ -44,13 +45,13 @@ def read_list(data: bytes, *, null: bool) -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
-def _matches(given: str) -> list[Path]:
+def _matches(path_or_glob: str) -> list[Path]:
     """A path as it is, if something is there: names may hold brackets."""
-    if Path(given).exists():
-        return [Path(given)]
-    matches = sorted(glob.glob(given, recursive=True))
+    if Path(path_or_glob).exists():
+        return [Path(path_or_glob)]
+    matches = sorted(glob.glob(path_or_glob, recursive=True))
     if not matches:
-        raise CannotScore(f"{given}: no such file or folder")
+        raise CannotScore(f"{path_or_glob}: no such file or folder")
     return [Path(match) for match in matches]
 
 

@@ -76,44 +76,44 @@ class Table:
         return next(iter(prompts), None) or None
 
 
-def source_of(given: str) -> Source:
+def source_of(source: str) -> Source:
     """``beside``, ``embedded``, or the path of a table.
 
     Raises:
         CannotScore: the table can't be read.
     """
     words: dict[str, type[Source]] = {BESIDE: Beside, EMBEDDED: Embedded}
-    return words[given]() if given in words else Table(Path(given))
+    return words[source]() if source in words else Table(Path(source))
 
 
 def with_prompts(
-    images: Sequence[Path], given: str | None, for_all: str | None
+    images: Sequence[Path], source: str | None, for_all: str | None
 ) -> tuple[list[Item], list[str]]:
     """The images with their prompts, and sentences about prompts that were not found.
 
     Args:
         images: in order.
-        given: what ``source_of`` takes; None: no source.
+        source: ``beside``, ``embedded`` or a table's path; None: no source.
         for_all: the prompt of images that the source has none for.
 
     Raises:
         CannotScore: the source can't be read.
     """
     fallback = (for_all or "").strip() or None
-    if given is None:
+    if source is None:
         return [Item(image, fallback) for image in images], []
-    source = source_of(given)
-    found = [(image, source.of(image)) for image in images]
+    prompts = source_of(source)
+    found = [(image, prompts.of(image)) for image in images]
     missing = sum(prompt is None for _, prompt in found)
     warnings = []
     if missing:
         then = "they are scored with --prompt" if fallback else "they get no consistency"
-        where = _WHERE.get(given, f"in {given}")
+        where = _WHERE.get(source, f"in {source}")
         warnings.append(f"{missing} of {len(images)} images have no prompt {where}: {then}")
-    if isinstance(source, Table) and source.ambiguous:
+    if isinstance(prompts, Table) and prompts.ambiguous:
         warnings.append(
-            f"{len(source.ambiguous)} of them have a file name that stands in {given} with several "
-            "prompts: write their paths there, as seen from its folder"
+            f"{len(prompts.ambiguous)} of them have a file name that stands in {source} with "
+            "several prompts: write their paths there, as seen from its folder"
         )
     return [Item(image, prompt or fallback) for image, prompt in found], warnings
 

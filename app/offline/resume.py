@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.offline.errors import CannotScore
+from app.offline.errors import CannotScore, require
 from app.offline.rows import HEADS, Item, ModelFacts, Row, heads_for, is_passing
 from app.offline.tables import FORMATS, PARQUET, journal_of, read
 from model.config import Head
@@ -13,10 +13,12 @@ def check(out: Path) -> None:
     """Whether OUT can be written.
 
     Raises:
-        CannotScore: an unknown format, or no folder to write to.
+        CannotScore: an unknown format, or one whose package is missing; no folder to write to.
     """
     if out.suffix not in FORMATS:
         raise CannotScore(f"{out}: write to a .csv or a .jsonl or a .parquet file")
+    if out.suffix == PARQUET:
+        require("pyarrow", out.name)
     if not out.parent.is_dir():
         raise CannotScore(f"{out}: there is no folder {out.parent}")
     if out.is_dir():
@@ -47,13 +49,13 @@ def check_same(
     Raises:
         CannotScore: they come from another model, crop policy, prompt, or have other heads.
     """
-    asked = {item.name: item for item in items}
+    by_name = {item.name: item for item in items}
     for row in kept:
         was = f"{row['model']} {row['revision']} ({row['crop_policy']})"
         now = f"{model.name} {model.revision} ({model.crop_policy})"
         if was != now:
             raise _other(out, f"the model {was}, this run would use {now}")
-        item = asked.get(row["path"])
+        item = by_name.get(row["path"])
         if item is None or row["code"]:
             continue
         if row["prompt"] != item.prompt:

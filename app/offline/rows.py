@@ -1,4 +1,4 @@
-"""A row per image: what was asked of it and what came of it."""
+"""A row per image: what it was scored with, and the result."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ COLUMNS = (
     *("prompt", "mos", "crops", "scene", "distortion", "model", "revision", "crop_policy"),
 )
 NUMBERS = (*HEADS, "mos", "crops")
-# Rows with these are tried again by --resume: the image had no part in it, or it is told by now.
+# Rows with these are tried again by --resume: the image had no part in it, or is mended by now.
 _PASSING = {
     *("overloaded", "loading", "draining", "worker_down", "deadline", "client_gone", "unreachable"),
     *("internal", "unauthorized", "unreadable_file", "bad_field"),
@@ -81,8 +81,8 @@ def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:
         row["mos"] = round(low + row["quality"] * (high - low), 4)
     row["crops"] = answer.get("crops")
     for kind in ("scene", "distortion"):
-        told = answer.get(kind)
-        row[kind] = max(told, key=told.get) if told else None
+        probabilities = answer.get(kind)
+        row[kind] = max(probabilities, key=probabilities.get) if probabilities else None
     return row
 
 

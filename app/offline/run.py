@@ -1,6 +1,4 @@
-"""A run of ``agiqa score``: finds images, scores what is not scored yet, writes rows, tells what
-came of it.
-"""
+"""A run of ``agiqa score``: finds images, scores what is not scored yet, writes rows, sums up."""
 
 import contextlib
 import sys
@@ -16,7 +14,7 @@ import click
 from app.offline import resume, summary
 from app.offline.errors import CannotScore, Stopped
 from app.offline.images import find_images
-from app.offline.progress import progress
+from app.offline.progress import Progress
 from app.offline.prompts import with_prompts
 from app.offline.rows import Item, Row, Scoring
 from app.offline.tables import PARQUET, CsvLines, Table
@@ -29,7 +27,7 @@ DONE, SOME_FAILED, TOO_LOW, INTERRUPTED = 0, 3, 4, 130
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for.
+    """What a run of ``agiqa score`` is to do.
 
     Args:
         paths: files, folders, globs; ``-`` for ``listed``.
@@ -71,14 +69,14 @@ class Lines(Protocol):
     """Something that takes rows."""
 
     def write(self, row: Row) -> None:
-        """One more."""
+        """Appends a row."""
 
 
 def run(job: Job, connect: Callable[[], Scoring]) -> int:
     """Does the job and returns the exit code.
 
     Args:
-        job: what is asked for.
+        job: paths, prompts, OUT and conditions.
         connect: loads the model, or finds the service; called once all else is known to fit.
 
     Raises:
@@ -133,7 +131,7 @@ def _score(
 ) -> tuple[list[Row], BaseException | None]:
     """The new rows, written as they come; and what has stopped the run, if anything has."""
     new: list[Row] = []
-    bar = progress(len(todo), quiet=job.quiet, to_terminal=_to_terminal(job))
+    bar = Progress(len(todo), quiet=job.quiet, to_terminal=_to_terminal(job))
     try:
         with _opened(job, kept) as lines, contextlib.closing(bar):
             # Closed at once when it ends early, not when its last reference goes.
@@ -173,11 +171,11 @@ def _opened(job: Job, kept: Sequence[Row]) -> Iterator[Lines]:
 
 def _how_to_go_on(job: Job, stopped: BaseException, new: int, wanted: int) -> str:
     what = "stopped" if isinstance(stopped, KeyboardInterrupt) else str(stopped)
-    told = f"{what}: {new} of {wanted} images are done"
+    done = f"{what}: {new} of {wanted} images are done"
     if job.out is None:
-        return f"{told}; with -o FILE a stopped run can be resumed"
+        return f"{done}; with -o FILE a stopped run can be resumed"
     there = " beside it" if job.out.suffix == PARQUET else ""
-    return f"{told} and kept in {job.out}{there}; go on with the same command and --resume"
+    return f"{done} and kept in {job.out}{there}; go on with the same command and --resume"
 
 
 def _report(
@@ -191,11 +189,12 @@ def _report(
 
 
 def _verdict(job: Job, rows: Sequence[Row]) -> int:
-    """The exit code; what is not in order is said."""
+    """The exit code; writes what is not in order to standard error."""
     failed = sum(row["code"] is not None for row in rows)
     if failed:
-        told = f"{failed} of {len(rows)} images could not be scored; see the column code"
-        click.echo(told, err=True)
+        click.echo(
+            f"{failed} of {len(rows)} images could not be scored; see the column code", err=True
+        )
     low = list(_too_low(job, rows))
     for fault in low:
         click.echo(fault, err=True)

@@ -99,10 +99,10 @@ def write_parquet(file: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {name: pa.string() for name in COLUMNS}
-    kinds |= {name: pa.float64() for name in NUMBERS} | {"crops": pa.int32()}
+    types = {name: pa.string() for name in COLUMNS}
+    types |= {name: pa.float64() for name in NUMBERS} | {"crops": pa.int32()}
     with replacing(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), pa.schema(list(kinds.items()))), temporary)
+        pq.write_table(pa.Table.from_pylist(list(rows), pa.schema(list(types.items()))), temporary)
 
 
 def read(file: Path) -> list[Row]:

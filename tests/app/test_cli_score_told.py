@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import cli_score
-from app.offline.progress import Bar, Lines, duration, progress
+from app.offline.progress import Progress, duration
 from app.offline.rows import Item, Row, failed, scored
 from app.offline.summary import as_text, summarise
 from tests.app.pictures import encoded
@@ -38,14 +38,12 @@ def test_a_bar_counts_tells_failures_and_is_gone_in_the_end(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = progress(3, quiet=False, to_terminal=False)
-    assert isinstance(bar, Bar)
-    with contextlib.closing(bar):
+    with contextlib.closing(Progress(3, quiet=False, to_terminal=False)) as bar:
         for number in range(3):
             bar.step(failed=number == 1)
     written = terminal.getvalue()
     assert "0/3" in written
-    assert "image/s" in written
+    assert "images/s" in written
     assert written.endswith("\r"), "the line is cleared, and the cursor at its start"
     assert not written.rstrip("\r").rpartition("\r")[2].strip()
 
@@ -56,26 +54,38 @@ def test_no_bar_is_drawn_among_rows_on_a_terminal_or_when_quiet(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     for silent in (
-        progress(2, quiet=False, to_terminal=True),
-        progress(2, quiet=True, to_terminal=False),
+        Progress(2, quiet=False, to_terminal=True),
+        Progress(2, quiet=True, to_terminal=False),
     ):
         with contextlib.closing(silent):
             silent.step(failed=True)
     assert terminal.getvalue() == ""
 
 
-def test_a_log_gets_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    now = 0.0
-    lines = Lines(10, clock=lambda: now)
-    with contextlib.closing(lines):
-        for number in range(10):
-            now += 10
-            lines.step(failed=number == 0)
-    assert capsys.readouterr().err.splitlines() == [
-        "3 of 10 images, 0.1 images/s, 1 min 10 s left, 1 failed",
-        "6 of 10 images, 0.1 images/s, 40.0 s left, 1 failed",
-        "9 of 10 images, 0.1 images/s, 10.0 s left, 1 failed",
+def test_a_log_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(Progress(3, quiet=False, to_terminal=False, interval=0)) as lines:
+        for number in range(3):
+            lines.step(failed=number == 1)
+    written = capsys.readouterr().err
+    assert "\r" not in written
+    shown = r"(\d) of 3 images, [\d.?]+ ?images/s, [\d:?]+ left(, 1 failed)?"
+    found = [re.fullmatch(shown, line) for line in written.splitlines()]
+    assert all(found)
+    assert [(match[1], bool(match[2])) for match in found if match][-2:] == [
+        ("2", True),
+        ("3", True),
     ]
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["short", "quiet"])
+def test_a_short_or_a_quiet_run_adds_nothing_to_a_log(
+    capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    interval = 0 if quiet else 30
+    bar = Progress(3, quiet=quiet, to_terminal=False, interval=interval)
+    with contextlib.closing(bar):
+        bar.step(failed=True)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -132,11 +132,12 @@ def _run_torch_step(folder: Path, index: str) -> list[str]:
     return _run_step(only("RUN", "TORCH_INDEX").shell, folder, TORCH_INDEX=index)
 
 
-def test_the_rest_comes_constrained_and_without_extras(tmp_path: Path) -> None:
+def test_the_rest_comes_constrained_and_with_what_scoring_needs(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     assert not _run_step(only("RUN", "tomllib").shell, tmp_path)
     wanted = (tmp_path / "dependencies.txt").read_text().splitlines()
-    assert wanted == PROJECT["project"]["dependencies"]
+    project = PROJECT["project"]
+    assert wanted == project["dependencies"] + project["optional-dependencies"]["score"]
     install = only("RUN", "--requirement dependencies.txt")
     assert (
         install.shell == "pip install --constraint constraints.txt --requirement dependencies.txt"
