@@ -5,25 +5,28 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Weights:
     """A run's parameters and their moving average; with ``ema`` 0 the average is the parameters."""
 
+    # Not torch's AveragedModel: that copies the whole module, the frozen backbone with it, its decay
+    # is constant, and its names are not those of the checkpoint.
     def __init__(self, parameters: Mapping[str, nn.Parameter], ema: float) -> None:
-        self.parameters, self.ema = parameters, ema
+        self.parameters = parameters
+        self.ema = ema
         self.average = {k: self._started(p.detach()) for k, p in parameters.items()}
 
     def _started(self, parameter: Tensor) -> Tensor:
         return parameter.clone() if self.ema else parameter
 
-    @torch.no_grad()
     def follow(self, step: int) -> None:
         """Moves the average after the optimiser's ``step``, faster at the beginning."""
         if self.ema:
             decay = min(self.ema, (step + 1) / (step + 10))
             current = [self.parameters[k].detach() for k in self.average]
-            torch._foreach_lerp_(list(self.average.values()), current, 1 - decay)
+            get_ema_multi_avg_fn(decay)(list(self.average.values()), current, step)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
