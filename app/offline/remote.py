@@ -39,7 +39,9 @@ class RemoteScoring:
         concurrency: int = 8,
         deadline: float | None = None,
     ) -> None:
-        self._url, self._concurrency, self._deadline = url, concurrency, deadline
+        self._url = url
+        self._concurrency = concurrency
+        self._deadline = deadline
         self._key = api_key or ""
         try:
             with self._connect() as service:

@@ -78,10 +78,16 @@ class Batches:
         degraded: int = 0,
         often: Mapping[str, int] | None = None,
     ) -> None:
-        self.samples, self.pictures = list(samples), pictures
-        self.size, self.seed, self.windows, self.wholes = size, seed, windows, wholes
-        self.degraded, self.often = degraded, often
-        self.rank, self.processes = 0, 1
+        self.samples = list(samples)
+        self.pictures = pictures
+        self.size = size
+        self.seed = seed
+        self.windows = windows
+        self.wholes = wholes
+        self.degraded = degraded
+        self.often = often
+        self.rank = 0
+        self.processes = 1
 
     def share(self, rank: int, processes: int) -> None:
         """Cuts only this process's part of each batch from now on.
@@ -92,7 +98,8 @@ class Batches:
         for images, kind in ((self.size, ""), (self.degraded, " degraded images")):
             if images % processes:
                 raise ValueError(f"a batch of {images}{kind} can't be shared evenly by {processes}")
-        self.rank, self.processes = rank, processes
+        self.rank = rank
+        self.processes = processes
 
     def __len__(self) -> int:
         """Batches per epoch; the last, smaller one is left out."""

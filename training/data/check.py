@@ -37,17 +37,17 @@ class Findings:
     data: DataSet
     samples: Sequence[Sample]
     missing: Sequence[Path]
-    looks: Sequence[Look]
+    files: Sequence[Look]
 
     @property
     def broken(self) -> list[Look]:
         """Files that are there but can't be read."""
-        return [look for look in self.looks if look.broken]
+        return [look for look in self.files if look.broken]
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
         """How many readable images have a size (width, height)."""
-        return Counter(look.size for look in self.looks if not look.broken)
+        return Counter(look.size for look in self.files if not look.broken)
 
     @property
     def listed_again(self) -> list[Path]:
@@ -58,7 +58,7 @@ class Findings:
     def twins(self) -> list[list[Path]]:
         """Files that are the same, byte by byte."""
         same: dict[str, list[Path]] = {}
-        for look in self.looks:
+        for look in self.files:
             if not look.broken:
                 same.setdefault(look.digest, []).append(look.path)
         return [paths for paths in same.values() if len(paths) > 1]
@@ -118,10 +118,10 @@ def check(folder: Path, data: DataSet, *, quick: bool = False) -> Findings:
     look = partial(_look, quick=quick)
     with ThreadPoolExecutor() as pool:
         bar = tqdm(pool.map(look, there), "check", len(there), unit="image", disable=None)
-        looks = list(bar)
+        files = list(bar)
     found = set(there)
     missing = [path for path in paths if path not in found]
-    return Findings(folder, data, samples, missing, looks)
+    return Findings(folder, data, samples, missing, files)
 
 
 def _look(path: Path, quick: bool) -> Look:

@@ -82,15 +82,15 @@ def plan(
     """What is done to the ``count`` best-rated images of a batch: clean ones have most to lose.
     ``often``: how many times as often as the others a kind is drawn.
     """
-    kinds = [kind for kind in DEGRADATIONS for _ in range((often or {}).get(kind, 1))]
+    choices = [kind for kind in DEGRADATIONS for _ in range((often or {}).get(kind, 1))]
     best = sorted(range(len(samples)), key=lambda i: -samples[i].mos)[:count]
-    return [_drawn(i, kinds, np.random.default_rng((*seed, i))) for i in best]
+    return [_drawn(i, choices, np.random.default_rng((*seed, i))) for i in best]
 
 
-def _drawn(base: int, kinds: Sequence[str], rng: np.random.Generator) -> Plan:
+def _drawn(base: int, choices: Sequence[str], rng: np.random.Generator) -> Plan:
     low, high = sorted(rng.random(2))
     low = min(low, 1 - _LEAST_GAP)
-    return Plan(base, kinds[int(rng.integers(len(kinds)))], (low, max(high, low + _LEAST_GAP)))
+    return Plan(base, choices[int(rng.integers(len(choices)))], (low, max(high, low + _LEAST_GAP)))
 
 
 def cut(

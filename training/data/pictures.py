@@ -48,7 +48,9 @@ class Pictures:
     def __init__(
         self, policy: CropPolicy, zooms: Sequence[float] = (1.0,), limit: int = 4 * 2**30
     ) -> None:
-        self.policy, self.zooms, self.limit = policy, tuple(zooms), limit
+        self.policy = policy
+        self.zooms = tuple(zooms)
+        self.limit = limit
         self._kept: dict[Path, Picture] = {}
         self._used = 0
         self._lock = threading.Lock()

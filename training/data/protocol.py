@@ -58,11 +58,11 @@ class Split(BaseModel):
         return self
 
     @classmethod
-    def of_provenance(cls, told: Mapping[str, Any]) -> Self | None:
+    def of_provenance(cls, provenance: Mapping[str, Any]) -> Self | None:
         """The split that a checkpoint states; None: it states none."""
-        if "shares" not in told:
+        if "shares" not in provenance:
             return None
-        return cls.model_validate({k: v for k, v in told.items() if k in cls.model_fields})
+        return cls.model_validate({k: v for k, v in provenance.items() if k in cls.model_fields})
 
     def draws_as(self, other: "Split") -> bool:
         """Whether both draw the same parts: the order of the shares counts too."""
@@ -126,9 +126,9 @@ def _with_validation(parts: Parts, split: Split) -> Parts:
             "that are left to train and validation: set split.inner or the test share lower"
         )
     random.Random(split.seed + split.round).shuffle(free)
-    held = set(free[:wanted])
-    train = [s for s in parts["train"] if s.group not in held]
-    validation = [s for s in parts["train"] if s.group in held]
+    inner = set(free[:wanted])
+    train = [s for s in parts["train"] if s.group not in inner]
+    validation = [s for s in parts["train"] if s.group in inner]
     others = {part: rows for part, rows in parts.items() if part != "train"}
     return {"train": train, "validation": validation, **others}
 

@@ -97,8 +97,8 @@ def official(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
         raise DataError(
             f"{without} of the {len(samples)} images have no part of an official split: draw one"
         )
-    told = {sample.part for sample in samples}
-    names = [*(part for part in PARTS if part in told), *sorted(told - set(PARTS))]
+    own = {sample.part for sample in samples}
+    names = [*(part for part in PARTS if part in own), *sorted(own - set(PARTS))]
     parts = {name: [sample for sample in samples if sample.part == name] for name in names}
     refuse_leaks(parts)
     return parts

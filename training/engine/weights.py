@@ -11,8 +11,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class Weights:
     """A run's parameters and their moving average; with ``ema`` 0 the average is the parameters."""
 
-    # Not torch's AveragedModel: that copies the whole module, the frozen backbone with it, its decay
-    # is constant, and its names are not those of the checkpoint.
+    # Not torch's AveragedModel: that copies the whole module, the frozen backbone with it, and its
+    # decay is constant.
     def __init__(self, parameters: Mapping[str, nn.Parameter], ema: float) -> None:
         self.parameters = parameters
         self.ema = ema

@@ -99,7 +99,7 @@ class Logistic:
         return (b1 - b2) * expit((_floats(predicted) - b3) / abs(b4)) + b2
 
 
-# Not scipy's curve_fit: from two starts it ends in other minima, and published figures would move.
+# By hand: one start of scipy's curve_fit hangs on units and direction, which this fit does not.
 def fit_logistic(predicted: FloatList, mos: FloatList) -> Logistic:
     """The least-squares logistic (Levenberg-Marquardt from the best of 25 starts). Whatever the
     units of both lists, and whichever way predictions point, the fitted values are the same.
@@ -230,7 +230,7 @@ def without(groups: Sequence[str], predicted: FloatList, mos: FloatList) -> Mapp
     return {name: srcc(a[g != name], b[g != name]) for name in sorted(set(groups))}
 
 
-# Not scipy.stats.bootstrap: other draws would move published intervals.
+# Not scipy.stats.bootstrap: its draws are others, and published intervals would move.
 def _draws(count: int, seed: int, rounds: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     return (rng.integers(0, count, count) for _ in range(rounds))

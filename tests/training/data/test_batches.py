@@ -100,10 +100,10 @@ def test_degraded_versions_are_the_same_at_every_call_and_differ_in_strength(
 
 def test_weak_degradations_have_no_name(tmp_path: Path) -> None:
     made = batches(tmp_path, degraded=2)
-    told = [b.degraded for n in range(6) for b in made.epoch(n)]
+    degraded = [b.degraded for n in range(6) for b in made.epoch(n)]
     rows = [
         (strength, word)
-        for d in told
+        for d in degraded
         if d is not None
         for strength, word in zip(d.strengths.flatten().tolist(), d.words, strict=True)
     ]
@@ -136,8 +136,8 @@ def test_a_kind_can_be_drawn_more_often(tmp_path: Path) -> None:
     def share(often: dict[str, int]) -> float:
         made = batches(tmp_path, degraded=5)
         made.often = often
-        told = [b.degraded for n in range(20) for b in made.epoch(n)]
-        plans = [plan for d in told if d is not None for plan in d.plans]
+        degraded = [b.degraded for n in range(20) for b in made.epoch(n)]
+        plans = [plan for d in degraded if d is not None for plan in d.plans]
         return sum(plan.kind == "jpeg" for plan in plans) / len(plans)
 
     assert share({}) < 0.2 < 0.4 < share({"jpeg": 10}) < 0.65

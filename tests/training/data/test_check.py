@@ -36,7 +36,7 @@ def row(findings: Findings, name: str) -> str:
 def test_a_whole_set_is_described_and_usable(tmp_path: Path) -> None:
     done = run(write_agiqa3k(tmp_path, prompts=3))
     assert done.exit_code == 0
-    for told in (
+    for line in (
         "AGIQA-3K",
         "9 rated images of 2982 as distributed",
         "64 x 64 (9)",
@@ -47,7 +47,7 @@ def test_a_whole_set_is_described_and_usable(tmp_path: Path) -> None:
         "scale 0 to 5, high = better",
         "usable: every listed image is there",
     ):
-        assert told in done.output
+        assert line in done.output
 
 
 def test_labels_are_counted(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_a_file_that_cannot_be_decoded_is_named_with_the_reason(tmp_path: Path) 
     (tmp_path / "a.png").write_bytes(whole[:-30])
     (tmp_path / "b.png").write_bytes(b"no image")
     findings = found(tmp_path)
-    told = row(findings, "unreadable")
-    assert told.startswith("unreadable    2: a.png: The image is broken or cut off, b.png: This is")
+    line = row(findings, "unreadable")
+    assert line.startswith("unreadable    2: a.png: The image is broken or cut off, b.png: This is")
     assert not findings.usable
     assert findings.sizes == {(40, 32): 2}
 
@@ -100,7 +100,7 @@ def test_an_image_that_is_listed_twice_fails(tmp_path: Path) -> None:
     write_table(tmp_path, ROWS + "a.png,3,one\n")
     findings = found(tmp_path)
     assert row(findings, "listed twice").endswith("1: a.png")
-    assert len(findings.looks) == 4
+    assert len(findings.files) == 4
     assert not findings.usable
 
 

@@ -13,8 +13,8 @@ def test_the_column_dmos_is_read_as_better_when_high(tmp_path: Path) -> None:
     samples = kadid10k.annotations(write_kadid10k(tmp_path, images=0))
     assert len(samples) == 10125
     with (tmp_path / "dmos.csv").open(newline="") as file:
-        told = [float(row["dmos"]) for row in csv.DictReader(file)]
-    assert [s.mos for s in samples] == pytest.approx([(score - 1) / 4 for score in told])
+        listed = [float(row["dmos"]) for row in csv.DictReader(file)]
+    assert [s.mos for s in samples] == pytest.approx([(score - 1) / 4 for score in listed])
 
 
 def test_groups_are_references_and_numbers_tell_the_distortion(tmp_path: Path) -> None:

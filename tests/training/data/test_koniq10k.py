@@ -24,13 +24,13 @@ def test_the_authors_split_is_the_part_of_each_image(tmp_path: Path) -> None:
 
 def test_scores_of_a_hundred_and_of_five_are_told_apart(tmp_path: Path) -> None:
     samples = koniq10k.annotations(write_koniq10k(tmp_path / "a", images=0))
-    told = _column(tmp_path / "a" / "koniq10k_distributions_sets.csv", "MOS")
-    assert [s.mos for s in samples] == pytest.approx([score / 100 for score in told])
+    listed = _column(tmp_path / "a" / "koniq10k_distributions_sets.csv", "MOS")
+    assert [s.mos for s in samples] == pytest.approx([score / 100 for score in listed])
 
     samples = koniq10k.annotations(write_koniq10k(tmp_path / "b", 0, sets=False, zscore=False))
-    told = _column(tmp_path / "b" / "koniq10k_scores_and_distributions.csv", "MOS")
-    assert max(told) <= 5
-    assert [s.mos for s in samples] == pytest.approx([(score - 1) / 4 for score in told])
+    listed = _column(tmp_path / "b" / "koniq10k_scores_and_distributions.csv", "MOS")
+    assert max(listed) <= 5
+    assert [s.mos for s in samples] == pytest.approx([(score - 1) / 4 for score in listed])
     assert {s.part for s in samples} == {""}
 
 

@@ -33,11 +33,11 @@ LIVE = [
 
 
 def test_labels_are_read_under_the_names_of_mp_iqe(tmp_path: Path) -> None:
-    told = read_labels(write_liqe_labels(tmp_path, "BID", PHOTOGRAPHS))
-    assert told["databaseimage0001.jpg"] == Labels(("human", "night scene"), "blur")
-    assert told["databaseimage0002.jpg"] == Labels(("still-life",), "others")
-    assert told["databaseimage0003.jpg"].scenes == ("indoor scene", "plant", "others")
-    assert [label.distortion for label in told.values()] == [
+    found = read_labels(write_liqe_labels(tmp_path, "BID", PHOTOGRAPHS))
+    assert found["databaseimage0001.jpg"] == Labels(("human", "night scene"), "blur")
+    assert found["databaseimage0002.jpg"] == Labels(("still-life",), "others")
+    assert found["databaseimage0003.jpg"].scenes == ("indoor scene", "plant", "others")
+    assert [label.distortion for label in found.values()] == [
         "under-exposure",
         "blur",
         "others",
@@ -56,9 +56,9 @@ def test_labels_join_a_set_by_file_name_wherever_its_images_lie(tmp_path: Path) 
 
 
 def test_images_of_live_go_by_folder_and_name(tmp_path: Path) -> None:
-    told = read_labels(write_liqe_labels(tmp_path, "databaserelease2", LIVE))
-    assert told["jpeg/img1.bmp"] == Labels(("human",), "JPEG compression")
-    assert told["jp2k/img1.bmp"] == Labels(("landscape",), "JPEG2000 compression")
+    found = read_labels(write_liqe_labels(tmp_path, "databaserelease2", LIVE))
+    assert found["jpeg/img1.bmp"] == Labels(("human",), "JPEG compression")
+    assert found["jp2k/img1.bmp"] == Labels(("landscape",), "JPEG2000 compression")
 
 
 def test_fast_fading_is_no_noise_and_shows_what_its_reference_shows(tmp_path: Path) -> None:

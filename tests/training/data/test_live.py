@@ -24,8 +24,8 @@ def test_undistorted_images_are_dropped_and_the_order_of_the_folders_tells_the_f
 
 def test_a_low_dmos_is_a_good_score_and_none_is_clipped(tmp_path: Path) -> None:
     samples = live.annotations(write_live(tmp_path, images=0))
-    told = loadmat(tmp_path / "dmos_realigned.mat")
-    dmos = told["dmos_new"][told["orgs"] == 0]
+    stored = loadmat(tmp_path / "dmos_realigned.mat")
+    dmos = stored["dmos_new"][stored["orgs"] == 0]
     assert dmos.min() < 0
     assert dmos.max() > 110
     assert [s.mos for s in samples] == pytest.approx(list((115 - dmos) / 120))
@@ -59,10 +59,10 @@ def test_only_images_that_are_there_are_read_whatever_the_case_of_their_ending(
 
 def test_scores_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
     write_live(tmp_path, images=0)
-    told = loadmat(tmp_path / "dmos_realigned.mat")
+    stored = loadmat(tmp_path / "dmos_realigned.mat")
     savemat(
         tmp_path / "dmos_realigned.mat",
-        {"dmos_new": told["dmos_new"][:, :460], "orgs": told["orgs"][:, :460]},
+        {"dmos_new": stored["dmos_new"][:, :460], "orgs": stored["orgs"][:, :460]},
     )
     with pytest.raises(DataError, match=r"460, 460, 982 .* not 982 each: take"):
         live.annotations(tmp_path)
@@ -70,10 +70,10 @@ def test_scores_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
 
 def test_another_number_of_undistorted_images_is_refused(tmp_path: Path) -> None:
     write_live(tmp_path, images=0)
-    told = loadmat(tmp_path / "dmos_realigned.mat")
+    stored = loadmat(tmp_path / "dmos_realigned.mat")
     savemat(
         tmp_path / "dmos_realigned.mat",
-        {"dmos_new": told["dmos_new"], "orgs": np.zeros_like(told["orgs"])},
+        {"dmos_new": stored["dmos_new"], "orgs": np.zeros_like(stored["orgs"])},
     )
     with pytest.raises(DataError, match="LIVE has 779 images, but its table 982"):
         live.annotations(tmp_path)
@@ -81,9 +81,11 @@ def test_another_number_of_undistorted_images_is_refused(tmp_path: Path) -> None
 
 def test_a_score_of_another_scale_names_its_row(tmp_path: Path) -> None:
     write_live(tmp_path, images=0)
-    told = loadmat(tmp_path / "dmos_realigned.mat")
-    told["dmos_new"][0, 2] = 400
-    savemat(tmp_path / "dmos_realigned.mat", {"dmos_new": told["dmos_new"], "orgs": told["orgs"]})
+    stored = loadmat(tmp_path / "dmos_realigned.mat")
+    stored["dmos_new"][0, 2] = 400
+    savemat(
+        tmp_path / "dmos_realigned.mat", {"dmos_new": stored["dmos_new"], "orgs": stored["orgs"]}
+    )
     with pytest.raises(
         DataError, match=r"dmos_realigned\.mat row 3, column dmos_new .*LIVE has .* not 400"
     ):

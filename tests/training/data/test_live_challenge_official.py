@@ -14,8 +14,8 @@ def test_the_seven_training_images_are_dropped_with_their_scores(tmp_path: Path)
     samples = live_challenge.annotations(write_live_challenge_release(tmp_path, images=0))
     assert len(samples) == 1162
     assert samples[0].path == tmp_path / "Images" / "1.bmp"
-    told = loadmat(tmp_path / "Data" / "AllMOS_release.mat")["AllMOS_release"][0, 7:]
-    assert [s.mos for s in samples] == pytest.approx(list(told / 100))
+    scores = loadmat(tmp_path / "Data" / "AllMOS_release.mat")["AllMOS_release"][0, 7:]
+    assert [s.mos for s in samples] == pytest.approx(list(scores / 100))
     assert len({s.group for s in samples}) == 1162
 
 

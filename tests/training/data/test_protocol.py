@@ -82,8 +82,8 @@ def test_a_generator_left_out_is_alone_in_the_test_part() -> None:
 
 def test_a_split_is_drawn_again_from_what_a_checkpoint_says() -> None:
     split = Split(seed=5, leave_out="Glide", pinned=Split(seed=2))
-    told = {"by": "prompt", "protocol": "paper", **split.model_dump(exclude_none=True)}
-    again = Split.of_provenance(told)
+    provenance = {"by": "prompt", "protocol": "paper", **split.model_dump(exclude_none=True)}
+    again = Split.of_provenance(provenance)
     assert again is not None
     assert again.draws_as(split)
     assert Split.of_provenance({"by": "prompt"}) is None

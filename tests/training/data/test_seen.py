@@ -12,9 +12,9 @@ def sample(group: str, dataset: str = "A") -> Sample:
 
 
 def test_what_was_learned_from_is_told_on_any_copy_of_the_set() -> None:
-    told = {"A": seen.digests(["a cat", "a dog"])}
+    trained = {"A": seen.digests(["a cat", "a dog"])}
     samples = [sample("A Cat "), sample("a fish"), sample("a dog", "B")]
-    assert seen.among(samples, told) == samples[:1]
+    assert seen.among(samples, trained) == samples[:1]
 
 
 def test_digests_of_several_models_are_joined_by_data_set() -> None:
@@ -25,8 +25,8 @@ def test_digests_of_several_models_are_joined_by_data_set() -> None:
 
 
 def test_a_leak_is_counted_and_named_with_its_remedy() -> None:
-    told = {"A": seen.digests(["x"])}
+    trained = {"A": seen.digests(["x"])}
     samples = [sample("y"), sample("x"), sample("x")]
     with pytest.raises(LeakError, match=r"2 of the 3 images of the test part .*'x' first: do so"):
-        seen.refuse(samples, told, "the test part", "do so")
-    seen.refuse(samples[:1], told, "the test part", "do so")
+        seen.refuse(samples, trained, "the test part", "do so")
+    seen.refuse(samples[:1], trained, "the test part", "do so")
