@@ -7,6 +7,7 @@
     │   ├── TooLarge                too_large           413     too_large
     │   ├── BadAspectRatio          bad_aspect          422     invalid_image
     │   ├── BadField                bad_field           422     bad_field
+    │   ├── BadPath                 bad_path            400     bad_field
     │   ├── Unauthorized            unauthorized        401     unauthorized
     │   └── UnknownModel            unknown_model       404     bad_field
     ├── Unavailable
@@ -78,6 +79,13 @@ class BadField(Rejected):
     """A field of the request is missing or has no usable value."""
 
     code, status, reason, title = "bad_field", 422, "bad_field", "Bad field"
+
+
+class BadPath(Rejected):
+    """The address holds a line break or another character that can't be printed."""
+
+    code, status, reason, title = "bad_path", 400, "bad_field", "Bad path"
+    default = "The address holds characters that can't be printed; take them out."
 
 
 class Unauthorized(Rejected):
@@ -166,3 +174,10 @@ class Internal(Failed):
     """Anything unforeseen."""
 
     title = "Internal error"
+
+
+def _reasons(error: type[ServiceError]) -> set[str]:
+    return {error.reason}.union(*map(_reasons, error.__subclasses__()))
+
+
+REASONS = tuple(sorted(_reasons(ServiceError)))

@@ -11,7 +11,6 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.formparsers import MultiPartParser
 
 from app import page, problems, routes
 from app.admission import Admission, Ceilings
@@ -112,22 +111,12 @@ def _application(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    # Uploads stay in memory (their size is limited) instead of going through a temporary file above
-    # 1 MiB.
-    MultiPartParser.spool_max_size = settings.max_image_bytes
     problems.install(app)
     app.include_router(routes.scoring(service))
     app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
     page.install(app)
-    several = int(settings.max_body_mib * 2**20)
-    app.add_middleware(
-        Gate,
-        door=service.admission,
-        keys=settings.api_keys,
-        single=settings.max_image_bytes,
-        several=several,
-    )
+    app.add_middleware(Gate, admission=service.admission, settings=settings)
     app.add_middleware(RequestContext, metrics=service.metrics)
     return app
 

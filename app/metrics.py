@@ -19,25 +19,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.batcher import Outcome
+from app.errors import REASONS
 from app.scheduler import Batch, Fault, Scheduler
 
-# The endpoints that keys guard and that are counted by name.
+# The routes that are counted by name; what else is called is "other".
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
 _CODES = ("200", "400", "401", "404", "405", "413", "415", "422", "429", "499", "500", "503", "504")
-_REASONS = [
-    "invalid_image",
-    "too_large",
-    "unsupported",
-    "bad_field",
-    "unauthorized",
-    "overloaded",
-    "deadline",
-    "client_gone",
-    "oom",
-    "inference",
-    "draining",
-    "worker_down",
-]
 _STAGES = ("read", "decode", "queue", "inference", "reduce")
 # 7.5 and 12.5 stand around the default deadline of 10 s: without them a quantile of answers that
 # just missed it would be guessed to lie between 10 and 30 s.
@@ -74,6 +61,8 @@ class Metrics:
         self.crops_processed = self._counter(
             "crops_processed", "Cost in rows of what was computed."
         )
+        # For a graph that is compiled for a fixed batch size, and filled up to it. Eager execution
+        # takes batches of any size: there it stays 0.
         self.padding_crops = self._counter(
             "padding_crops", "Rows computed only to fill a fixed batch size."
         )
@@ -143,7 +132,7 @@ class Metrics:
             for code in _CODES:
                 self.requests.labels(endpoint, code)
         for metric, values in (
-            (self.failures, _REASONS),
+            (self.failures, REASONS),
             (self.stages, _STAGES),
             (self.batches, ("idle", "full", "drain")),
             (self.worker_restarts, ("died",)),

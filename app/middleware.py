@@ -7,21 +7,35 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from app.admission import Admission
-from app.errors import ClientGone, Internal, ServiceError, TooLarge, Unauthorized
+from app.errors import BadPath, ClientGone, Internal, ServiceError, TooLarge, Unauthorized
 from app.logs import request_id
 from app.metrics import ENDPOINTS, Metrics
 from app.problems import answer
+from app.request_state import RequestState, state_of
+from app.settings import Settings
 
 logger = logging.getLogger("agiqa.access")
 
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
+_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"})
+_PUBLIC_FILES = "/static/"
+
+
+def is_public(path: str) -> bool:
+    """Whether that route path needs no key: the pages, their files, and the probes. Every other
+    does, whether there is a route or not.
+    """
+    return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
 
 
 class RequestContext:
@@ -30,7 +44,8 @@ class RequestContext:
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+        self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -40,7 +55,10 @@ class RequestContext:
         wanted = Headers(scope=scope).get("x-request-id", "")
         current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
         token = request_id.set(current)
-        scope["started"], status, started = time.monotonic(), 500, False
+        # Taken now: a router changes the scope when it passes a request on to what is mounted.
+        state = RequestState(get_route_path(scope))
+        state.store(scope)
+        status, started = 500, False
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, started
@@ -54,7 +72,7 @@ class RequestContext:
             await self.app(scope, receive, send_with_id)
         except Exception:
             logger.exception("unforeseen error")
-            scope["failure"] = Internal.reason
+            state.failure = Internal.reason
             if not started:
                 await answer(Internal())(scope, receive, send_with_id)
         finally:
@@ -63,14 +81,15 @@ class RequestContext:
             request_id.reset(token)
 
     def _record(self, scope: Scope, status: int) -> None:
-        seconds = time.monotonic() - scope["started"]
-        path: str = scope["path"]
-        endpoint = path if path in ENDPOINTS else "other"
+        state = state_of(scope)
+        seconds = time.monotonic() - state.started
+        endpoint = state.path if state.path in ENDPOINTS else "other"
         self.metrics.requests.labels(endpoint, str(status)).inc()
         self.metrics.duration.labels(endpoint).observe(seconds)
-        if "failure" in scope:
-            self.metrics.failures.labels(scope["failure"]).inc()
-        level = logging.INFO if endpoint != "other" else logging.DEBUG
+        if state.failure is not None:
+            self.metrics.failures.labels(state.failure).inc()
+        level = logging.DEBUG if is_public(state.path) else logging.INFO
+        path = quote(scope["path"], errors="replace")  # a line break must not forge a line
         fields = {
             "method": scope["method"],
             "path": path,
@@ -81,64 +100,72 @@ class RequestContext:
 
 
 class Gate:
-    """Refuses before the body is read: no key, a body over the limit, or a service that takes no
-    requests now.
+    """Refuses before the body is read: an address that can't be printed, no key, a body over the
+    limit, or a service that takes no requests now. Only what is public passes unchecked.
     """
 
-    def __init__(
-        self, app: ASGIApp, door: Admission, keys: tuple[str, ...], single: int, several: int
-    ) -> None:
-        """``single`` and ``several``: most bytes of a body with one image, and with many."""
-        self.app, self.door = app, door
-        self._keys = [key.encode() for key in keys]
-        self._single, self._several = single + _FORM_SLACK, several + _FORM_SLACK
+    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings) -> None:
+        self.app = app
+        self.admission = admission
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._image_limit = settings.max_image_bytes + _FORM_SLACK
+        self._batch_limit = settings.max_body_bytes + _FORM_SLACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request pass, or answers it with a problem."""
-        if scope["type"] != "http" or scope["path"] not in ENDPOINTS:
+        if scope["type"] == "websocket":  # there is none, and none that comes is open by mistake
+            await WebSocketClose()(scope, receive, send)
+            return
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._several if scope["path"].endswith("/batch") else self._single
+        state = state_of(scope)
+        limit = self._batch_limit if state.path.endswith("/batch") else self._image_limit
         try:
-            headers = Headers(scope=scope)
-            self._check_key(headers)
-            if scope["method"] == "POST":
-                self.door.require_open()
-                if int(headers.get("content-length") or 0) > limit:
-                    raise _too_large(limit)
-        except (ServiceError, ValueError) as error:
-            refusal = error if isinstance(error, ServiceError) else _too_large(limit)
-            scope["failure"] = refusal.reason
+            if not scope["path"].isprintable():
+                raise BadPath
+            if not is_public(state.path):
+                self._check(scope, limit)
+                receive = _limited(state, receive, limit)
+        except ServiceError as refusal:
+            state.failure = refusal.reason
             await answer(refusal)(scope, receive, send)
             return
-        await self.app(scope, _limited(scope, receive, limit), send)
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Scope, limit: int) -> None:
+        headers = Headers(scope=scope)
+        self._check_key(headers)
+        if scope["method"] == "POST":
+            self.admission.require_open()
+        length = headers.get("content-length") or "0"
+        if not length.isdecimal() or int(length) > limit:
+            raise _too_large(limit)
 
     def _check_key(self, headers: Headers) -> None:
         if not self._keys:
             return
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        known = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        known = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
         if scheme.lower() != "bearer" or not any(known):
             raise Unauthorized
 
 
-def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
+def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:
     """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
     notices those that hang up before its end.
-
-    The refusal is left in the scope too: the form parser turns every error into one of its own.
     """
-    seen = 0
+    read = 0
 
     async def counted() -> Message:
-        nonlocal seen
+        nonlocal read
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            scope["refusal"] = _too_large(limit)
-            raise scope["refusal"]
+        read += len(message.get("body", b""))
+        if read > limit:
+            state.refusal = _too_large(limit)
+            raise state.refusal
         if message["type"] == "http.disconnect":
-            scope["refusal"] = ClientGone()
+            state.refusal = ClientGone()
         return message
 
     return counted

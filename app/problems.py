@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app.errors import BadField, ServiceError, Unauthorized, Unavailable
 from app.logs import request_id
+from app.request_state import state_of
 
 MEDIA_TYPE = "application/problem+json"
 _BY_STATUS = {
@@ -49,7 +50,7 @@ def install(app: FastAPI) -> None:
 
     async def on_service_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
-        request.scope["failure"] = error.reason
+        state_of(request.scope).failure = error.reason
         return answer(error)
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
@@ -58,7 +59,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        if refusal := request.scope.get("refusal"):
+        if refusal := state_of(request.scope).refusal:
             return await on_service_error(request, refusal)
         if error.status_code in _BY_STATUS:
             return _plain(error.status_code, dict(error.headers or {}))

@@ -7,15 +7,24 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, Security, UploadFile
-from fastapi.responses import JSONResponse
 
-from app.admission import State
 from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.errors import BadField, ClientGone, ServiceError
+from app.forms import UploadRoute
 from app.messages import LoadedModel
-from app.problems import problem
+from app.request_state import state_of
 from app.samples import BEARER, PROMPT, documented, problems
-from app.schemas import AgiBatchAnswer, AgiScoreAnswer, BatchAnswer, ModelsAnswer, ScoreAnswer
+from app.schemas import (
+    AgiBatchAnswer,
+    AgiScoreAnswer,
+    AgiScoreItem,
+    BatchAnswer,
+    ModelDescription,
+    ModelsAnswer,
+    Problem,
+    ScoreAnswer,
+    ScoreItem,
+)
 from app.service import Scored, Service, Upload
 from model.config import Head
 
@@ -26,7 +35,8 @@ ModelParameter = Annotated[
 Detail = Annotated[bool, Query(description="Adds the quality of each window.")]
 Image = Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF.")]
 Images = Annotated[
-    list[UploadFile], File(description="At most 64 images, as repeated fields `images`.")
+    list[UploadFile],
+    File(description="Images, as repeated fields `images`; at most 64 if not set otherwise."),
 ]
 Prompt = Annotated[
     str | None,
@@ -44,76 +54,61 @@ _QUALITY: tuple[Head, ...] = ("quality",)
 
 def scoring(service: Service) -> APIRouter:
     """POST /score and /score-agi."""
-    router = APIRouter(tags=["scores"], dependencies=[Security(BEARER)])
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
 
-    @router.post(
-        "/score",
-        response_model=ScoreAnswer,
-        response_model_exclude_unset=True,
-        **documented("/score"),
-    )
+    @router.post("/score", response_model_exclude_unset=True, **documented("/score"))
     async def score(
         request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
-    ) -> Any:
+    ) -> ScoreAnswer:
         """Quality of an image."""
         loaded = service.models.choose(model, PHOTOGRAPHS)
         upload = await _read(service, request, image)
         scored = await _unless_gone(
             request, service.score(upload, loaded, _QUALITY, _deadline(service, request))
         )
-        return _score_answer(scored, detail=detail)
+        return ScoreAnswer.of(scored, detail=detail)
 
-    @router.post(
-        "/score-agi",
-        response_model=AgiScoreAnswer,
-        response_model_exclude_unset=True,
-        **documented("/score-agi"),
-    )
+    @router.post("/score-agi", response_model_exclude_unset=True, **documented("/score-agi"))
     async def score_agi(
         request: Request,
         image: Image,
         prompt: Prompt = None,
         model: ModelParameter = None,
         detail: Detail = False,
-    ) -> Any:
+    ) -> AgiScoreAnswer:
         """Quality and alignment of a generated image, and its consistency with the prompt."""
         loaded = service.models.choose(model, GENERATED)
         upload = await _read(service, request, image, prompt)
         scored = await _unless_gone(
             request, service.score(upload, loaded, None, _deadline(service, request))
         )
-        return _agi_answer(scored, detail=detail)
+        return AgiScoreAnswer.of(scored, detail=detail)
 
     return router
 
 
 def batches(service: Service) -> APIRouter:
     """POST /score/batch and /score-agi/batch."""
-    router = APIRouter(tags=["scores"], dependencies=[Security(BEARER)])
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
 
-    @router.post(
-        "/score/batch",
-        response_model=BatchAnswer,
-        response_model_exclude_unset=True,
-        **documented("/score/batch"),
-    )
+    @router.post("/score/batch", response_model_exclude_unset=True, **documented("/score/batch"))
     async def score_batch(
         request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
-    ) -> Any:
+    ) -> BatchAnswer:
         """Quality of several images; a bad one does not keep the others from their scores."""
         loaded = service.models.choose(model, PHOTOGRAPHS)
         uploads = await _read_all(service, request, images, None)
         results = await _many(service, request, uploads, loaded, _QUALITY)
-        items = [
-            r if isinstance(r, ServiceError) else _score_answer(r, detail=detail) for r in results
+        items: list[ScoreItem | Problem] = [
+            Problem.of(r, upload.filename)
+            if isinstance(r, ServiceError)
+            else ScoreItem.of(r, detail=detail, filename=upload.filename)
+            for upload, r in zip(uploads, results, strict=True)
         ]
-        return _batch_answer(uploads, items)
+        return BatchAnswer(results=items)
 
     @router.post(
-        "/score-agi/batch",
-        response_model=AgiBatchAnswer,
-        response_model_exclude_unset=True,
-        **documented("/score-agi/batch"),
+        "/score-agi/batch", response_model_exclude_unset=True, **documented("/score-agi/batch")
     )
     async def score_agi_batch(
         request: Request,
@@ -121,15 +116,18 @@ def batches(service: Service) -> APIRouter:
         prompts: Prompts = None,
         model: ModelParameter = None,
         detail: Detail = False,
-    ) -> Any:
+    ) -> AgiBatchAnswer:
         """All scores of several generated images."""
         loaded = service.models.choose(model, GENERATED)
         uploads = await _read_all(service, request, images, prompts)
         results = await _many(service, request, uploads, loaded, None)
-        items = [
-            r if isinstance(r, ServiceError) else _agi_answer(r, detail=detail) for r in results
+        items: list[AgiScoreItem | Problem] = [
+            Problem.of(r, upload.filename)
+            if isinstance(r, ServiceError)
+            else AgiScoreItem.of(r, detail=detail, filename=upload.filename)
+            for upload, r in zip(uploads, results, strict=True)
         ]
-        return _batch_answer(uploads, items)
+        return AgiBatchAnswer(results=items)
 
     return router
 
@@ -138,16 +136,12 @@ def operations(service: Service) -> APIRouter:
     """GET /models, /livez, /readyz and /metrics."""
     router = APIRouter(tags=["operations"])
 
-    @router.get(
-        "/models",
-        response_model=ModelsAnswer,
-        dependencies=[Security(BEARER)],
-        **documented("/models"),
-    )
-    async def models() -> Any:
+    @router.get("/models", dependencies=[Security(BEARER)], **documented("/models"))
+    async def models() -> ModelsAnswer:
         """What is loaded: method, backbone, training data, measured figures."""
         service.admission.require_open()
-        return {"models": [_describe(m, service.models.defaults) for m in service.models]}
+        defaults = service.models.defaults
+        return ModelsAnswer(models=[_description(m, defaults) for m in service.models])
 
     @router.get("/livez", summary="Whether the process runs")
     async def livez() -> dict[str, str]:
@@ -155,14 +149,12 @@ def operations(service: Service) -> APIRouter:
         return {"status": "alive"}
 
     @router.get("/readyz", summary="Whether requests are taken", responses=problems(503))
-    async def readyz() -> Any:
+    async def readyz() -> dict[str, str]:
         """Requests are taken; 503 while loading, draining, or without a worker. A full queue is
         ready.
         """
-        if service.admission.state is State.READY:
-            return {"status": "ready"}
         service.admission.require_open()
-        return JSONResponse({"status": service.admission.state.value}, 503)
+        return {"status": "ready"}
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -177,7 +169,8 @@ async def _read(
     service: Service, request: Request, image: UploadFile, prompt: str | None = None
 ) -> Upload:
     data = await image.read()
-    service.metrics.stages.labels("read").observe(time.monotonic() - request.scope["started"])
+    seconds = time.monotonic() - state_of(request.scope).started
+    service.metrics.stages.labels("read").observe(seconds)
     return Upload(data, image.filename, (prompt or "").strip() or None)
 
 
@@ -191,8 +184,8 @@ async def _read_all(
         raise BadField(
             f"{len(prompts)} prompts for {len(images)} images; send none, or one per image."
         )
-    asked = prompts or [""] * len(images)
-    return [await _read(service, request, i, p) for i, p in zip(images, asked, strict=True)]
+    pairs = zip(images, prompts or [""] * len(images), strict=True)
+    return [await _read(service, request, image, prompt) for image, prompt in pairs]
 
 
 async def _many(
@@ -215,15 +208,15 @@ def _deadline(service: Service, request: Request) -> float:
     request's start.
     """
     seconds = service.settings.deadline_seconds
-    if given := request.headers.get("x-request-timeout"):
+    if header := request.headers.get("x-request-timeout"):
         try:
-            wanted = float(given)
+            wanted = float(header)
         except ValueError:
             wanted = 0.0
         if not wanted > 0:
-            raise BadField(f"The header X-Request-Timeout is {given!r}; give seconds above 0.")
+            raise BadField(f"The header X-Request-Timeout is {header!r}; give seconds above 0.")
         seconds = min(seconds, wanted)
-    return float(request.scope["started"]) + seconds
+    return state_of(request.scope).started + seconds
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -251,60 +244,6 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _common(scored: Scored, *, detail: bool) -> dict[str, Any]:
-    score, config = scored.score, scored.model.config
-    low, high = config.score_range.low, config.score_range.high
-    quality = _round(score.quality) or 0.0
-    common: dict[str, Any] = {
-        "quality": quality,
-        "mos": round(low + quality * (high - low), 4),
-        "mos_range": (low, high),
-        "crops": score.crops,
-        "scaled": scored.scaled,
-        "model": {"name": config.name, "revision": config.revision},
-    }
-    if detail:
-        pairs = zip(scored.boxes, score.crop_quality or (), strict=False)
-        common["crop_scores"] = [{"box": box, "score": _round(value)} for box, value in pairs]
-    return common
-
-
-def _score_answer(scored: Scored, *, detail: bool) -> dict[str, Any]:
-    return _common(scored, detail=detail) | {
-        "scene": _round_all(scored.score.scene),
-        "distortion": _round_all(scored.score.distortion),
-        "attributes": _round_all(scored.score.attributes),
-    }
-
-
-def _agi_answer(scored: Scored, *, detail: bool) -> dict[str, Any]:
-    heads = {
-        "alignment": _round(scored.score.alignment),
-        "consistency": _round(scored.score.consistency),
-    }
-    return _common(scored, detail=detail) | heads
-
-
-def _batch_answer(
-    uploads: Sequence[Upload], items: Sequence[dict[str, Any] | ServiceError]
-) -> dict[str, Any]:
-    answers = [problem(item) if isinstance(item, ServiceError) else item for item in items]
-    return {
-        "results": [
-            {"filename": u.filename} | item for u, item in zip(uploads, answers, strict=True)
-        ]
-    }
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
-def _round_all(values: Mapping[str, float] | None) -> dict[str, float] | None:
-    return None if values is None else {name: round(value, 6) for name, value in values.items()}
-
-
-def _describe(model: LoadedModel, defaults: Mapping[str, str]) -> dict[str, Any]:
-    endpoints = default_for(model.config.name, defaults)
-    described = describe(model.config, model.policy, endpoints)
-    return described | {"device": model.device, "dtype": model.dtype}
+def _description(model: LoadedModel, defaults: Mapping[str, str]) -> ModelDescription:
+    described = describe(model.config, model.policy, default_for(model.config.name, defaults))
+    return ModelDescription(device=model.device, dtype=model.dtype, **described)

@@ -1,8 +1,16 @@
 """What the service answers, as pydantic models: the OpenAPI page is made from them."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import ServiceError
+from app.problems import problem
+
+if TYPE_CHECKING:
+    from app.service import Scored
+    from model.scores import Score
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,6 +44,37 @@ class _Answer(BaseModel):
     model: ModelName
     crop_scores: list[CropScore] | None = Field(default=None, description="With ?detail=true.")
 
+    @classmethod
+    def of(cls, scored: "Scored", *, detail: bool, **upload: str | None) -> Self:
+        """The answer for an image, rounded; ``crop_scores`` stays unset without ``detail``.
+
+        Args:
+            scored: the score, and how it came about.
+            detail: adds the quality of each window.
+            upload: ``filename``, for an item of a batch.
+        """
+        score, config = scored.score, scored.model.config
+        low, high = config.score_range.low, config.score_range.high
+        quality = _rounded(score.quality) or 0.0
+        values = {
+            "quality": quality,
+            "mos": round(low + quality * (high - low), 4),
+            "mos_range": (low, high),
+            "crops": score.crops,
+            "scaled": scored.scaled,
+            "model": ModelName(name=config.name, revision=config.revision),
+        }
+        if detail:
+            pairs = zip(scored.boxes, score.crop_quality or (), strict=False)
+            values["crop_scores"] = [
+                CropScore(box=box, score=round(value, 6)) for box, value in pairs
+            ]
+        return cls.model_validate(values | cls._heads(score) | upload)
+
+    @classmethod
+    def _heads(cls, score: "Score") -> dict[str, Any]:
+        raise NotImplementedError
+
 
 class ScoreAnswer(_Answer):
     """Answer of POST /score; scene, distortion and attributes are null for models that don't tell
@@ -54,6 +93,14 @@ class ScoreAnswer(_Answer):
         "word of a pair of antonyms.",
     )
 
+    @classmethod
+    def _heads(cls, score: "Score") -> dict[str, Any]:
+        return {
+            "scene": _all_rounded(score.scene),
+            "distortion": _all_rounded(score.distortion),
+            "attributes": _all_rounded(score.attributes),
+        }
+
 
 class AgiScoreAnswer(_Answer):
     """Answer of POST /score-agi; consistency is null without a prompt, and both are for models that
@@ -62,6 +109,13 @@ class AgiScoreAnswer(_Answer):
 
     alignment: Unit | None = None
     consistency: Unit | None = None
+
+    @classmethod
+    def _heads(cls, score: "Score") -> dict[str, Any]:
+        return {
+            "alignment": _rounded(score.alignment),
+            "consistency": _rounded(score.consistency),
+        }
 
 
 class Problem(BaseModel):
@@ -74,6 +128,11 @@ class Problem(BaseModel):
     detail: str = Field(description="One sentence that says what to do.")
     code: str
     request_id: str | None = None
+
+    @classmethod
+    def of(cls, error: ServiceError, filename: str | None) -> Self:
+        """The problem of one upload of a batch."""
+        return cls(filename=filename, **problem(error))
 
 
 class _Upload(BaseModel):
@@ -121,3 +180,11 @@ class ModelsAnswer(BaseModel):
     """Answer of GET /models."""
 
     models: list[ModelDescription]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _all_rounded(values: Mapping[str, float] | None) -> dict[str, float] | None:
+    return None if values is None else {name: round(value, 6) for name, value in values.items()}

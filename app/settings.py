@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_batch_seconds: float = Field(default=0.25, gt=0)
     max_batch_rows: int = Field(default=128, ge=1)
 
-    api_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text on a terminal, else JSON."
@@ -77,10 +77,25 @@ class Settings(BaseSettings):
             raise ValueError("name at least one model")
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Whoever sets it means to guard the service; an empty variable must not open it.
+        if not value or not all(key.strip() for key in value):
+            raise ValueError(
+                "it is set, but holds no key or an empty one; leave it unset to serve without keys"
+            )
+        return value
+
     @property
     def max_image_bytes(self) -> int:
         """Largest upload of one image."""
         return int(self.max_image_mib * 2**20)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a batch."""
+        return int(self.max_body_mib * 2**20)
 
     @property
     def max_pixels(self) -> int:
@@ -93,26 +108,20 @@ class Settings(BaseSettings):
         return max(1, int(self.max_crop_mib * 2**20) // 4096) * 4096
 
 
-def load_settings(
-    flags: Mapping[str, Any] | None = None,
-    file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Settings:
-    """Reads and validates all sources.
+def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
+    """Reads and validates all sources: these two, and ``os.environ``.
 
     Args:
         flags: settings given on the command line.
         file: a TOML file.
-        environment: instead of ``os.environ``, to look for unknown ``AGIQA_*`` keys.
 
     Raises:
         SettingsError: unknown keys and unfitting values, all at once.
     """
-    names = os.environ if environment is None else environment
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
     faults = [
         f"{n}: unknown setting{_KEY_HINT if n.upper() == _CLIENT_KEY else ''}"
-        for n in names
+        for n in os.environ
         if n.upper().startswith(PREFIX) and n.upper() not in known
     ]
     if file is not None and not file.is_file():

@@ -10,6 +10,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Head = Literal["quality", "alignment", "consistency"]
+HEADS: tuple[Head, ...] = get_args(Head)
 
 
 class _Frozen(BaseModel):
@@ -158,7 +159,7 @@ class CheckpointConfig(_Frozen):
     method: str
     backbone: BackboneConfig
     options: dict[str, Any] = Field(default_factory=dict)
-    heads: tuple[Head, ...] = ("quality", "alignment", "consistency")
+    heads: tuple[Head, ...] = HEADS
     crop_policy: CropPolicy = CropPolicy()
     normalisation: Normalisation = Normalisation()
     score_range: ScoreRange = ScoreRange()

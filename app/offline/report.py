@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.offline.rows import HEADS, ModelFacts, Row
+from app.offline.rows import ModelFacts, Row
 from app.offline.summary import Distribution, Summary, ranked, summarise
 from model import images
-from model.config import Head
+from model.config import HEADS, Head
 from model.errors import ImageError
 from model.files import write_atomically
 from reporting import charts

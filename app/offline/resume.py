@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.offline.errors import CannotScore, require
-from app.offline.rows import HEADS, Item, ModelFacts, Row, heads_for, is_passing
+from app.offline.rows import Item, ModelFacts, Row, heads_for, is_passing
 from app.offline.tables import FORMATS, PARQUET, journal_of, read
-from model.config import Head
+from model.config import HEADS, Head
 
 
 def check(out: Path) -> None:

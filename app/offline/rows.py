@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.config import Head
+from model.config import HEADS, Head
 
 Row = dict[str, Any]
 
-HEADS: tuple[Head, ...] = ("quality", "alignment", "consistency")
 # The first six are fixed; scripts read them by place.
 COLUMNS = (
     *("path", *HEADS, "code", "detail"),

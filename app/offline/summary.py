@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.offline.progress import duration
-from app.offline.rows import HEADS, Row
-from model.config import Head
+from app.offline.rows import Row
+from model.config import HEADS, Head
 from reporting.text import sparkline
 
 BINS = 20

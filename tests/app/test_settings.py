@@ -63,3 +63,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
+def test_keys_that_are_set_but_hold_none_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AGIQA_API_KEYS", value)
+    with pytest.raises(SettingsError, match=r"api_keys: .*it is set, but holds no key"):
+        load_settings()
+
+
+def test_an_empty_key_in_a_file_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "agiqa.toml"
+    file.write_text('api_keys = ["secret", ""]\n')
+    with pytest.raises(SettingsError, match=r"api_keys: .*an empty one"):
+        load_settings({}, file)
