@@ -36,18 +36,19 @@ def test_a_large_upload_stays_in_memory_for_our_routes_alone(
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status"),
+    ("content", "kind"),
     [
-        (b"--x\r\nnonsense", "multipart/form-data; boundary=x", 400),
-        (b"", "multipart/form-data", 400),
-        (b"files=1", "application/x-www-form-urlencoded", 422),
-        (b"", "text/plain", 422),
+        (b"nonsense", "multipart/form-data; boundary=x"),
+        (b"--x\r\nnonsense", "multipart/form-data; boundary=x"),
+        (b"", "multipart/form-data"),
+        (b"files=1", "application/x-www-form-urlencoded"),
+        (b"", "text/plain"),
     ],
 )
-def test_a_bad_form_is_refused_as_by_fastapi_itself(content: bytes, kind: str, status: int) -> None:
+def test_a_bad_form_is_refused_as_by_fastapi_itself(content: bytes, kind: str) -> None:
     answers = [
         uploading(route).post("/", content=content, headers={"content-type": kind})
         for route in (UploadRoute, APIRoute)
     ]
-    assert [answer.status_code for answer in answers] == [status] * 2
+    assert answers[0].status_code == answers[1].status_code >= 400
     assert answers[0].json() == answers[1].json()
