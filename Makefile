@@ -6,10 +6,11 @@ HOST ?= 127.0.0.1
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format typecheck docs bench clean
+.PHONY: help serve test test-dtype lint format typecheck docs bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +19,11 @@ serve: $(VENV)/.serve ## Run the service on the bundled models (HOST=127.0.0.1 P
 	$(BIN)/agiqa serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# Which is that, tests.figures knows; DTYPE=float32 or DTYPE=bfloat16 chooses.
+test-dtype: $(VENV)/.dev ## Run the tests that compare figures in the dtype that this machine does not choose
+	TEST_AUTO_DTYPE=$(or $(DTYPE),$$($(BIN)/python -m tests.figures)) $(PYTEST) -m figures $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ from model.scores import Score
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
+AUTO_DTYPE = "TEST_AUTO_DTYPE"
 _CACHED_PROMPTS = 4096
 
 
@@ -270,14 +271,23 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 where the device multiplies it natively (CUDA, AMX, AVX-512 BF16), else
     float32.
 
+    For tests alone: ``auto`` is what the environment variable ``TEST_AUTO_DTYPE`` names, float32 or
+    bfloat16, so that one machine runs the suite as others do.
+
     Raises:
-        ValueError: another name than auto, float32, bfloat16.
+        ValueError: another name than these.
     """
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if dtype in names:
         return names[dtype]
     if dtype != "auto":
         raise ValueError(f"dtype {dtype!r}: choose auto, float32 or bfloat16")
+    # Not called AGIQA_*: those are the service's settings, which users set.
+    forced = os.environ.get(AUTO_DTYPE)
+    if forced is not None:
+        if forced not in names:
+            raise ValueError(f"{AUTO_DTYPE}={forced!r}: choose float32 or bfloat16, or unset it")
+        return names[forced]
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -19,9 +19,15 @@ import pytest
 
 from app.cli import main
 from tests.app.pictures import picture
-from tests.app.server import Running, serving
+from tests.app.server import AUTO, Running, serving
 from tests.documents import LANGUAGES, NEEDS, ROOT, Block, Command, blocks, commands, pages
+from tests.figures import AGIQA_3K, LIVE_CHALLENGE, assert_printed
 
+# The images that the pages show figures of; elsewhere others stand in, and only keys are compared.
+SHOWN = {
+    "photo.jpg": LIVE_CHALLENGE / "Images" / "10.jpg",
+    "generated.jpg": AGIQA_3K / "img" / "sd1.5_normal_001.jpg",
+}
 PROMPTS = ("a tray of sushi", "a red fox", "a lighthouse at night")
 # `agiqa serve` would run for ever: it is started, and ended as soon as it says where its page is.
 # Targets of make build environments: what they would run is printed, which fails for unknown ones.
@@ -50,15 +56,18 @@ PAGES = {str(p.relative_to(ROOT)): p for p in pages() if blocks(p)}
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with the default models, as the pages assume it on port 8000."""
     models = {"AGIQA_MODELS": "tiny-mpiqe,tiny-clip-agiqa"}
-    with serving(tmp_path_factory.mktemp("service"), models) as running:
+    with serving(tmp_path_factory.mktemp("service"), AUTO | models) as running:
         yield running
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the commands of a page run."""
-    for name, seed in (("photo", 1), ("generated", 2)):
-        picture(seed=seed).save(tmp_path / f"{name}.jpg")
+    for name, real in SHOWN.items():
+        if real.is_file():
+            shutil.copyfile(real, tmp_path / name)
+        else:
+            picture(seed=len(name)).save(tmp_path / name)
     (tmp_path / "images").mkdir()
     rows = [("image", "prompt")]
     for i, prompt in enumerate(PROMPTS):
@@ -100,7 +109,9 @@ def here(text: str, service: Running) -> str:
 
 
 def assert_as_shown(command: Command, printed: str, block: Block) -> None:
-    """Keys of JSON, and the first words of other lines, are in what the command really printed."""
+    """Keys of JSON, the first words of other lines, and figures within what the dtypes differ, are
+    in what the command really printed.
+    """
     for line in command.shown:
         start = line.split()[0] if line.split() else "..."
         if start.startswith("..."):
@@ -110,8 +121,11 @@ def assert_as_shown(command: Command, printed: str, block: Block) -> None:
                 assert key in printed, f"{block}: {key} was not printed by {command.text}"
         else:
             assert start in printed, f"{block}: {start!r} was not printed by {command.text}"
+    if all(real.is_file() for name, real in SHOWN.items() if name in command.text):
+        assert_printed("\n".join(command.shown), printed)
 
 
+@pytest.mark.figures
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")

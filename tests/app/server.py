@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 START_SECONDS = 120.0
+AUTO = {"AGIQA_DEVICE": "auto", "AGIQA_DTYPE": "auto"}
 
 
 @dataclass
@@ -70,7 +71,9 @@ def serving(
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
     # One model starts faster than the default two.
     variables |= {"AGIQA_MODELS": "tiny-clip-agiqa"}
-    variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1", **(environment or {})}
+    variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1"}
+    # Figures are compared; pass AUTO where they are to be those of the machine.
+    variables |= {"AGIQA_DEVICE": "cpu", "AGIQA_DTYPE": "float32", **(environment or {})}
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)

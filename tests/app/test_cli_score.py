@@ -45,7 +45,8 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path, P
     (folder / "bad.png").write_bytes(SVG)
     out, report = place / "scores.csv", place / "report.html"
     options = ("--prompt", "a wave", "-o", out, "--report", report)
-    return agiqa("score", folder, *options), out, report
+    pinned = ("--device", "cpu", "--dtype", "float32")
+    return agiqa("score", folder, *options, *pinned), out, report
 
 
 def test_a_folder_is_scored_to_the_bottom_into_a_table(
@@ -104,7 +105,7 @@ def test_the_report_is_written_beside(whole_run: tuple[Result, Path, Path]) -> N
 
 def test_scores_are_those_of_the_scorer(whole_run: tuple[Result, Path, Path]) -> None:
     _, out, _ = whole_run
-    scorer = model.load("tiny-clip-agiqa")
+    scorer = model.load("tiny-clip-agiqa", "cpu", "float32")
     for row in (table(out)[0], table(out)[2]):
         expected = scorer.score(row["path"], "a wave")
         for head in ("quality", "alignment", "consistency"):

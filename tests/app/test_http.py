@@ -70,7 +70,7 @@ def test_another_prompt_gives_another_consistency(client: httpx.Client) -> None:
 
 
 def test_the_service_gives_the_scorer_s_own_scores(client: httpx.Client) -> None:
-    scorer = model.load("tiny-clip-agiqa", device="cpu")
+    scorer = model.load("tiny-clip-agiqa", device="cpu", dtype="float32")
     image = picture(700, 410)
     alone = scorer.score(image, "a wave")
     served = score(client, encoded(image), "/score-agi", prompt="a wave").json()

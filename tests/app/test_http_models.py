@@ -39,7 +39,6 @@ def several(
 ) -> Iterator[Running]:
     environment = {
         "AGIQA_MODELS": ",".join(map(str, folders.values())),
-        "AGIQA_DTYPE": "float32",
         "HF_HUB_CACHE": str(hub_cache),
         "HF_HUB_OFFLINE": "1",
     }

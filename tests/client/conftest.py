@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.app.server import Running, serving
+from tests.app.server import AUTO, Running, serving
 from tests.client.calling import Kind
 
 
@@ -17,5 +17,5 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service with both bundled models."""
     models = {"AGIQA_MODELS": "tiny-mpiqe,tiny-clip-agiqa"}
-    with serving(tmp_path_factory.mktemp("service"), models) as running:
+    with serving(tmp_path_factory.mktemp("service"), AUTO | models) as running:
         yield running

@@ -16,6 +16,7 @@ from tests.app import pictures
 from tests.app.pictures import encoded, picture
 from tests.app.server import Running, serving
 from tests.client.calling import Kind, call
+from tests.figures import SCORE
 
 pytestmark = pytest.mark.integration
 
@@ -99,7 +100,7 @@ def test_many_images_have_the_scores_that_each_has_alone(service: Running) -> No
     assert [item for item, _ in pairs] == items
     for (_, result), one in zip(pairs, alone, strict=False):
         assert isinstance(result, Score)
-        assert result.consistency == pytest.approx(one.consistency, abs=1e-4)
+        assert result.consistency == pytest.approx(one.consistency, abs=SCORE)
     assert isinstance(pairs[-1][1], Refused)
 
 

@@ -9,20 +9,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import skimage.data
-from PIL import Image
 from pydantic import BaseModel
 
 import app.schemas
-from app.samples import HOST, PROMPT, refusals
+from app.samples import recorded
 from tests.app import pictures
-from tests.app.pictures import encoded, picture
+from tests.app.pictures import encoded
 from tests.app.server import Running
+from tests.client import record_openapi_examples as record
+from tests.figures import assert_figures
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.figures]
 
+HOST = "http://localhost:8000"
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
 PROBLEM_JSON = "application/problem+json"
 
@@ -31,8 +31,7 @@ PROBLEM_JSON = "application/problem+json"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the samples name."""
     made = tmp_path_factory.mktemp("samples")
-    Image.fromarray(skimage.data.astronaut()).save(made / "photo.jpg")
-    Image.fromarray(skimage.data.coffee()).save(made / "generated.jpg")
+    record.images(made)
     return made
 
 
@@ -130,63 +129,22 @@ def test_every_python_sample_runs(
             fits(result.raw, content)
 
 
-def assert_same(example: Any, answer: Any) -> None:
-    """Fails unless every figure of the example is in the answer, within what encoders differ."""
-    if isinstance(example, dict):
-        for name, value in example.items():
-            assert_same(value, answer[name])
-    elif isinstance(example, float):
-        assert answer == pytest.approx(example, abs=0.02 if abs(example) <= 1 else 2)
-    else:
-        assert answer == example
+def test_the_example_answers_are_the_service_s_own(service: Running, folder: Path) -> None:
+    assert_figures(recorded()["answers"], record.answers(service.client, folder))
 
 
-def test_the_example_answers_are_the_service_s_own(
-    openapi: dict[str, Any], service: Running, folder: Path
+def test_the_example_refusals_are_the_service_s_own(
+    openapi: dict[str, Any], service: Running
 ) -> None:
-    def examples(path: str) -> dict[str, Any]:
-        (content,) = operation(openapi, path)["responses"]["200"]["content"].values()
-        found: dict[str, Any] = content["examples"]
-        return found
-
-    photo, generated = (folder / "photo.jpg").read_bytes(), (folder / "generated.jpg").read_bytes()
-    scored = service.client.post("/score", files={"image": photo}).json()
-    assert_same(examples("/score")["photograph"]["value"], scored)
-    for name, form in (("with a prompt", {"prompt": PROMPT}), ("without", {})):
-        answer = service.client.post("/score-agi", files={"image": generated}, data=form).json()
-        assert_same(examples("/score-agi")[name]["value"], answer)
-    described = {m["name"]: m for m in service.client.get("/models").json()["models"]}
-    (model,) = examples("/models")["one model"]["value"]["models"]
-    assert_same(model, described[model["name"]])
-
-
-def refused(client: httpx.Client, code: str) -> httpx.Response:
-    """What the service says to the request that the example of a refusal is about."""
-    image = {"image": encoded()}
-    if code == "unreadable_image":
-        return client.post("/score", files={"image": ("photo.jpg", b"")})
-    if code == "unknown_model":
-        return client.post("/score?model=x", files=image)
-    if code == "too_large":
-        return client.post("/score", files={"image": pictures.png_header(20_000, 10_000)})
-    if code == "unsupported_image":
-        return client.post("/score", files={"image": pictures.SVG})
-    if code == "bad_field":
-        files = [("images", encoded())] * 3
-        return client.post("/score-agi/batch", files=files, data={"prompts": ["one", "two"]})
-    assert code == "bad_aspect"
-    return client.post("/score", files={"image": encoded(picture(5200, 100))})
-
-
-@pytest.mark.parametrize(
-    "error",
-    [e for status in (400, 404, 413, 415, 422) for e in refusals()[status]],
-    ids=lambda e: e.code,
-)
-def test_the_example_refusals_are_the_service_s_own(service: Running, error: Any) -> None:
-    answer = refused(service.client, error.code)
-    assert answer.status_code == error.status
-    assert answer.json()["detail"] == error.detail
+    sentences = record.refusals(service.client)
+    assert recorded()["refusals"] == sentences
+    shown = {
+        code: example["value"]["detail"]
+        for response in operation(openapi, "/score")["responses"].values()
+        for code, example in next(iter(response["content"].values()))["examples"].items()
+        if code in sentences
+    }
+    assert shown == sentences
 
 
 def test_batch_answers_have_no_field_that_a_single_answer_lacks(service: Running) -> None:

@@ -16,7 +16,7 @@ from model.config import CropPolicy, Head
 from model.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.errors import BadAspect, ImageError
 from model.network import Network
-from model.scorer import Scorer, choose_device, choose_dtype
+from model.scorer import Scorer
 from model.scores import Score
 from tests.model import tiny
 
@@ -235,13 +235,6 @@ def test_grid_by_name_is_the_checkpoints_own_grid(tiny_checkpoint: Path) -> None
 def test_an_unknown_option_is_refused(option: str, value: str, tiny_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=f"{value}'.*choose"):
         model.load(str(tiny_checkpoint), **{option: value})  # type: ignore[arg-type]
-
-
-def test_dtype_auto_is_one_that_the_device_has() -> None:
-    cpu = choose_device("cpu")
-    assert choose_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
-    assert choose_dtype("bfloat16", cpu) is torch.bfloat16
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())

@@ -56,6 +56,7 @@ def test_training_writes_a_report_a_manifest_and_curves(
     assert list((tmp_path / "work" / "tensorboard" / "miniature").iterdir())
 
 
+@pytest.mark.figures
 def test_one_method_learns_from_several_sets_and_is_measured_on_each(
     data: Data, pretrained: Path, tmp_path: Path
 ) -> None:

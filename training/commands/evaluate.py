@@ -50,7 +50,13 @@ if TYPE_CHECKING:
     help="Also degrade the N best-rated images, to see whether their quality falls.",
 )
 @click.option("--device", default="auto", show_default=True)
-@click.option("--dtype", default="auto", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="That of the cards on every machine; auto: as the service computes here.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the report as JSON.")
 @click.option(
     "--report",
