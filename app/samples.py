@@ -26,8 +26,8 @@ BEARER = HTTPBearer(
 
 # FastAPI leaves null fields out of examples.
 _NOTE = (
-    "Of the bundled models in float32; in bfloat16 these scores differ by at most 0.003. Fields that "
-    "are null are left out here."
+    "Of the bundled models in float32; in bfloat16 these scores differ by at most 0.003. "
+    "Fields that are null are left out here."
 )
 _SUMMARIES = {
     "/score": "Quality of an image",
