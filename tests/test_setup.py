@@ -80,6 +80,7 @@ def test_ci_calls_only_make() -> None:
         "make lint",
         "make typecheck",
         "make test",
+        "make test-dtype",
     ]
 
 
