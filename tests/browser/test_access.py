@@ -68,7 +68,7 @@ def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
     visit.tab_to("#viewer .stage")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert "Window 2 of" in visit.text("#viewer .told")
+    assert "Window 2 of" in visit.text("#viewer .readout")
     page.keyboard.press("Escape")
     visit.until("document.activeElement.matches('.card .open')")
     assert page.locator("#viewer").is_hidden()

@@ -134,9 +134,9 @@ def test_a_folder_is_dropped_with_all_that_is_below_it(visit: Visit, tmp_path: P
 def test_a_csv_without_the_columns_says_which_it_needs(visit: Visit) -> None:
     wrong = {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b"file,text\na.png,x\n"}
     visit.choose(wrong, wait=False)
-    told = visit.page.get_by_text("wrong.csv needs the columns image and prompt").first
-    told.wait_for()
-    assert told.is_visible()
+    message = visit.page.get_by_text("wrong.csv needs the columns image and prompt").first
+    message.wait_for()
+    assert message.is_visible()
 
 
 def test_the_dialog_shows_one_image_and_arrow_keys_go_to_its_neighbours(visit: Visit) -> None:

@@ -49,12 +49,12 @@ def test_the_map_tells_the_score_of_the_window_under_the_pointer(
     stage = visit.page.locator("#single .stage")
     stage.hover(position={"x": 8, "y": 8})
     first = next(w["score"] for w in windows if w["box"][:2] == [0, 0])
-    assert f"quality {first:.2f}" in visit.text("#single .told")
+    assert f"quality {first:.2f}" in visit.text("#single .readout")
     assert visit.text("#single .tag") == f"{first:.2f}"
     stage.focus()
     visit.page.keyboard.press("End")
-    assert f"Window {len(windows)} of {len(windows)}" in visit.text("#single .told")
-    assert f"quality {windows[-1]['score']:.2f}" in visit.text("#single .told")
+    assert f"Window {len(windows)} of {len(windows)}" in visit.text("#single .readout")
+    assert f"quality {windows[-1]['score']:.2f}" in visit.text("#single .readout")
 
 
 def test_the_map_can_be_seen_through_and_turned_off(visit: Visit) -> None:

@@ -19,8 +19,8 @@ def ask(visit: Visit, module: str, code: str, given: Any = None) -> Any:
 def test_overlapping_windows_are_averaged_over_every_pixel(visit: Visit) -> None:
     windows = [0, 0, 10, 10, 0.2, 6, 0, 10, 10, 0.6]
     cells = ask(visit, "windows", "new m.Windows(new Float32Array(given)).cells()", windows)
-    told = [(c["x"], c["width"], round(c["score"], 4)) for c in cells]
-    assert told == [(0, 6, 0.2), (6, 4, 0.4), (10, 6, 0.6)]
+    boxes = [(c["x"], c["width"], round(c["score"], 4)) for c in cells]
+    assert boxes == [(0, 6, 0.2), (6, 4, 0.4), (10, 6, 0.6)]
     assert {(c["y"], c["height"]) for c in cells} == {(0, 10)}
 
 

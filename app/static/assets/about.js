@@ -1,7 +1,7 @@
 // What is to be known of a model before its scores are believed: its data, its measured figures.
 
 import { h } from "./dom.js";
-import { HEADS, isNumber, listing, percent } from "./words.js";
+import { HEADS, isNumber, listing, percent } from "./formatting.js";
 
 /** One line: the data that it learned from and how well it ranks. */
 export function inShort(model) {

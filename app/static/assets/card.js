@@ -2,7 +2,7 @@
 
 import { problemBox } from "./detail.js";
 import { h } from "./dom.js";
-import { HEADS, score, title } from "./words.js";
+import { HEADS, score, title } from "./formatting.js";
 
 const STATES = { new: "waiting", waiting: "waiting", scoring: "scoring …" };
 
@@ -18,8 +18,8 @@ export class Card {
     this.canvas = h("canvas", { width: "4", height: "3", "aria-hidden": "true" });
     this.button = h("button", { type: "button", class: "open", onclick: () => actions.open(item) },
       h("span", { class: "thumb", "data-kind": item.name.split(".").at(-1).toUpperCase().slice(0, 5) }, this.canvas));
-    this.told = h("div", { class: "card-told" });
-    this.root = h("li", { class: "card" }, this.button, this.told);
+    this.caption = h("div", { class: "card-caption" });
+    this.root = h("li", { class: "card" }, this.button, this.caption);
     thumbnails.watch(this.canvas, item.file);
   }
 
@@ -29,7 +29,7 @@ export class Card {
     this.#drawn = state;
     this.root.dataset.state = this.item.state;
     this.button.setAttribute("aria-label", this.#label());
-    this.told.replaceChildren(...this.#tell(head));
+    this.caption.replaceChildren(...this.#tell(head));
   }
 
   leave() {
@@ -39,10 +39,10 @@ export class Card {
   #label() {
     const { item } = this;
     const known = HEADS.filter((head) => item.head(head) !== null);
-    const told = known.length
+    const state = known.length
       ? known.map((head) => `${head} ${score(item.head(head))}`).join(", ")
       : item.problem?.detail ?? item.state;
-    return `${item.path}: ${told}`;
+    return `${item.path}: ${state}`;
   }
 
   #tell(head) {

@@ -4,7 +4,7 @@ import { facts, hitRate } from "./about.js";
 import { h } from "./dom.js";
 import { bars, gauge } from "./gauges.js";
 import { QualityMap } from "./quality-map.js";
-import { bytes, title } from "./words.js";
+import { bytes, title } from "./formatting.js";
 
 let lastNumber = 0;
 
@@ -20,7 +20,7 @@ export class Detail {
     this.map = new QualityMap();
     this.scores = h("div", { class: "scores" });
     this.prompt = this.#makePrompt();
-    this.root = h("div", { class: "detail" }, this.map.root, h("div", { class: "told-of" }, this.scores, this.prompt));
+    this.root = h("div", { class: "detail" }, this.map.root, h("div", { class: "findings" }, this.scores, this.prompt));
     root.append(this.root);
   }
 
@@ -57,7 +57,8 @@ export class Detail {
   }
 
   #makePrompt() {
-    const name = `prompt-${(lastNumber += 1)}`;
+    lastNumber += 1;
+    const name = `prompt-${lastNumber}`;
     this.words = h("textarea", { id: name, rows: "2" });
     return h("form", { class: "own-prompt", onsubmit: (event) => {
       event.preventDefault();

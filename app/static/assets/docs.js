@@ -4,7 +4,8 @@ const follow = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", follow);
 follow();
 
-window.SwaggerUIBundle({
+// A classic script before this one has put it there.
+/** @type {any} */ (window).SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,

@@ -12,7 +12,10 @@ export function s(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** The element with this id, which the page holds. */
+/**
+ * The element with this id, which the page holds.
+ * @returns {any} its kind is index.html's business, and the browser tests use each of them
+ */
 export const byId = (id) => document.getElementById(id);
 
 function fill(element, attributes, children) {
@@ -25,7 +28,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Tells screen readers; the same words twice are told twice. */
+/** Tells screen readers; the same words twice are spoken twice. */
 export function announce(words) {
   const live = byId("live");
   live.textContent = "";
@@ -38,6 +41,6 @@ export function throttled(work, milliseconds) {
   let last = -Infinity;
   const run = () => { timer = null; last = performance.now(); work(); };
   return () => {
-    timer ??= setTimeout(run, Math.max(0, last + milliseconds - performance.now()));
+    if (timer === null) timer = setTimeout(run, Math.max(0, last + milliseconds - performance.now()));
   };
 }

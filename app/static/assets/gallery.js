@@ -6,7 +6,7 @@ import { announce, h } from "./dom.js";
 import { Histogram } from "./histogram.js";
 import { VIEW, arrange, headsOf } from "./items.js";
 import { Thumbnails } from "./thumbnails.js";
-import { HEADS, count, score, title } from "./words.js";
+import { HEADS, count, score, title } from "./formatting.js";
 
 // As many cards as a page holds; the tab's memory depends on this and not on the number of images.
 const PAGE = 60;
@@ -132,7 +132,7 @@ export class Gallery {
     // Moving an element takes its focus away.
     const focused = document.activeElement;
     this.grid.replaceChildren(...cards.map((card) => card.root));
-    if (this.grid.contains(focused)) focused.focus({ preventScroll: true });
+    if (focused instanceof HTMLElement && this.grid.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   #showPager(start) {

@@ -1,7 +1,7 @@
 // A score as a dial, probabilities as bars.
 
 import { h, s } from "./dom.js";
-import { isNumber, percent, score, title } from "./words.js";
+import { isNumber, percent, score, title } from "./formatting.js";
 
 // An arc of 240 degrees around (60, 60), open at the bottom.
 const ARC = "M 16.7 85 A 50 50 0 1 1 103.3 85";

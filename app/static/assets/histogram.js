@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { BINS, binOf } from "./items.js";
-import { count } from "./words.js";
+import { count } from "./formatting.js";
 
 const edge = (bin) => (bin / BINS).toFixed(2);
 

@@ -1,12 +1,12 @@
 // The images of the page: what is known of each, and which of them are shown in which order.
 
-import { HEADS, isNumber } from "./words.js";
+import { HEADS, isNumber } from "./formatting.js";
 
 let lastNumber = 0;
 
 /** One image: its file, its prompt (null: the one for all), its state, its answer or problem. */
 export class Item {
-  number = (lastNumber += 1);
+  number = ++lastNumber;
   state = "new";
   answer = null;
   problem = null;
@@ -24,14 +24,14 @@ export class Item {
   }
 
   /** Enters a state: new, waiting, scoring, scored, failed or cancelled. */
-  become(state, told = {}) {
+  become(state, outcome = {}) {
     // Cancelling a second scoring leaves what the first one gave.
     this.#enter(state === "cancelled" && this.answer ? "scored" : state);
     if (this.state !== state || state === "waiting" || state === "scoring") return;
-    this.answer = state === "scored" ? packed(told.answer) : null;
-    this.problem = told.problem ?? null;
-    this.requestId = told.requestId ?? this.problem?.requestId ?? null;
-    this.seconds = told.seconds ?? null;
+    this.answer = state === "scored" ? packed(outcome.answer) : null;
+    this.problem = outcome.problem ?? null;
+    this.requestId = outcome.requestId ?? this.problem?.requestId ?? null;
+    this.seconds = outcome.seconds ?? null;
     this.used = this.asked;
   }
 
@@ -51,7 +51,7 @@ export class Item {
 function packed(answer) {
   const { crop_scores: scores, ...rest } = answer;
   const windows = new Float32Array(5 * (scores?.length ?? 0));
-  scores?.forEach(({ box, score }, i) => windows.set([...box, score], 5 * i));
+  scores?.forEach(({ box, score }, i) => { windows.set([...box, score], 5 * i); });
   return { ...rest, windows };
 }
 
@@ -71,7 +71,7 @@ export function arrange(items, view) {
   const sign = view.descending ? -1 : 1;
   return shown.sort((a, b) => {
     const [left, right] = [key(a), key(b)];
-    if (left === null || right === null) return (left === null) - (right === null) || a.number - b.number;
+    if (left === null || right === null) return Number(left === null) - Number(right === null) || a.number - b.number;
     const order = typeof left === "string" ? left.localeCompare(right, "en", { numeric: true }) : left - right;
     return sign * order || a.number - b.number;
   });

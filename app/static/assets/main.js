@@ -7,14 +7,14 @@ import { Detail } from "./detail.js";
 import { announce, byId, throttled } from "./dom.js";
 import { manyExamples, oneExample } from "./example.js";
 import { Gallery } from "./gallery.js";
-import { listen } from "./intake.js";
+import { listen } from "./drop-and-paste.js";
 import { Item } from "./items.js";
 import { askForKey } from "./key.js";
 import { Progress } from "./progress.js";
 import { ScoringQueue } from "./queue.js";
 import { Settings } from "./settings.js";
 import { Viewer } from "./viewer.js";
-import { count } from "./words.js";
+import { count } from "./formatting.js";
 
 const REDRAW_MS = 150;
 
@@ -48,8 +48,8 @@ async function scoreItem(item, signal) {
   for (;;) {
     const key = api.keyNumber;
     try {
-      const { body, ...told } = await api.score(item.file, item.asked, signal);
-      return { answer: body, ...told };
+      const { body, ...rest } = await api.score(item.file, item.asked, signal);
+      return { answer: body, ...rest };
     } catch (problem) {
       if (problem.status !== 401) throw problem;
       // Requests that were on their way with the last key go again with the one given since.
@@ -140,7 +140,7 @@ function showConnection() {
 }
 
 connection.addEventListener("change", showConnection);
-queue.addEventListener("change", () => { document.body.dataset.busy = queue.busy; redraw(); });
+queue.addEventListener("change", () => { document.body.dataset.busy = String(queue.busy); redraw(); });
 queue.addEventListener("idle", () => {
   draw();
   progress.finish();
@@ -149,9 +149,8 @@ queue.addEventListener("idle", () => {
 settings.addEventListener("change", redraw);
 settings.addEventListener("again", () => queue.add(stale()));
 byId("enter-key").addEventListener("click", () => connection.open());
-for (const [button, make] of [["example-one", oneExample], ["example-many", manyExamples]]) {
-  byId(button).addEventListener("click", async () => take(await make(), []));
-}
+byId("example-one").addEventListener("click", async () => take(await oneExample(), []));
+byId("example-many").addEventListener("click", async () => take(await manyExamples(), []));
 byId("clear").addEventListener("click", clear);
 listen(take);
 draw();

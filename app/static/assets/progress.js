@@ -1,7 +1,7 @@
 // How far the scoring is, how fast, and what was left over.
 
 import { announce, byId } from "./dom.js";
-import { count, duration } from "./words.js";
+import { count, duration } from "./formatting.js";
 
 const TICK_MS = 250;
 
@@ -48,7 +48,7 @@ export class Progress {
 
   #begin() {
     if (this.#run) return;
-    this.#run = { started: performance.now(), open: this.#open().length, told: 0 };
+    this.#run = { started: performance.now(), open: this.#open().length, announced: 0 };
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#show(), TICK_MS);
   }
@@ -73,7 +73,7 @@ export class Progress {
       this.queue.heldBack > 0 ? `the service is busy, going on in ${Math.ceil(this.queue.heldBack)} s` : null,
     ].filter(Boolean).join(" · ");
     const quarter = Math.floor((4 * done) / all);
-    if (quarter > this.#run.told && quarter < 4) announce(`${done} of ${all} images scored.`);
-    this.#run.told = quarter;
+    if (quarter > this.#run.announced && quarter < 4) announce(`${done} of ${all} images scored.`);
+    this.#run.announced = quarter;
   }
 }

@@ -2,7 +2,7 @@
 
 import { drawScale, viridis } from "./colour.js";
 import { h } from "./dom.js";
-import { score } from "./words.js";
+import { score } from "./formatting.js";
 import { Windows } from "./windows.js";
 
 // Differences smaller than this are not stretched over the whole scale.
@@ -22,15 +22,16 @@ export class QualityMap {
   #address = null;
 
   constructor() {
-    const name = `map-${(lastNumber += 1)}`;
+    lastNumber += 1;
+    const name = `map-${lastNumber}`;
     this.image = h("img", { alt: "", draggable: "false" });
     this.canvas = h("canvas", { class: "map", "aria-hidden": "true" });
     this.tag = h("span", { class: "tag" });
     this.frame = h("div", { class: "frame", hidden: true }, this.tag);
     this.placeholder = h("p", { class: "placeholder", hidden: true });
-    this.stage = h("div", { class: "stage", role: "group", tabindex: "0", "aria-describedby": `${name}-told` },
+    this.stage = h("div", { class: "stage", role: "group", tabindex: "0", "aria-describedby": `${name}-readout` },
       this.image, this.placeholder, this.canvas, this.frame);
-    this.told = h("output", { class: "told", id: `${name}-told`, "aria-live": "polite" });
+    this.readout = h("output", { class: "readout", id: `${name}-readout`, "aria-live": "polite" });
     this.controls = this.#makeControls();
     this.rows = h("tbody");
     this.table = h("details", { class: "fold" }, h("summary", {}, "Windows as a table"),
@@ -38,7 +39,7 @@ export class QualityMap {
         h("table", {}, h("thead", {}, h("tr", {}, ["Quality", "x", "y", "Width", "Height"].map(
           (name_) => h("th", { scope: "col" }, name_)))), this.rows)));
     this.root = h("figure", { class: "quality-map" }, h("div", { class: "mat" }, this.stage),
-      h("figcaption", {}, this.controls, this.told, this.table));
+      h("figcaption", {}, this.controls, this.readout, this.table));
     this.#listen();
   }
 
@@ -57,7 +58,7 @@ export class QualityMap {
     this.#windows = new Windows(data);
     this.#select(-1);
     const any = this.#windows.length > 0;
-    for (const part of [this.controls, this.table, this.told]) part.hidden = !any;
+    for (const part of [this.controls, this.table, this.readout]) part.hidden = !any;
     this.#fit();
     this.#draw();
     this.stage.setAttribute("aria-label", any ? this.#summary() : "The image");
@@ -83,7 +84,8 @@ export class QualityMap {
   #makeLegend() {
     const colours = h("canvas", { width: "160", height: "1", class: "scale", "aria-hidden": "true" });
     drawScale(colours);
-    [this.low, this.high] = [h("span"), h("span")];
+    this.low = h("span");
+    this.high = h("span");
     return h("p", { class: "legend" }, h("span", { class: "unseen" }, "Colours from dark, "), this.low, colours,
       h("span", { class: "unseen" }, " to bright, "), this.high);
   }
@@ -174,7 +176,7 @@ export class QualityMap {
     this.#current = i;
     this.frame.hidden = i < 0;
     if (i < 0) {
-      this.told.textContent = this.#windows.length ? "Point at the image, or focus it and use the arrow keys, to read a window." : "";
+      this.readout.textContent = this.#windows.length ? "Point at the image, or focus it and use the arrow keys, to read a window." : "";
       return;
     }
     const w = this.#windows.at(i);
@@ -182,7 +184,7 @@ export class QualityMap {
     const place = { left: w.x / width, top: w.y / height, width: w.width / width, height: w.height / height };
     for (const [side, part] of Object.entries(place)) this.frame.style[side] = `${100 * part}%`;
     this.tag.textContent = score(w.score);
-    this.told.textContent = `Window ${i + 1} of ${this.#windows.length}: quality ${score(w.score)} (x ${w.x}, y ${w.y}, ${w.width} × ${w.height} px)`;
+    this.readout.textContent = `Window ${i + 1} of ${this.#windows.length}: quality ${score(w.score)} (x ${w.x}, y ${w.y}, ${w.width} × ${w.height} px)`;
   }
 
   #summary() {

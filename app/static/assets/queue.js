@@ -84,10 +84,10 @@ export class ScoringQueue extends EventTarget {
 
   async #wait(signal) {
     while (this.heldBack > 0 && !signal.aborted) {
-      await new Promise((resolve) => {
+      await /** @type {Promise<void>} */ (new Promise((resolve) => {
         const timer = setTimeout(resolve, 1000 * this.heldBack);
         signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-      });
+      }));
     }
     signal.throwIfAborted();
   }

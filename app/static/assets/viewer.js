@@ -2,7 +2,7 @@
 
 import { Detail } from "./detail.js";
 import { byId } from "./dom.js";
-import { count } from "./words.js";
+import { count } from "./formatting.js";
 
 /** The dialog; `neighbours()` are the items that the gallery shows, in its order. */
 export class Viewer {

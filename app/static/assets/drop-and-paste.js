@@ -89,7 +89,8 @@ function watchPaste(give) {
     event.preventDefault();
     give(files.map((file) => {
       // The clipboard names every image "image.png".
-      const name = isCsv(file) ? file.name : `pasted-${(pasted += 1)}.${file.type.split("/").at(-1)}`;
+      if (!isCsv(file)) pasted += 1;
+      const name = isCsv(file) ? file.name : `pasted-${pasted}.${file.type.split("/").at(-1)}`;
       return { file: new File([file], name, { type: file.type }), path: name };
     }));
   });
