@@ -10,7 +10,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-dtype lint format typecheck docs bench clean
+.PHONY: help serve check test test-dtype cov lint lint-page format typecheck docs bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +25,21 @@ test: $(VENV)/.dev ## Run all tests
 test-dtype: $(VENV)/.dev ## Run the tests that compare figures in the dtype that this machine does not choose
 	TEST_AUTO_DTYPE=$(or $(DTYPE),$$($(BIN)/python -m tests.figures)) $(PYTEST) -m figures $(ARGS)
 
-lint: $(VENV)/.dev ## Check style and formatting
+check: lint typecheck test test-dtype ## What CI runs, in its order
+
+cov: $(VENV)/.dev ## Run all tests and hold the coverage of branches to its floor (pyproject.toml)
+	$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(VENV)/.dev lint-page ## Check style, formatting and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+# The page's scripts have no build step, so Node.js is needed for this alone.
+lint-page: ## Check types and style of the page's scripts (needs npm)
+	@if command -v npm >/dev/null; then \
+		cd tests/browser/lint && npm install --silent --no-audit --no-fund --no-package-lock && npm run --silent lint; \
+	else echo "npm is not here: the page's scripts are not checked"; fi
 
 format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -48,7 +60,7 @@ bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmark
 	$(BIN)/python -m benchmarks.training
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info tests/browser/lint/node_modules
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agiqa needs Python 3.11 or newer")'
