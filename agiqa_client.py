@@ -40,6 +40,21 @@ from urllib.parse import urlsplit
 
 import httpx
 
+__all__ = [
+    "AgiqaError",
+    "AsyncClient",
+    "Client",
+    "DeadlineExceeded",
+    "Failed",
+    "Item",
+    "Model",
+    "Overloaded",
+    "Refused",
+    "Score",
+    "Unavailable",
+    "Unreachable",
+]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
