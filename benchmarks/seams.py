@@ -1,6 +1,6 @@
 """What the borders inside the service cost and save; docs/decisions quotes the figures.
 
-    python -m benchmarks.seams
+python -m benchmarks.seams
 """
 
 import multiprocessing
