@@ -353,15 +353,15 @@ class AsyncClient:
     async def _try(
         self, path: str, options: Options, form: dict[str, Any] | None, left: float
     ) -> httpx.Response:
-        told = {"X-Request-ID": options.get("request_id")}
-        told["X-Request-Timeout"] = None if math.isinf(left) else f"{max(left, 0.001):.3f}"
+        headers = {"X-Request-ID": options.get("request_id")}
+        headers["X-Request-Timeout"] = None if math.isinf(left) else f"{max(left, 0.001):.3f}"
         asked = {"model": options.get("model"), "detail": options.get("detail") or None}
         seconds = self._timeout if math.isinf(left) else left
         request = self._http.build_request(
             "POST" if form else "GET",
             path,
             params={name: value for name, value in asked.items() if value is not None},
-            headers={name: value for name, value in told.items() if value},
+            headers={name: value for name, value in headers.items() if value},
             timeout=httpx.Timeout(seconds, connect=min(seconds, _CONNECT)),
             **(form or {}),
         )

@@ -179,15 +179,15 @@ def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scor
         CheckpointError: two have the same name, so that requests could not tell them apart.
     """
     found: dict[str, Scorer] = {}
-    whence: dict[str, str] = {}
+    origin: dict[str, str] = {}
     for source, scorer in zip(sources, scorers, strict=True):
         name = scorer.config.name
         if name in found:
             raise CheckpointError(
-                f"two of the models are named {name!r} ({whence[name]} and {source}): load one of "
+                f"two of the models are named {name!r} ({origin[name]} and {source}): load one of "
                 'them, or give one another "name" in its config.json'
             )
-        found[name], whence[name] = scorer, source
+        found[name], origin[name] = scorer, source
     return found
 
 

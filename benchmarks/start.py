@@ -39,7 +39,7 @@ def scored(name: str, files: list[Path]) -> list[float]:
     return [1000 * seconds(lambda file=file: scorer.score(file, prompt)) for file in files]  # type: ignore[misc]
 
 
-def told(values: list[float], unit: str) -> str:
+def quantiles(values: list[float], unit: str) -> str:
     """Median and range."""
     middle = statistics.median(values)
     return f"{middle:.3g} {unit} ({min(values):.3g} to {max(values):.3g}, {len(values)} times)"
@@ -51,12 +51,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40)
     arguments = parser.parse_args()
     started()  # what comes first reads from the disk
-    print("start to ready:", told([started() for _ in range(arguments.rounds)], "s"))
+    print("start to ready:", quantiles([started() for _ in range(arguments.rounds)], "s"))
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder), arguments.images)
         for path in sorted(BUNDLED.glob("*/config.json")):
             name = path.parent.name
-            print(f"512 x 512 by {name}:", told(scored(name, files), "ms"))
+            print(f"512 x 512 by {name}:", quantiles(scored(name, files), "ms"))
 
 
 if __name__ == "__main__":

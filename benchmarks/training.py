@@ -192,8 +192,8 @@ def compare(rival: Watch, own: Watch, precision: str) -> bool:
     agree = difference <= AGREEMENT[precision]
     for watch in (rival, own):
         print(f"loss, {watch.name:30} " + " ".join(f"{float(v):.6f}" for v in watch.curve))
-    told = "agree" if agree else "DON'T AGREE"
-    print(f"losses {told}: they differ by at most {difference:.1e} ({AGREEMENT[precision]:g})")
+    verdict = "agree" if agree else "DON'T AGREE"
+    print(f"losses {verdict}: they differ by at most {difference:.1e} ({AGREEMENT[precision]:g})")
     return agree
 
 

@@ -11,10 +11,10 @@ def test_a_training_step_agrees_with_the_published_recipe(
 ) -> None:
     arguments = ["--small", "--batch", "6", "--steps", "3", "--device", "cpu"]
     assert training.main([*arguments, "--precision", precision]) == 0
-    told = capsys.readouterr().out
-    assert "losses agree" in told
-    assert f"ours, {precision}, with consistency" in told
-    assert "a step is faster by" in told
+    printed = capsys.readouterr().out
+    assert "losses agree" in printed
+    assert f"ours, {precision}, with consistency" in printed
+    assert "a step is faster by" in printed
 
 
 def test_losses_that_differ_are_told_and_fail(

@@ -37,10 +37,10 @@ real = [sys.executable, "-m", "app.cli", *sys.argv[1:]]
 if sys.argv[1:2] != ["serve"]:
     sys.exit(subprocess.call(real))
 with subprocess.Popen([*real, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
-    told = any("the page is at" in line for line in process.stderr)
+    greeted = any("the page is at" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     process.stderr.read()
-sys.exit(process.returncode if told else 1)
+sys.exit(process.returncode if greeted else 1)
 """
 MAKE = f"""#!/bin/sh
 exec {shutil.which("make")} -C {ROOT} --dry-run "$@"

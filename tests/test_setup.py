@@ -93,14 +93,14 @@ def test_the_notice_reproduces_the_notices_of_the_training_data() -> None:
 
 
 def test_every_folder_of_code_is_a_package_that_is_installed() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {
         path.parent.relative_to(ROOT).as_posix().replace("/", ".")
         for top in ("app", "model", "reporting", "training")
         for path in (ROOT / top).rglob("__init__.py")
     }
-    assert set(told["packages"]) == found
-    for package, patterns in told["package-data"].items():
+    assert set(setuptools["packages"]) == found
+    for package, patterns in setuptools["package-data"].items():
         folder = ROOT / package.replace(".", "/")
         for pattern in patterns:
             assert pattern == "py.typed" or any(folder.glob(pattern)), f"{package}: {pattern}"

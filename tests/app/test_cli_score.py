@@ -90,8 +90,8 @@ def test_the_summary_tells_figures_and_the_worst_images(
     result, out, _ = whole_run
     worst, best = sorted(float(row["quality"]) for row in table(out) if row["quality"])
     assert f"{(worst + best) / 2:.3f}" in result.stderr
-    told = result.stderr.split("worst quality:")[1].split()
-    assert told[0] == f"{worst:.3f}"
+    listed = result.stderr.split("worst quality:")[1].split()
+    assert listed[0] == f"{worst:.3f}"
     assert "failed: 1 unsupported_image" in result.stderr
 
 

@@ -186,9 +186,9 @@ def test_a_service_that_is_gone_stops_the_run(
 ) -> None:
     gone = Pretended(stop_at=1, stop=Stopped("no service answers at http://here any more"))
     assert run_with(gone, images, out) == 3
-    told = capsys.readouterr().err
-    assert "no service answers" in told
-    assert "--resume" in told
+    errors = capsys.readouterr().err
+    assert "no service answers" in errors
+    assert "--resume" in errors
 
 
 @pytest.mark.parametrize("form", ["csv"])
@@ -237,10 +237,10 @@ def test_a_real_run_stops_at_ctrl_c_survives_a_kill_and_ends_whole(tmp_path: Pat
 
     process = started(images, out)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "go on with the same command and --resume" in told
-    assert "Traceback" not in told
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with the same command and --resume" in errors
+    assert "Traceback" not in errors
     kept = out.read_text()
     assert 3 <= kept.count("\n") < 80
 

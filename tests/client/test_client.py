@@ -237,8 +237,8 @@ def test_the_deadline_covers_all_tries_and_the_service_is_told_what_is_left(kind
     scene = Scene([problem(429, **{"Retry-After": "2"})], seconds_per_answer=0.25)
     raised = asked(kind, scene, {"deadline": 5.0}, retries=99)
     assert isinstance(raised, agiqa_client.Overloaded)
-    told = [request.headers["x-request-timeout"] for request in scene.requests]
-    assert told == ["5.000", "2.750", "0.500"]
+    timeouts = [request.headers["x-request-timeout"] for request in scene.requests]
+    assert timeouts == ["5.000", "2.750", "0.500"]
     waited_for = [request.extensions["timeout"]["read"] for request in scene.requests]
     assert waited_for == [5.0, 2.75, 0.5]
     assert scene.time - 1000.0 <= 5.0

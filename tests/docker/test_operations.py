@@ -34,12 +34,12 @@ POD: dict[str, Any] = DEPLOYMENT["spec"]["template"]["spec"]
 def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
     rows = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| ([^|]+) \|", TEXT, re.MULTILINE))
     assert [name.lower() for name in rows] == list(DEFAULTS)
-    for name, told in rows.items():
+    for name, documented in rows.items():
         default = DEFAULTS[name.lower()]
         if isinstance(default, tuple):
-            assert told == (",".join(default) or "none")
+            assert documented == (",".join(default) or "none")
         elif name not in {"THREADS", "DECODE_THREADS"}:  # they depend on the machine
-            assert told == (f"{default:g}" if isinstance(default, float) else str(default))
+            assert documented == (f"{default:g}" if isinstance(default, float) else str(default))
 
 
 def test_the_probes_ask_addresses_that_need_no_key() -> None:

@@ -82,5 +82,5 @@ def test_scoring_by_a_bundled_model_imports_neither_open_clip_nor_torchvision() 
         "    model.load(name, device='cpu').score(np.zeros((224, 224, 3), np.uint8))\n"
         "print(sorted({'open_clip', 'torchvision', 'timm', 'torch._dynamo'} & set(sys.modules)))\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

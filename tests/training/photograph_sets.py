@@ -127,8 +127,8 @@ def write_koniq10k(
         name, quality = f"{4470000 + i}.jpg", _quality(i)
         stars, hundred = 1 + 4 * quality, 3.9 + 84 * quality
         votes = [name, 0.1, 0.2, 0.4, 0.2, 0.1, 105]
-        told = [hundred, 0.55, KONIQ_PARTS[i % 3]] if sets else [stars, 0.55, hundred]
-        rows.append(votes + (told if sets or zscore else told[:-1]))
+        scores = [hundred, 0.55, KONIQ_PARTS[i % 3]] if sets else [stars, 0.55, hundred]
+        rows.append(votes + (scores if sets or zscore else scores[:-1]))
         drawn.append((folder / "1024x768" / name, quality))
     header = ["image_name", "c1", "c2", "c3", "c4", "c5", "c_total", "MOS", "SD"]
     header += ["set"] if sets else ["MOS_zscore"] * zscore
@@ -145,9 +145,9 @@ def write_liqe_labels(
     """
     parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for i, (path, distortion, scenes) in enumerate(rows):
-        told = [*scenes, "invalid", "invalid"][:3]
+        scores = [*scenes, "invalid", "invalid"][:3]
         part = "test" if i % 5 == 4 else "val" if i % 5 == 3 else "train"
-        parts[part].append("\t".join([path, "50.5", distortion, *told]) + "\n")
+        parts[part].append("\t".join([path, "50.5", distortion, *scores]) + "\n")
     place = folder / "IQA_Database" / name / "splits2" / str(split)
     place.mkdir(parents=True, exist_ok=True)
     for part, lines in parts.items():

@@ -38,9 +38,9 @@ def test_training_writes_a_report_a_manifest_and_curves(
     data: Data, pretrained: Path, tmp_path: Path
 ) -> None:
     recipe = written(data, pretrained, tmp_path, "clip-agiqa")
-    told = run("train", recipe)
-    assert told.exit_code == 0, told.output
-    assert "quality SRCC" in told.output
+    result = run("train", recipe)
+    assert result.exit_code == 0, result.output
+    assert "quality SRCC" in result.output
     html = (tmp_path / "work" / "report" / "report.html").read_text()
     assert "How it went" in html
     assert "no-image floor" in html
@@ -62,8 +62,8 @@ def test_one_method_learns_from_several_sets_and_is_measured_on_each(
 ) -> None:
     folders = {name: str(folder) for name, folder in data.items()}
     recipe = written(data, pretrained, tmp_path, "liqe", data=folders)
-    told = run("train", recipe)
-    assert told.exit_code == 0, told.output
+    result = run("train", recipe)
+    assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
     metrics = config["provenance"]["metrics"]
     each = [metrics[f"quality_srcc_{name}"] for name in data]
@@ -90,8 +90,8 @@ def test_a_table_of_one_s_own_is_trained_on_once_its_scale_is_declared(
     assert refused.exit_code == 1
     assert "--set tables.mine.low=" in refused.output
     scale = [f"tables.mine.{key}" for key in ("low=0", "high=100", "lower_better=true")]
-    told = run("train", recipe, *(x for setting in scale for x in ("--set", setting)))
-    assert told.exit_code == 0, told.output
+    result = run("train", recipe, *(x for setting in scale for x in ("--set", setting)))
+    assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())
     assert metrics["figures"]["quality_srcc"] > 0.5  # brighter is better, as before
     measured = run(
@@ -108,8 +108,8 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
     mine, labels = tmp_path / "mine", tmp_path / "splits2" / "1"
     shutil.copytree(data["LIVE-Challenge"] / "Images", mine / "Images")
     labels.mkdir(parents=True)
-    told_there = (data["LIVE-Challenge"] / "labels.csv").read_text().splitlines()[1:]
-    rows = [row.split(",") for row in told_there]
+    labelled = (data["LIVE-Challenge"] / "labels.csv").read_text().splitlines()[1:]
+    rows = [row.split(",") for row in labelled]
     bare = "".join(f"{image},{mos}\n" for image, mos, *_ in rows)
     (mine / "scores.csv").write_text(f"image,mos\n{bare}")
     lines = [f"{image}\t{mos}\trealistic blur\thuman\tinvalid\tinvalid" for image, mos, *_ in rows]
@@ -121,15 +121,15 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
         tables={"mine": {"low": 0, "high": 100}},
         labels={"mine": str(tmp_path / "splits2")},
     )
-    told = run("train", recipe)
-    assert told.exit_code == 0, told.output
+    result = run("train", recipe)
+    assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["figures"]
     assert figures["floor_scene_accuracy"] == 1.0  # all are "human"
     assert "distortion_accuracy" in figures
     # And the files' own split.
     own = ("split.kind=official", f"work={tmp_path}/official")
-    told = run("train", recipe, *(x for setting in own for x in ("--set", setting)))
-    assert told.exit_code == 0, told.output
+    result = run("train", recipe, *(x for setting in own for x in ("--set", setting)))
+    assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["images"] == 7
 
 
@@ -182,12 +182,12 @@ def test_rivals_and_the_report_stand_beside_the_figures(
     theirs.write_text(
         "image,score\n" + "".join(f"{r['name']},{-float(r['mos_quality'])}\n" for r in rows)
     )
-    told = run(
+    result = run(
         *("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", data["AGIQA-3K"]),
         *("--rival", f"{theirs}:lower", "--report", tmp_path / "report"),
     )
-    assert told.exit_code == 0, told.output
-    assert "srcc 1.0000" in told.output
+    assert result.exit_code == 0, result.output
+    assert "srcc 1.0000" in result.output
     report = (tmp_path / "report" / "report.md").read_text()
     assert "Beside rivals" in report
     assert "0.8747" in report
@@ -196,6 +196,6 @@ def test_rivals_and_the_report_stand_beside_the_figures(
 def test_a_rival_that_is_none_is_refused_before_anything_is_scored(
     data: Data, tmp_path: Path
 ) -> None:
-    told = run("evaluate", "--data", data["AGIQA-3K"], "--part", "all", "--rival", "nothing")
-    assert told.exit_code == 1
-    assert "names no rival" in told.output
+    result = run("evaluate", "--data", data["AGIQA-3K"], "--part", "all", "--rival", "nothing")
+    assert result.exit_code == 1
+    assert "names no rival" in result.output

@@ -36,8 +36,8 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
             figures = f"quality SRCC {trained.figures['quality_srcc']:.4f} on the test part"
             if report:
                 folder = loaded.work / "report"
-                told = trained.config, trained.reports, trained.progress
-                write(training_document(loaded, *told, command), folder)
+                results = trained.config, trained.reports, trained.progress
+                write(training_document(loaded, *results, command), folder)
                 figures += f"; {folder / 'report.html'}"
         else:
             reached = pretrain(loaded, command)

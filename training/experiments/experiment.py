@@ -100,8 +100,8 @@ def _with_rounds(
         paper_rounds(paper, 0)
     except DataError:
         prompts = len({sample.prompt for sample in paper})
-        told = f"the paper's are drawn from all 300 prompts, and {prompts} are here."
-        return content, [f"These are rounds of our own: {told}"]
+        reason = f"the paper's are drawn from all 300 prompts, and {prompts} are here."
+        return content, [f"These are rounds of our own: {reason}"]
     return merged(content, {"split": {"kind": "paper"}}), ["The rounds are the paper's own."]
 
 

@@ -51,12 +51,12 @@ def _chosen(full: Result) -> list[str]:
 def _figure(subjects: Sequence[tuple[str, Subject]], path: str) -> Figure:
     image = read(Path(path))
     explained = [(label, explain(subject, image)) for label, subject in subjects]
-    told = ", ".join(f"{label} {found.score:.3f}" for label, found in explained)
+    scores = ", ".join(f"{label} {found.score:.3f}" for label, found in explained)
     name = Path(path).name
     return Figure(
         f"look-{Path(path).stem}",
-        f"{name}: {told}.",
+        f"{name}: {scores}.",
         side_by_side(image, explained),
         "png",
-        f"{name} and, laid over it, Grad-CAM maps of the two models; scores: {told}.",
+        f"{name} and, laid over it, Grad-CAM maps of the two models; scores: {scores}.",
     )

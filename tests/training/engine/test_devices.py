@@ -15,8 +15,8 @@ def test_the_cpu_is_one_process() -> None:
 
 def test_runs_of_one_process_may_differ_in_precision() -> None:
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp32")
-    told = [accelerator_for("cpu", precision).mixed_precision for precision in precisions]
-    assert told == ["no", "bf16", "no"]
+    chosen = [accelerator_for("cpu", precision).mixed_precision for precision in precisions]
+    assert chosen == ["no", "bf16", "no"]
 
 
 def test_auto_is_bf16_where_it_is_multiplied_natively() -> None:

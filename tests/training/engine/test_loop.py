@@ -156,13 +156,13 @@ def test_what_is_no_number_names_its_files_and_does_not_get_into_the_weights(
     task = Broken(what)
     with pytest.raises(TrainingError) as raised:
         run_of(tmp_path, task).fit()
-    told = str(raised.value)
-    assert told.startswith(f"the {what} became nan")
-    assert ("other nan" in told) == (what == "loss")
+    message = str(raised.value)
+    assert message.startswith(f"the {what} became nan")
+    assert ("other nan" in message) == (what == "loss")
     held = {sample.path.name for sample in task.batches[1].samples}
-    assert {name for name in held if name in told} == held
+    assert {name for name in held if name in message} == held
     assert len(held) == 4
-    assert not any(s.path.name in told for s in task.batches[0].samples)
+    assert not any(s.path.name in message for s in task.batches[0].samples)
     assert same(task.weights(), task.before)
     assert not (tmp_path / "work" / "line.state.pt").exists()
 

@@ -147,9 +147,9 @@ def test_two_processes_learn_what_one_learns(data: Data, folder: Path, method: s
             torch.testing.assert_close(other[kind][name], value, rtol=1e-4, atol=1e-6, msg=name)
     for a, b in zip(progress_of(alone / "work"), progress_of(shared / "work"), strict=True):
         assert b == {key: pytest.approx(value, rel=1e-4) for key, value in a.items()}
-    told = (shared / "log").read_text()
-    assert told.count("wrote ") == told.count("miniature 2/2") == 1
-    assert "FutureWarning" not in told
+    log = (shared / "log").read_text()
+    assert log.count("wrote ") == log.count("miniature 2/2") == 1
+    assert "FutureWarning" not in log
     assert (shared / "checkpoint" / "config.json").is_file()
 
 
@@ -158,6 +158,6 @@ def test_processes_that_do_not_share_a_batch_evenly_say_so_and_end(
 ) -> None:
     recipe = written(folder, data, "clip-agiqa", {"batch": 3})
     assert finished([*TWO, *AGIQA[1:], "train", recipe], folder / "log") == 1
-    told = (folder / "log").read_text()
-    assert "Error: a batch of 3 can't be shared evenly by 2: set schedule.batch" in told
+    log = (folder / "log").read_text()
+    assert "Error: a batch of 3 can't be shared evenly by 2: set schedule.batch" in log
     assert not (folder / "work" / "miniature.state.pt").exists()

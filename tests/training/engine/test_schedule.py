@@ -14,17 +14,17 @@ def rates(**settings: object) -> list[float]:
 
 
 def test_the_rate_rises_evenly_to_its_full_height() -> None:
-    told = rates(epochs=3, warmup_epochs=1.5, decay="none")
-    assert told[:6] == pytest.approx([2 * (i + 1) / 6 for i in range(6)])
-    assert told[6:] == [2.0] * 6
+    lr = rates(epochs=3, warmup_epochs=1.5, decay="none")
+    assert lr[:6] == pytest.approx([2 * (i + 1) / 6 for i in range(6)])
+    assert lr[6:] == [2.0] * 6
 
 
 def test_the_rate_falls_along_a_cosine_to_almost_nothing() -> None:
-    told = rates(epochs=5, warmup_epochs=1)
-    assert told[3] == told[4] == 2.0
-    assert told[12] == pytest.approx(1.0)  # half-way
-    assert all(a > b for a, b in itertools.pairwise(told[4:]))
-    assert 0 < told[-1] < 0.02
+    lr = rates(epochs=5, warmup_epochs=1)
+    assert lr[3] == lr[4] == 2.0
+    assert lr[12] == pytest.approx(1.0)  # half-way
+    assert all(a > b for a, b in itertools.pairwise(lr[4:]))
+    assert 0 < lr[-1] < 0.02
     assert Schedule(epochs=5, lr=2.0).rate(20, 4) == pytest.approx(0.0)
 
 
@@ -33,8 +33,8 @@ def test_without_warm_up_and_decay_the_rate_stays() -> None:
 
 
 def test_a_warm_up_as_long_as_the_run_never_falls() -> None:
-    told = rates(epochs=2, warmup_epochs=2)
-    assert told == pytest.approx([2 * (i + 1) / 8 for i in range(8)])
+    lr = rates(epochs=2, warmup_epochs=2)
+    assert lr == pytest.approx([2 * (i + 1) / 8 for i in range(8)])
 
 
 KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}

@@ -168,10 +168,10 @@ def test_a_share_of_the_data_keeps_the_test_part_of_the_whole(
     name = METHODS["clip-iqa-plus"][0]
     other = with_backbone({"AGIQA-3K": data["AGIQA-3K"], name: data[name]}, tmp_path / "blind")
     described = other / "backbone" / "backbone.json"
-    told_by = json.loads(described.read_text())
-    told_by["provenance"]["trained_on"] = ["AGIQA-3K"]
-    del told_by["provenance"]["seen"][name]
-    described.write_text(json.dumps(told_by))
+    description = json.loads(described.read_text())
+    description["provenance"]["trained_on"] = ["AGIQA-3K"]
+    del description["provenance"]["seen"][name]
+    described.write_text(json.dumps(description))
     recipe = recipe_file(data, other, tmp_path, "clip-iqa-plus")
     out = tmp_path / "out"
     shares = "split.shares={train: 0.75, test: 0.25}"

@@ -85,7 +85,7 @@ def test_mp_iqe_is_told_the_distortion_s_name(clip: Any) -> None:
     right[..., DISTORTIONS.index("JPEG compression")] = 9.0
     wrong[..., DISTORTIONS.index("blur")] = 9.0
     score = torch.zeros(2, 1)
-    told = [
+    losses = [
         float(
             task.loss_of_degraded(
                 {"score": score}, {"score": score, "distortion": logits}, batch()
@@ -93,7 +93,7 @@ def test_mp_iqe_is_told_the_distortion_s_name(clip: Any) -> None:
         )
         for logits in (right, wrong)
     ]
-    assert told[0] < 0.01 < told[1]
+    assert losses[0] < 0.01 < losses[1]
 
 
 def test_pre_training_wants_the_kind_s_word_and_the_order(clip: Any) -> None:
