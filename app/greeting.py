@@ -8,7 +8,7 @@ from app.messages import LoadedModel
 _WIDTH = 9
 
 
-def greeting(version: str, address: str, models: Models) -> str:
+def banner(version: str, address: str, models: Models) -> str:
     """A text of some lines.
 
     Args:

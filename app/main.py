@@ -18,7 +18,7 @@ from app.arena import Arena
 from app.batcher import Batcher
 from app.catalogue import Models
 from app.device import WorkerDevice
-from app.greeting import greeting
+from app.greeting import banner
 from app.listening import address as address_of
 from app.listening import listen
 from app.logs import configure, shown_as
@@ -152,7 +152,7 @@ def serve(settings: Settings) -> int:
 
     def greet(models: Models) -> None:
         if shown_as(settings.log_format) == "text":
-            logger.info("%s", greeting(app.version, address, models))
+            logger.info("%s", banner(app.version, address, models))
         else:
             logger.info("the page is at %s/, the API at %s/docs", address, address)
 

@@ -180,9 +180,9 @@ def gather(
     row_pass: list[int] = []
     base = 0
     for layout, crops, rows in parts:
-        used, places = np.unique(layout.row_crop[rows], return_inverse=True)
+        used, order = np.unique(layout.row_crop[rows], return_inverse=True)
         joined.append(crops if len(used) == len(crops) else crops[used])
-        row_crop += (base + places).tolist()
+        row_crop += (base + order).tolist()
         row_pass += layout.row_pass[rows]
         base += len(used)
     return np.concatenate(joined), row_crop, row_pass

@@ -45,7 +45,7 @@ def write_report(
     file: Path,
     model: ModelFacts,
     rows: Sequence[Row],
-    places: Mapping[str, Path],
+    paths: Mapping[str, Path],
     *,
     table: Path | None = None,
 ) -> None:
@@ -61,7 +61,7 @@ def write_report(
     Raises:
         ReportingError: what it is written with is missing.
     """
-    document = report_document(model, rows, Gallery(places, file.absolute().parent), table=table)
+    document = report_document(model, rows, Gallery(paths, file.absolute().parent), table=table)
     write_atomically(file, to_html(document).encode())
 
 
@@ -99,8 +99,8 @@ class Gallery:
         folder: of the report.
     """
 
-    def __init__(self, places: Mapping[str, Path], folder: Path) -> None:
-        self._places = places
+    def __init__(self, paths: Mapping[str, Path], folder: Path) -> None:
+        self._places = paths
         self._folder = folder
         self._thumbnails: dict[str, bytes | None] = {}
 

@@ -183,8 +183,8 @@ def _report(
 ) -> None:
     from app.offline.report import write_report
 
-    places = {item.name: item.path for item in items}
-    write_report(file, scoring.model, rows, places, table=job.out)
+    paths = {item.name: item.path for item in items}
+    write_report(file, scoring.model, rows, paths, table=job.out)
     click.echo(f"wrote {file}", err=True)
 
 

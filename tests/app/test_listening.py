@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.catalogue import Models
-from app.greeting import greeting
+from app.greeting import banner
 from app.listening import ListenError, address, listen
 from app.messages import LoadedModel
 from model.checkpoint import find, read_config
@@ -76,12 +76,12 @@ def test_serve_ends_at_once_where_the_port_is_taken() -> None:
 def test_the_greeting_says_what_is_loaded_where_it_is_and_what_to_do_next() -> None:
     photo, generated = (read_config(find(name)) for name in ("tiny-mpiqe", "tiny-clip-agiqa"))
     other = photo.model_copy(update={"name": "other"})
-    text = greeting("1.2.3", "http://localhost:8000", loaded(photo, generated, other))
+    text = banner("1.2.3", "http://localhost:8000", loaded(photo, generated, other))
     assert "agiqa 1.2.3 is ready on cpu in float32" in text
     assert re.search(r"tiny-mpiqe \(mp-iqe, .*\), /score, SRCC of quality 0\.", text)
     assert re.search(r"tiny-clip-agiqa \(clip-agiqa, .*\), /score-agi, SRCC", text)
     assert "?model=other" in text
-    assert "/score and /score-agi" in greeting("1.2.3", "http://localhost:8000", loaded(photo))
+    assert "/score and /score-agi" in banner("1.2.3", "http://localhost:8000", loaded(photo))
     assert "http://localhost:8000/\n" in text
     assert "curl -F image=@photo.jpg http://localhost:8000/score" in text
 

@@ -53,9 +53,9 @@ def experiment(
     if protocol:
         settings = (*settings, f"protocol={protocol}")
     with said():
-        from training.experiments.experiment import Asked, run_experiment
+        from training.experiments.experiment import Request, run_experiment
 
-        asked = Asked(
+        request = Request(
             kind=kind,
             recipe=recipe,
             settings=settings,
@@ -65,7 +65,7 @@ def experiment(
             leave_one_out=leave_one_out,
             out=out,
         )
-        document = run_experiment(asked)
+        document = run_experiment(request)
     if document is not None:  # another process reports
         click.echo(f"wrote {document}")
 

@@ -13,7 +13,7 @@ from training.data.samples import Sample
 from training.evaluation.results import PUBLISHED_PROTOCOL
 from training.evaluation.rivals import Rival
 from training.experiments.grid import Grid
-from training.experiments.looks import looks
+from training.experiments.looks import attention_section
 from training.experiments.rivals import rivals_table
 from training.experiments.run import Result
 from training.experiments.tables import (
@@ -158,7 +158,7 @@ def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]
         where = f" on {data_set}" if len(first.reports) > 1 else ""
         # Published figures stand beside the mean of the rounds, not beside one of them.
         sections += evaluation_sections(report, f"{title}{where}")
-    for section in (_features(first, samples), looks(results, first)):
+    for section in (_features(first, samples), attention_section(results, first)):
         sections += [section] if section else []
     return sections
 

@@ -25,7 +25,7 @@ _FOLDER = Path("runs/experiments")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the command line asks for; ``tests``: folders of foreign data sets by name."""
 
     kind: str
@@ -38,7 +38,7 @@ class Asked:
     out: Path | None = None
 
 
-def run_experiment(asked: Asked) -> Path | None:
+def run_experiment(request: Request) -> Path | None:
     """Runs what is not finished and writes the report.
 
     Returns:
@@ -47,13 +47,13 @@ def run_experiment(asked: Asked) -> Path | None:
     Raises:
         TrainingError: a recipe, data set or rival that can't be used, or a run that fails.
     """
-    content, called = read_content(asked.recipe, asked.settings)
+    content, called = read_content(request.recipe, request.settings)
     base = validated(content, called)
     if not isinstance(base, MethodRecipe):
         raise RecipeError(f"{called} is no recipe of a method; experiments train methods")
-    rivals = [parse_rival(text, base.device) for text in asked.rivals]
-    tests = dict(asked.tests or {})
-    if asked.kind == "cross-dataset" and not tests:
+    rivals = [parse_rival(text, base.device) for text in request.rivals]
+    tests = dict(request.tests or {})
+    if request.kind == "cross-dataset" and not tests:
         raise RecipeError("cross-dataset needs other data sets: --test NAME=FOLDER")
     if unknown := set(tests) - set(DATA_SETS):
         raise RecipeError(
@@ -61,40 +61,40 @@ def run_experiment(asked: Asked) -> Path | None:
         )
     require_folders(base)
     samples = read_sets(base)
-    content, remarks = _with_rounds(asked, base, content, samples)
-    grid = _grid(asked, base, content, samples, remarks)
-    results = run_grid(grid, tests, asked.kind)
+    content, remarks = _with_rounds(request, base, content, samples)
+    grid = _grid(request, base, content, samples, remarks)
+    results = run_grid(grid, tests, request.kind)
     if not processes(base.device).is_main_process:
         return None
-    document = experiment_document(grid, results, samples, rivals, _command(asked, base))
+    document = experiment_document(grid, results, samples, rivals, _command(request, base))
     write(document, grid.folder)
     return grid.folder / "report.html"
 
 
 def _grid(
-    asked: Asked,
+    request: Request,
     base: MethodRecipe,
     content: Content,
     samples: Mapping[str, Sequence[Sample]],
     remarks: list[str],
 ) -> Grid:
-    folder = asked.out or _FOLDER / f"{asked.kind}-{base.name}"
-    variants = variants_of(asked.kind, base, samples)
-    if not asked.leave_one_out:
+    folder = request.out or _FOLDER / f"{request.kind}-{base.name}"
+    variants = variants_of(request.kind, base, samples)
+    if not request.leave_one_out:
         variants = [variant for variant in variants if variant.group != "left out"]
     remarks = [*remarks, *_of_the_backbone(base, samples)]
-    return Grid(asked.kind, base, variants, asked.rounds, folder.resolve(), content, remarks)
+    return Grid(request.kind, base, variants, request.rounds, folder.resolve(), content, remarks)
 
 
 def _with_rounds(
-    asked: Asked,
+    request: Request,
     base: MethodRecipe,
     content: Content,
     samples: Mapping[str, Sequence[Sample]],
 ) -> tuple[Content, list[str]]:
     """The paper's own rounds where they can be drawn again, else rounds of one's own."""
     paper = samples.get(objective_type(base.method).paper_rounds or "")
-    if asked.kind != "rounds" or paper is None or base.split.kind != "content":
+    if request.kind != "rounds" or paper is None or base.split.kind != "content":
         return content, []
     try:
         paper_rounds(paper, 0)
@@ -121,11 +121,11 @@ def _of_the_backbone(base: MethodRecipe, samples: Mapping[str, Sequence[Sample]]
     return remarks
 
 
-def _command(asked: Asked, base: MethodRecipe) -> str:
+def _command(request: Request, base: MethodRecipe) -> str:
     """The command as a reader would give it."""
-    shown = [f"--set {setting}" for setting in shown_settings(asked.settings, base)]
-    tests = [f"--test {name}={name}" for name in asked.tests or {}]
-    rivals = [f"--rival {rival}" for rival in asked.rivals]
-    rest = [] if asked.leave_one_out else ["--no-leave-one-out"]
-    start = f"agiqa experiment {asked.kind} {asked.recipe} --rounds {asked.rounds}"
+    shown = [f"--set {setting}" for setting in shown_settings(request.settings, base)]
+    tests = [f"--test {name}={name}" for name in request.tests or {}]
+    rivals = [f"--rival {rival}" for rival in request.rivals]
+    rest = [] if request.leave_one_out else ["--no-leave-one-out"]
+    start = f"agiqa experiment {request.kind} {request.recipe} --rounds {request.rounds}"
     return " ".join([start, *shown, *tests, *rivals, *rest])

@@ -59,14 +59,14 @@ class Grid:
         split = dict(content.get("split") or {})
         stated = split.get("kind") in {"paper", "official"}
         drawn = {"round": number} if stated else {"seed": self.base.split.seed + number}
-        places = {"out": folder / "checkpoint", "work": folder / "work"}
+        paths = {"out": folder / "checkpoint", "work": folder / "work"}
         own: Content = {
             "name": f"{self.base.name}-{_file_name(variant.name)}-{number}",
             "seed": self.base.seed + number,
             "split": split | drawn,
             "backbone": _absolute(self.base),
             "spare_backbone": True,
-            **places,
+            **paths,
         }
         recipe = validated(content | own, f"{variant.name}, round {number}")
         assert isinstance(recipe, MethodRecipe)

@@ -20,17 +20,17 @@ from training.tuning.variant import VISUAL_ONLY
 _SHOWN = (0.05, 0.5, 0.95)
 
 
-def looks(results: Sequence[Result], full: Result) -> Section | None:
+def attention_section(results: Sequence[Result], full: Result) -> Section | None:
     """Grad-CAM of both over a bad, a middling and a good test image; None where there is no
     visual-only variant, or a checkpoint is gone or can't be looked into.
     """
-    alone = [r for r in results if r.variant == VISUAL_ONLY and r.round == full.round]
-    if not alone:
+    visual_only = [r for r in results if r.variant == VISUAL_ONLY and r.round == full.round]
+    if not visual_only:
         return None
     try:
         subjects = [
             (label, Subject.load(result.checkpoint))
-            for label, result in ((VISUAL_ONLY, alone[0]), ("full model", full))
+            for label, result in ((VISUAL_ONLY, visual_only[0]), ("full model", full))
         ]
     except ModelError:
         return None
@@ -44,8 +44,8 @@ def looks(results: Sequence[Result], full: Result) -> Section | None:
 
 def _chosen(full: Result) -> list[str]:
     rows = sorted(full.report.predictions, key=lambda row: float(row["mos"]))
-    places = np.unique([round(share * (len(rows) - 1)) for share in _SHOWN])
-    return [str(rows[place]["path"]) for place in places]
+    positions = np.unique([round(share * (len(rows) - 1)) for share in _SHOWN])
+    return [str(rows[place]["path"]) for place in positions]
 
 
 def _figure(subjects: Sequence[tuple[str, Subject]], path: str) -> Figure:
