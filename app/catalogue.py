@@ -6,7 +6,7 @@ from typing import Any
 from app.errors import Loading, UnknownModel
 from app.messages import LoadedModel
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.crops import CropPlanner
+from model.preprocess.crops import CropPlanner
 
 PHOTOGRAPHS, GENERATED = "/score", "/score-agi"
 # What tells a model of generated images: it compares an image with its prompt. The better sign

@@ -44,7 +44,7 @@ def models(server: str | None, api_key: str | None, *, as_json: bool) -> None:
 def push(folder: Path, url: str, *, private: bool) -> None:
     """Upload a checkpoint to the Hugging Face hub."""
     from model.errors import ModelError
-    from model.publish import push as upload
+    from model.store.publish import push as upload
 
     try:
         page = upload(folder, url, private=private)
@@ -79,8 +79,8 @@ def assemble(
     """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
     own = {"pairs": read_pairs(pairs)} if pairs else {}
 
-    from model.assemble import assemble as put_together
     from model.errors import ModelError
+    from model.store.assemble import assemble as put_together
 
     try:
         config = put_together(
@@ -102,7 +102,7 @@ def assemble(
 def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
     """Turn published CLIP-AGIQA weights into a checkpoint."""
     from model.errors import ModelError
-    from model.official import import_official as convert
+    from model.store.official import import_official as convert
 
     try:
         convert(backbone, aux, tar, out, architecture=architecture)
@@ -160,7 +160,7 @@ def _bundled() -> list[dict[str, Any]]:
     """The checkpoints that ship, and what they serve by default."""
     from app.catalogue import default_for, default_models, describe
     from app.settings import Settings
-    from model.checkpoint import bundled_names, find, read_config
+    from model.store.checkpoint import bundled_names, find, read_config
 
     configs = {name: read_config(find(name)) for name in bundled_names()}
     served = [configs[n] for n in Settings.model_fields["models"].default if n in configs]

@@ -227,8 +227,8 @@ def _load(
 ) -> tuple["Scorer", dict[str, Any]]:
     """The scorer, and the checkpoint's measured figures (``metrics.json``) as far as it has any."""
     import model
-    from model.checkpoint import find
     from model.errors import ModelError
+    from model.store.checkpoint import find
 
     try:
         folder = find(name)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from model.config import CheckpointConfig, CropPolicy
-from model.crops import Layout
+from model.preprocess.crops import Layout
 from model.scores import Score
 
 

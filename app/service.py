@@ -32,10 +32,10 @@ from app.errors import (
 from app.messages import LoadedModel, Piece, Ready
 from app.metrics import Metrics
 from app.settings import Settings
-from model import images
 from model.config import Head
-from model.crops import CropPlanner, Layout
 from model.errors import ImageError
+from model.preprocess import images
+from model.preprocess.crops import CropPlanner, Layout
 from model.scores import Score
 
 logger = logging.getLogger(__name__)

@@ -30,9 +30,9 @@ from app.messages import (
     StartFailed,
     WorkerSettings,
 )
-from model.crops import gather
 from model.errors import CheckpointError, ModelError
 from model.pipeline import is_out_of_memory
+from model.preprocess.crops import gather
 from model.scorer import Scorer
 from model.scores import Score
 

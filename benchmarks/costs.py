@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.backbone import random_open_clip
-from model.checkpoint import find, load_network
+from model.clip.backbone import random_open_clip
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy
-from model.network import Network
-from model.registry import build_network
+from model.methods.network import Network
+from model.methods.registry import build_network
 from model.scorer import Scorer
+from model.store.checkpoint import find, load_network
 
 # Method, open_clip's name of its paper's backbone, crop (height, width).
 PAPERS = (

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, ClipAgiqa
-from model.prompts import TaskPrompts
+from model.clip.prompts import TaskPrompts
+from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS, ClipAgiqa
 
 
 class Published(nn.Module):

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.backbone import random_open_clip
+from model.clip.backbone import random_open_clip
 from model.config import BackboneConfig
-from model.registry import build_network
-from model.windows import place_windows
+from model.methods.registry import build_network
+from model.preprocess.windows import place_windows
 from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.task import Step

@@ -17,8 +17,8 @@ from PIL import Image
 
 from benchmarks.published import Published
 from benchmarks.timing import ratios, shown
-from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.config import CheckpointConfig, CropPolicy
+from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.scorer import Scorer
 
 

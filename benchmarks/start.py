@@ -16,7 +16,7 @@ from pathlib import Path
 import model
 from benchmarks.service import make_files
 from benchmarks.timing import seconds
-from model.checkpoint import BUNDLED
+from model.store.checkpoint import BUNDLED
 from tests.app.server import serving
 
 BOTH = {"AGIQA_MODELS": "tiny-mpiqe,tiny-clip-agiqa", "AGIQA_THREADS": "2"}

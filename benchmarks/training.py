@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from benchmarks.published import Published
 from benchmarks.timing import seconds, shown
-from model.backbone import build, random_open_clip
-from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.clip.backbone import build, random_open_clip
 from model.config import Architecture, CropPolicy, Normalisation
-from model.network import normalise
+from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.methods.network import normalise
 from training.data.batches import Batch
 from training.data.pictures import Pictures
 from training.data.samples import Sample

@@ -30,7 +30,8 @@ def load(
         dtype: ``auto`` (bfloat16 where the device multiplies it natively), ``float32`` or
             ``bfloat16``.
         crop_policy: instead of the checkpoint's own: a ``CropPolicy``, or ``"grid"``,
-            ``"official"``, ``"liqe"``, ``"random"`` or ``"whole"`` (see ``model.windows``).
+            ``"official"``, ``"liqe"``, ``"random"`` or ``"whole"`` (see
+            ``model.preprocess.windows``).
 
     Raises:
         CheckpointError: no such checkpoint, or one that is damaged.

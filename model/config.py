@@ -22,7 +22,7 @@ class Architecture(_Frozen):
     convolutional stem.
 
     ``stem`` holds the output channels of the convolutional stem that replaces the single patch
-    projection (see ``model.backbone.ConvStem``). Empty: open_clip's own patch projection.
+    projection (see ``model.clip.backbone.ConvStem``). Empty: open_clip's own patch projection.
     """
 
     embed_dim: int
@@ -70,8 +70,8 @@ CROP_POLICIES: tuple[CropKind, ...] = get_args(CropKind)
 
 
 class CropPolicy(_Frozen):
-    """How an image becomes crops (see ``model.windows``); part of the checkpoint, so that serving
-    repeats training.
+    """How an image becomes crops (see ``model.preprocess.windows``); part of the checkpoint, so
+    that serving repeats training.
 
     ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``.
     """

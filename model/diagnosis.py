@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
-from model import images
 from model.config import Head
+from model.preprocess import images
 
 # As Pillow names them; AVIF and JPEG 2000 are built in or not.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import images
 from model.config import Head
-from model.crops import Layout, gather
 from model.errors import ImageError, ImageTooLarge, InferenceError
+from model.preprocess import images
+from model.preprocess.crops import Layout, gather
 from model.scorer import Scorer
 from model.scores import Score
 

@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import images
-from model.backbone import Shared
-from model.checkpoint import find, load_network
+from model.clip.backbone import Shared
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.crops import CropPlanner, Layout
 from model.errors import ModelError
-from model.network import Network, Views, normalise
-from model.policy import check_policy, choose_policy
+from model.methods.network import Network, Views, normalise
+from model.methods.policy import check_policy, choose_policy
+from model.preprocess import images
+from model.preprocess.crops import CropPlanner, Layout
 from model.scores import Score
+from model.store.checkpoint import find, load_network
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 

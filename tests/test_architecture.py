@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model import registry
+from model.methods import registry
 
 ROOT = Path(__file__).parent.parent
 OURS = {"app", "model", "reporting", "training"}
@@ -101,7 +101,7 @@ def test_nothing_that_the_service_is_made_of_imports_what_needs_torch() -> None:
             {n for n in imports(path) if n.startswith("model.") and needs_torch(n)} if path else ()
         )
         assert not heavy, (name, heavy)
-    assert needs_torch("model.checkpoint")
+    assert needs_torch("model.store.checkpoint")
     assert not needs_torch("model.config")
 
 

@@ -7,10 +7,10 @@ import huggingface_hub
 import pytest
 
 import model
-from model.checkpoint import BUNDLED, bundled_names, find, read_config
+from model.clip.towers import VisionTower
+from model.clip.weights import sha256_of
 from model.scorer import Scorer
-from model.towers import VisionTower
-from model.weights import sha256_of
+from model.store.checkpoint import BUNDLED, bundled_names, find, read_config
 from tests.figures import AGIQA_3K, LIVE_CHALLENGE, assert_figures
 from training.data import datasets
 from training.evaluation.evaluate import evaluate, part_of

@@ -16,8 +16,8 @@ import model
 from benchmarks.costs import BUNDLED, HEADER, PAPERS, bundled_cost
 from benchmarks.recipes import HEADER as HEADER_OF_RECIPES
 from benchmarks.recipes import cost, paper_recipes
-from model.checkpoint import find
-from model.registry import METHODS
+from model.methods.registry import METHODS
+from model.store.checkpoint import find
 from training.data.datasets import DATA_SETS
 from training.recipe import built_in_names
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from model.files import write_atomically
+from model.store.files import write_atomically
 from training.material import AnyRecipe, PreparedData
 
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
-from model.registry import network_type
+from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
 from training.data.protocol import Split

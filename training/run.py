@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.backbone import WEIGHTS, build, load_backbone
-from model.checkpoint import BUNDLED, save_checkpoint, write_weights
+from model.clip.backbone import WEIGHTS, build, load_backbone
+from model.clip.weights import sha256_of
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
-from model.files import write_atomically
-from model.network import Network
-from model.registry import build_network
+from model.methods.network import Network
+from model.methods.registry import build_network
 from model.scorer import Scorer
-from model.weights import sha256_of
+from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
+from model.store.files import write_atomically
 from training.data import seen
 from training.data.pictures import Shelf
 from training.data.protocol import Split

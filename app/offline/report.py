@@ -12,10 +12,10 @@ from PIL import Image
 
 from app.offline.rows import ModelFacts, Row
 from app.offline.summary import Distribution, Summary, ranked, summarise
-from model import images
 from model.config import HEADS, Head
 from model.errors import ImageError
-from model.files import write_atomically
+from model.preprocess import images
+from model.store.files import write_atomically
 from reporting import charts
 from reporting.document import Document, Figure, KeyFigure, Section, Table, Tile
 from reporting.html import to_html
@@ -55,7 +55,7 @@ def write_report(
         file: where to; links to the images start there.
         model: that gave the scores.
         rows: all of OUT.
-        places: files by the rows' ``path``, where they differ.
+        paths: files by the rows' ``path``, where they differ.
         table: OUT.
 
     Raises:
@@ -95,7 +95,7 @@ class Gallery:
     """Makes the tiles of images: links as seen from ``folder``, and thumbnails, each made once.
 
     Args:
-        places: files by the rows' ``path``, where they differ.
+        paths: files by the rows' ``path``, where they differ.
         folder: of the report.
     """
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from app.offline.errors import CannotScore
 from app.offline.rows import COLUMNS, NUMBERS, Row
-from model.files import replacing
+from model.store.files import replacing
 
 CSV, JSONL, PARQUET = ".csv", ".jsonl", ".parquet"
 FORMATS = (CSV, JSONL, PARQUET)

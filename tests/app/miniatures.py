@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.checkpoint import save_checkpoint
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Head, ScoreRange
-from model.registry import build_network
+from model.methods.registry import build_network
+from model.store.checkpoint import save_checkpoint
 from tests.model import tiny
-from tests.model.test_resnet import VISION, resnet_clip
+from tests.model.clip.test_resnet import VISION, resnet_clip
 
 # Our own architectures are ViTs alone; a ResNet comes by name, this one from the hub's cache.
 RESNET = "tests/tiny-resnet"

@@ -10,7 +10,7 @@ import pytest
 from app.arena import Arena
 from app.messages import BatchFailed, Done, Piece, Run, WorkerSettings
 from app.worker import Worker
-from model.crops import CropPlanner
+from model.preprocess.crops import CropPlanner
 from model.scores import Score
 from tests.app.pictures import picture
 

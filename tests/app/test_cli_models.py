@@ -12,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-import model.assemble
-import model.publish
+import model.store.assemble
+import model.store.publish
 from app.cli import main
 from app.cli_models import read_pairs, table
 from model.config import BackboneConfig, CheckpointConfig
@@ -162,7 +162,7 @@ def test_push_to_no_repository_is_one_clear_sentence(tmp_path: Path) -> None:
 
 @pytest.fixture
 def assembled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What ``model.assemble`` was called with, in place of its work."""
+    """What ``model.store.assemble`` was called with, in place of its work."""
     calls: list[dict[str, Any]] = []
 
     def stand_in(method: str, out: Path, **options: Any) -> CheckpointConfig:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 import model
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from model.scorer import Scorer
-from model.vocabulary import DISTORTIONS, SCENES
 from tests.app import miniatures
 from tests.app.pictures import encoded, picture
 from tests.app.server import Running, serving

@@ -16,8 +16,8 @@ from app.catalogue import Models
 from app.greeting import banner
 from app.listening import ListenError, address, listen
 from app.messages import LoadedModel
-from model.checkpoint import find, read_config
 from model.config import CheckpointConfig
+from model.store.checkpoint import find, read_config
 from tests.app.server import serving
 
 

@@ -15,8 +15,8 @@ from app.device import _piece
 from app.messages import Done, Piece, Ready, Run, WorkerSettings
 from app.scheduler import Job, Slice
 from app.worker import Worker, start_failure
-from model.crops import CropPlanner
 from model.errors import ModelError
+from model.preprocess.crops import CropPlanner
 from model.scores import Score
 from tests.app import miniatures
 from tests.model import tiny

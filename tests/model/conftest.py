@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import model
-from model.checkpoint import save_checkpoint
-from model.clip_agiqa import ClipAgiqa
+from model.methods.clip_agiqa import ClipAgiqa
 from model.scorer import Scorer
+from model.store.checkpoint import save_checkpoint
 from tests.model import tiny
 
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.clip_iqa import ClipIqa, ClipIqaOptions
 from model.config import CropPolicy
 from model.errors import ImageError
-from model.liqe import Liqe
-from model.network import Network, Options
+from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
+from model.methods.liqe import Liqe
+from model.methods.network import Network, Options
 from model.scorer import Scorer, from_tensor
 from tests.model import tiny
-from tests.model.test_resnet import resnet_clip
+from tests.model.clip.test_resnet import resnet_clip
 
 
 def scorer_of(network: Network, method: str, policy: CropPolicy | None = None) -> Scorer:

@@ -18,14 +18,14 @@ import torch
 from huggingface_hub import constants
 
 import model
-from model.checkpoint import read_config, write_config, write_weights
 from model.config import BackboneConfig
 from model.errors import CheckpointError
 from model.hub import download
-from model.publish import push
 from model.scorer import Scorer
+from model.store.checkpoint import read_config, write_config, write_weights
+from model.store.publish import push
 from tests.model import tiny
-from tests.model.test_sources import PICTURE, Files, commit_of, files_in, use_hub
+from tests.model.clip.test_sources import PICTURE, Files, commit_of, files_in, use_hub
 
 OWN = {"config.json", "model.safetensors", "backbone.safetensors", "README.md", "metrics.json"}
 

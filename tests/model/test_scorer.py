@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import model
 from model.config import CropPolicy, Head
-from model.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.errors import BadAspect, ImageError
-from model.network import Network
+from model.methods.network import Network
+from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.scorer import Scorer
 from model.scores import Score
 from tests.model import tiny

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from model.backbone import build
-from model.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.clip.backbone import build
 from model.config import (
     Architecture,
     BackboneConfig,
     CheckpointConfig,
     CropPolicy,
 )
+from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 
 ARCHITECTURE = Architecture(
     embed_dim=16,
@@ -54,7 +54,9 @@ def shake(module: nn.Module, seed: int = 0, std: float = 0.1) -> None:
 def random_clip(architecture: Architecture = ARCHITECTURE, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        with patch("model.own_clip.can_be", return_value=False):  # open_clip's has a forward pass
+        with patch(
+            "model.clip.own_clip.can_be", return_value=False
+        ):  # open_clip's has a forward pass
             clip = build(architecture)
     shake(clip, seed)
     return clip.eval()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network import FoldedFeatures, Network, Options, ReadsQuality, Views
+from model.clip.towers import VisionTower
+from model.methods.network import FoldedFeatures, Network, Options, ReadsQuality, Views
 from model.scores import Score
-from model.towers import VisionTower
 
 
 class LinearProbeOptions(Options):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import model
 from app.cli import main
-from model.vocabulary import DISTORTIONS, SCENES
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from tests.training.runs import (
     METHODS,
     SCHEDULE,

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 import model
 from app.cli import main
-from model.checkpoint import PARAMETERS
-from model.network import Network
-from model.registry import METHODS, build_network
+from model.methods.network import Network
+from model.methods.registry import METHODS, build_network
+from model.store.checkpoint import PARAMETERS
 from tests.app.test_worker_models import Desk
 from tests.model import tiny
 from tests.training.runs import METHOD, SCHEDULE

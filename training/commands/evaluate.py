@@ -148,7 +148,7 @@ def _show_falls(fallen: "Falls") -> None:
 
 
 def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
-    from model.files import write_atomically
+    from model.store.files import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
     if fallen:

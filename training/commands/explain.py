@@ -80,7 +80,7 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
     """Each image with its map, and beside it the other checkpoint's."""
     from tqdm import tqdm
 
-    from model.files import write_atomically
+    from model.store.files import write_atomically
     from training.explain.subject import Subject
 
     places = _places(images, options["out"])
@@ -106,7 +106,7 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
 def _picture(
     path: Path, subjects: "Sequence[Subject]", head: "Head", kind: "Kind", prompt: str | None
 ) -> bytes:
-    from model.images import read
+    from model.preprocess.images import read
     from training.explain.cam import explain as explained
     from training.explain.pictures import side_by_side
 
@@ -137,7 +137,7 @@ def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
 
 def _features(data: Path, part: str, options: dict[str, Any]) -> None:
     """The t-SNE of the images of a data set's part, coloured by opinion score."""
-    from model.files import write_atomically
+    from model.store.files import write_atomically
     from training.explain.features import embed, samples_of, semantic_features
     from training.explain.subject import Subject
     from training.reports.plots import embedding

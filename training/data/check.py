@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from model import images
 from model.errors import ImageError
+from model.preprocess import images
 from training.data import table
 from training.data.dataset import DataSet
 from training.data.datasets import recognise

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.crops import squash_pixels
+from model.preprocess.crops import squash_pixels
 from training.data.degradations import DEGRADATIONS, degrade
 from training.data.samples import Sample
 

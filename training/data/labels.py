@@ -1,5 +1,5 @@
-"""What label files call scenes and distortions, under the names of MP-IQE (``model.vocabulary``);
-and the parts of a split.
+"""What label files call scenes and distortions, under the names of MP-IQE
+(``model.methods.vocabulary``); and the parts of a split.
 
 LIQE's label files tell 33 distortions apart; its authors group them into the 11 of
 ``LIQE_DISTORTIONS`` (Zhang et al., CVPR 2023), which have names in MP-IQE.
@@ -7,7 +7,7 @@ LIQE's label files tell 33 distortions apart; its authors group them into the 11
 
 from collections.abc import Mapping
 
-from model.vocabulary import DISTORTIONS, LIQE_DISTORTIONS, LIQE_SCENES, SCENES
+from model.methods.vocabulary import DISTORTIONS, LIQE_DISTORTIONS, LIQE_SCENES, SCENES
 
 # Fast fading breaks a JPEG2000 stream on its way, so LIQE's authors count it there.
 _LIQE_GROUPS = {

@@ -1,8 +1,8 @@
 """Decoded images as training sees them, kept in memory up to a limit.
 
-Preprocessing is the service's own (``model.images``, ``model.crops``): the size that the crop
-policy gives its windows, and the whole image squashed to one crop. What does not fit into the limit
-is decoded again whenever it is used.
+Preprocessing is the service's own (``model.preprocess.images``, ``model.preprocess.crops``): the
+size that the crop policy gives its windows, and the whole image squashed to one crop. What does not
+fit into the limit is decoded again whenever it is used.
 """
 
 import threading
@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from model import images
 from model.config import CropPolicy
-from model.crops import squash
 from model.errors import ImageError
-from model.windows import place_windows
+from model.preprocess import images
+from model.preprocess.crops import squash
+from model.preprocess.windows import place_windows
 from training.data.samples import Sample
 from training.errors import DataError
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.windows import place_windows
+from model.preprocess.windows import place_windows
 from training.data.pictures import Picture, Pictures
 from training.data.samples import Sample
 from training.evaluation.metrics import srcc

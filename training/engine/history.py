@@ -8,7 +8,7 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from model.files import write_atomically
+from model.store.files import write_atomically
 
 Epoch = dict[str, float]
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
-from model.network import normalise
+from model.methods.network import normalise
 from training.data.batches import Batch
 from training.engine.held import ValidationSet
 from training.errors import TrainingError

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from model import images
+from model.preprocess import images
 from model.scorer import Scorer
 from training.data.degradations import DEGRADATIONS, degrade
 from training.data.samples import Sample

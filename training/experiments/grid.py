@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import BUNDLED
+from model.store.checkpoint import BUNDLED
 from training.errors import RecipeError
 from training.recipe import MethodRecipe, merged, validated
 from training.tuning.variant import Variant

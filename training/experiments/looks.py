@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import ModelError
-from model.images import read
+from model.preprocess.images import read
 from reporting.document import Figure, Section
 from training.experiments.run import Result
 from training.explain.cam import explain

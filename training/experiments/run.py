@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 import model
-from model.files import write_atomically
+from model.store.files import write_atomically
 from training.data import datasets
 from training.data.pictures import Shelf
 from training.engine.devices import processes

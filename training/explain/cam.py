@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import images
+from model.clip.towers import VisionTower, attention_weights
 from model.config import Head
-from model.network import Reading
-from model.towers import VisionTower, attention_weights
+from model.methods.network import Reading
+from model.preprocess import images
 from training.explain.laying import lay_back
 from training.explain.subject import HeadCrops, Source, Subject
 

@@ -9,8 +9,8 @@ from sklearn.manifold import TSNE
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from model import images
-from model.consistency import pool_views
+from model.methods.consistency import pool_views
+from model.preprocess import images
 from training.data import datasets
 from training.data.samples import Sample
 from training.errors import DataError

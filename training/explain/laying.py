@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.windows import Grid
+from model.preprocess.windows import Grid
 
 
 def lay_back(maps: Tensor, grid: Grid, size: tuple[int, int]) -> np.ndarray:

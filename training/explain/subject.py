@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.checkpoint import find, load_network
+from model.clip.towers import VisionTower
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.crops import CropPlanner
 from model.errors import BackboneError
-from model.network import Explainable, Network, Reading, Views, normalise
-from model.policy import check_policy, choose_policy
+from model.methods.network import Explainable, Network, Reading, Views, normalise
+from model.methods.policy import check_policy, choose_policy
+from model.preprocess.crops import CropPlanner
+from model.preprocess.windows import Grid, place_windows
 from model.scorer import choose_device
-from model.towers import VisionTower
-from model.windows import Grid, place_windows
+from model.store.checkpoint import find, load_network
 from training.errors import TrainingError
 
-# What ``model.images.read`` takes.
+# What ``model.preprocess.images.read`` takes.
 Source = str | Path | bytes | Image.Image | np.ndarray
 
 

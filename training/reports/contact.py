@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from model import images
 from model.errors import ImageError
+from model.preprocess import images
 from reporting.document import Figure
 
 Row = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.files import write_atomically
+from model.store.files import write_atomically
 from reporting.document import Document, figure_files
 from reporting.html import to_html
 from reporting.markdown import to_markdown

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from model.config import Normalisation
-from model.network import Network, mix_views, normalise
+from model.methods.network import Network, mix_views, normalise
 from training.data.batches import Batch
 from training.engine.held import ValidationSet
 from training.engine.task import Losses, Outputs

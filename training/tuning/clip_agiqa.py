@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.clip_agiqa import ClipAgiqa, TextFeatures
-from model.consistency import pool_views
-from model.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.methods.clip_agiqa import ClipAgiqa, TextFeatures
+from model.methods.consistency import pool_views
+from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
 from training.data.batches import Batch
 from training.engine.task import Losses, Outputs
 from training.errors import DataError

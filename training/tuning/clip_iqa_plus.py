@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.clip_iqa_plus import ClipIqaPlus
+from model.methods.clip_iqa_plus import ClipIqaPlus
 from training.data.batches import Batch
 from training.engine.task import Losses, Outputs
 from training.tuning.base import LossWeights, Objective

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from model.liqe import Liqe, Marginals, to_unit
-from model.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
+from model.methods.liqe import Liqe, Marginals, to_unit
+from model.methods.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
 from training.data.batches import Batch
 from training.engine.task import Losses, Outputs
 from training.tuning.base import LossWeights, Objective

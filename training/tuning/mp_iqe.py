@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.mp_iqe import MpIqe
-from model.vocabulary import DISTORTIONS, SCENES
+from model.methods.mp_iqe import MpIqe
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.batches import Batch
 from training.engine.task import Losses, Outputs
 from training.tuning.base import LossWeights, Objective

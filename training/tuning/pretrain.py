@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.antonyms import positive_probability
-from model.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.clip.prompts import Tokenizer, encode_with_context
+from model.clip.towers import TextTower, VisionTower
 from model.config import Normalisation
-from model.network import normalise
-from model.prompts import Tokenizer, encode_with_context
-from model.towers import TextTower, VisionTower
-from model.vocabulary import DISTORTIONS, SCENES
+from model.methods.antonyms import positive_probability
+from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.methods.network import normalise
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.held import ValidationSet

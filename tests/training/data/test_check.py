@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_decoded_is_named_with_the_reason(tmp_path: Path) 
 
 def test_a_quick_check_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path, ROWS)
-    monkeypatch.setattr("model.images.decode", lambda content: pytest.fail("decoded"))
+    monkeypatch.setattr("model.preprocess.images.decode", lambda content: pytest.fail("decoded"))
     (tmp_path / "b.png").write_bytes(b"no image")
     findings = found(tmp_path, quick=True)
     assert [look.path.name for look in findings.broken] == ["b.png"]

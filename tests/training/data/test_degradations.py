@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from model.vocabulary import DISTORTIONS
+from model.methods.vocabulary import DISTORTIONS
 from training.data.degradations import DEGRADATIONS, degrade
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from model.vocabulary import DISTORTIONS
+from model.methods.vocabulary import DISTORTIONS
 from tests.training.photograph_sets import write_kadid10k
 from training.data import datasets, kadid10k
 from training.errors import DataError

@@ -2,7 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from model.vocabulary import DISTORTIONS, SCENES
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from tests.training.photograph_sets import write_bid, write_liqe_labels, write_live
 from training.data import bid, labels, live
 from training.data.liqe_labels import (

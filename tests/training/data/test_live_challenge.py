@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from model.vocabulary import DISTORTIONS, SCENES
+from model.methods.vocabulary import DISTORTIONS, SCENES
 from tests.training.miniature import write_agiqa3k, write_live_challenge
 from training.data import datasets, live_challenge
 from training.errors import DataError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.network import normalise
+from model.methods.network import normalise
 from tests.training.engine.regression import Regression, run_of
 from training.data.batches import Batch
 from training.engine.loop import Run

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.registry import build_network
+from model.methods.registry import build_network
 from tests.model import tiny
 from training.engine.muon import Muon, orthogonal
 from training.engine.schedule import Schedule

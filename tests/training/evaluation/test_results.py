@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from model.checkpoint import bundled_names, find, read_config
+from model.store.checkpoint import bundled_names, find, read_config
 from training.evaluation.results import Accuracy, HeadResult, Report, flat_figures, flat_srcc
 
 QUALITY = HeadResult(0.9, 0.8, 0.85, 0.7, 0.1, 0.09, {"srcc": (0.8, 0.95)}, {"sd": 0.6}, 0.5)

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.clip_iqa import ClipIqa, ClipIqaOptions
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Head, Normalisation
-from model.network import Network
-from model.registry import build_network
+from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
+from model.methods.network import Network
+from model.methods.registry import build_network
 from model.scorer import Scorer
-from tests.model import mp_iqe_reference, tiny
+from tests.model import tiny
+from tests.model.methods import mp_iqe_reference
 from training.explain.subject import Subject
 
 POLICY = CropPolicy(max_side=1024, global_view=True)

@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.antonyms import positive_probability
-from model.clip_iqa import ClipIqa, ClipIqaOptions
+from model.clip.towers import VisionTower, attention_weights, run_block
 from model.config import CropPolicy
 from model.errors import BackboneError
-from model.towers import VisionTower, attention_weights, run_block
+from model.methods.antonyms import positive_probability
+from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
 from tests.model import tiny
-from tests.model.test_resnet import resnet_clip
+from tests.model.clip.test_resnet import resnet_clip
 from tests.training.explain.subjects import (
     CASES,
     METHODS,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.config import CropPolicy
-from model.windows import Grid, place_windows
+from model.preprocess.windows import Grid, place_windows
 from training.explain.laying import lay_back, mean_of_windows, stretch
 
 # Two windows of 4 x 6 (width, height) over 10 x 9: top left, and lower right; nothing else is seen.

@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 import torch
 
-from model.backbone import build
+from model.clip.backbone import build
 from model.config import Architecture
-from model.registry import build_network
-from model.vocabulary import DISTORTIONS
+from model.methods.registry import build_network
+from model.methods.vocabulary import DISTORTIONS
 from tests.training.runs import ARCHITECTURE
 from training.data.batches import Batch
 from training.data.degraded import Degraded, Plan

@@ -1,0 +1,253 @@
+"""Backbones: an ``open_clip`` CLIP from a tag, a file, or a checkpoint's folder.
+
+open_clip is imported only where it is needed: that takes seconds (see ``model.clip.own_clip``).
+"""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model import hub
+from model.clip import own_clip
+from model.clip.towers import is_open_clips
+from model.clip.weights import is_openais, load_clip, read_weights, sha256_of
+from model.config import Architecture, BackboneConfig
+from model.errors import BackboneError, CheckpointError
+
+WEIGHTS = "backbone.safetensors"
+
+# open_clip's names of models that lie on the Hugging Face hub, and what it calls their files.
+_HUB_NAMES = "hf-hub:"
+_HUB_CONFIG = "open_clip_config.json"
+_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+# Loaded CLIPs by what they are, so that several checkpoints can stand on one.
+Shared = dict[str, nn.Module]
+
+
+def _open_clip() -> ModuleType:
+    import open_clip
+
+    return open_clip
+
+
+class ConvStem(nn.Sequential):
+    """3x3 convolutions at stride 2 with batch norm instead of one big patch projection (Xiao et
+    al., NeurIPS 2021).
+
+    ``channels`` are the outputs of all but the last, which reaches the tower's width.
+    [B, 3, h, w] -> [B, width, h / p, w / p], patch size p = 2^(len(channels) + 1).
+    """
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise((3, *channels, width)):
+            layers.append(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=False))
+            layers.append(nn.BatchNorm2d(fan_out))
+            layers.append(nn.GELU())
+        super().__init__(*layers[:-1])
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # faster on CPUs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Runs the convolutions in channels-last order."""
+        return super().forward(x.contiguous(memory_format=torch.channels_last))
+
+
+def build(architecture: Architecture) -> nn.Module:
+    """A CLIP of our own architecture with random weights.
+
+    Raises:
+        BackboneError: open_clip knows no such setting. Whether a method can use the towers, it
+            says itself.
+    """
+    a = architecture
+    settings = {"vision_cfg": dict(a.vision_cfg), "text_cfg": dict(a.text_cfg)}
+    clip: Any
+    try:
+        if own_clip.can_be(**settings) and not a.quick_gelu:
+            clip = own_clip.OwnClip(a.embed_dim, **settings)
+        else:
+            clip = _open_clip().CLIP(a.embed_dim, **settings, quick_gelu=a.quick_gelu)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
+    if architecture.stem:
+        patch = 2 ** (len(architecture.stem) + 1)
+        own = getattr(clip.visual, "patch_size", None)
+        if own != (patch, patch):
+            raise BackboneError(f"the stem makes patches of {patch}, not {own}")
+        clip.visual.conv1 = ConvStem(architecture.stem, clip.visual.class_embedding.shape[0])
+    return clip
+
+
+def load_backbone(
+    config: BackboneConfig, folder: Path | None = None, shared: Shared | None = None
+) -> nn.Module:
+    """Loads the CLIP that ``config`` names, in float32 and evaluation mode, frozen.
+
+    Args:
+        config: where the weights are.
+        folder: the checkpoint's folder, where ``source`` is ``checkpoint`` or ``path`` is relative.
+        shared: CLIPs loaded before; one whose architecture and weights are the same is taken from
+            there instead, and a new one is added.
+
+    Raises:
+        BackboneError: unknown architecture or tag, missing file, unfitting weights.
+    """
+    key = _identity(config, folder)
+    if shared is not None and key in shared:
+        return shared[key]
+    clip = _load(config, folder).float().eval().requires_grad_(False)
+    if shared is not None:
+        shared[key] = clip
+    return clip
+
+
+def _identity(config: BackboneConfig, folder: Path | None) -> str:
+    """What two configurations have in common exactly if they mean the same network and weights."""
+    if config.source == "open_clip":
+        return f"{config.name} {config.pretrained}"
+    path = weights_path(config, folder)
+    return f"{config.name} {config.architecture} {_checked_digest(config, path)}"
+
+
+def _checked_digest(config: BackboneConfig, path: Path) -> str:
+    digest = sha256_of(path)
+    if config.sha256 and config.sha256 != digest:
+        raise BackboneError(
+            f"{path.name} is not the backbone that this checkpoint was trained on (SHA-256 differs)"
+        )
+    return digest
+
+
+def _load(config: BackboneConfig, folder: Path | None) -> nn.Module:
+    if config.source == "open_clip":
+        return _from_open_clip(config)
+    path = weights_path(config, folder)
+    clip, weights = _empty(config), read_weights(path)
+    load_clip(clip, weights, path.name)
+    quick = "transformer.QuickGELU"
+    if is_openais(weights) and not any(is_open_clips(m, quick) for m in clip.modules()):
+        raise _other_activation(path.name, config.name)
+    return clip
+
+
+def _from_open_clip(config: BackboneConfig) -> nn.Module:
+    """The CLIP of a tag, or of an id on the hub, from the file that open_clip would take.
+
+    Found by us, since open_clip asks for each file again and again where there is no network, and
+    goes on with random weights where a repository has none.
+    """
+    name, tag = config.name or "", config.pretrained
+    if name.startswith(_HUB_NAMES):
+        what, architecture = name, f"local-dir:{_hub_folder(name)}"
+        weights = _on_hub(name.removeprefix(_HUB_NAMES), _HUB_WEIGHTS, what)
+    else:
+        _check_tag(name, tag)
+        what, architecture = f"{name}/{tag}", name
+        repository, _, file = _open_clip().get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")
+        weights = _on_hub(repository, (file,) if file else _HUB_WEIGHTS, what)
+    if config.sha256:
+        _checked_digest(config, weights)
+    pretrained = None if name.startswith(_HUB_NAMES) else str(weights)
+    try:
+        return _open_clip().create_model(
+            architecture, pretrained=pretrained, require_pretrained=True
+        )
+    except Exception as error:
+        raise BackboneError(
+            f"the weights {what} could not be read ({hub.brief(error)}): remove {weights.name} "
+            "from the hub's cache, to have it downloaded again, or set the path of another file"
+        ) from error
+
+
+def _hub_folder(name: str) -> Path:
+    """Where the hub's cache keeps the settings of ``hf-hub:owner/name``."""
+    return _on_hub(name.removeprefix(_HUB_NAMES), (_HUB_CONFIG,), name).parent
+
+
+def _on_hub(repository: str, names: Sequence[str], what: str) -> Path:
+    """The first of the files that the repository has."""
+    try:
+        found = hub.download(repository, names, only_first=True)
+        if not found:
+            raise CheckpointError(f"{repository} has no {' or '.join(names)}")
+    except CheckpointError as error:
+        raise BackboneError(
+            f"the weights {what} could not be downloaded ({error}): mount them as a file, set its "
+            'path in a backbone of source "file", or use a bundled model (agiqa models lists them)'
+        ) from error
+    return found[0]
+
+
+def _check_tag(name: str, tag: str | None) -> None:
+    _check_name(name)
+    tags = _open_clip().list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        raise BackboneError(
+            f"open_clip has no weights {tag!r} for {name}; it has {', '.join(tags)}"
+        )
+    quick = _open_clip().get_pretrained_cfg(name, tag).get("quick_gelu", False)
+    if quick and not _open_clip().get_model_config(name).get("quick_gelu", False):
+        raise _other_activation(f"{name}/{tag}", name)
+
+
+def _other_activation(weights: str, name: str | None) -> BackboneError:
+    wanted = f"name the architecture {name}-quickgelu" if name else "set its quick_gelu"
+    return BackboneError(
+        f"{weights} was trained with the activation QuickGELU; with this architecture's GELU it "
+        f"would give other features: {wanted}"
+    )
+
+
+def random_open_clip(name: str, **settings: Any) -> nn.Module:
+    """An open_clip architecture with random weights, to be filled.
+
+    open_clip warns on the root logger that the weights are random; here that would only mislead.
+    """
+
+    def about_other_things(record: logging.LogRecord) -> bool:
+        return "weights" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(about_other_things)
+    try:
+        return _open_clip().create_model(name, pretrained=None, **settings)
+    finally:
+        root.removeFilter(about_other_things)
+
+
+def _check_name(name: str) -> None:
+    if name not in _open_clip().list_models():
+        raise BackboneError(
+            f"open_clip knows no architecture {name!r}; `open_clip.list_models()` lists them"
+        )
+
+
+def _empty(config: BackboneConfig) -> nn.Module:
+    if config.architecture:
+        return build(config.architecture)
+    name = config.name or ""
+    if name.startswith(_HUB_NAMES):
+        return random_open_clip(f"local-dir:{_hub_folder(name)}", load_weights=False)
+    _check_name(name)
+    return random_open_clip(name)
+
+
+def weights_path(config: BackboneConfig, folder: Path | None) -> Path:
+    """The file that holds the weights of a backbone of source ``file`` or ``checkpoint``.
+
+    Raises:
+        BackboneError: it is not there.
+    """
+    path = (folder or Path()) / (
+        config.path if config.source == "file" and config.path else WEIGHTS
+    )
+    if not path.is_file():
+        raise BackboneError(f"backbone weights not found: {path}")
+    return path

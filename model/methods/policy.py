@@ -1,0 +1,48 @@
+"""Which crop policy a scorer uses: the checkpoint's own or a named one, and whether the network can
+take its crops.
+"""
+
+from collections.abc import Callable, Mapping
+
+from model.config import CheckpointConfig, CropKind, CropPolicy
+from model.methods.network import Network
+
+# Larger images are reduced before a ResNet sees them whole: its memory grows with their area.
+_WHOLE_SIDE = 2048
+
+_BY_NAME: Mapping[CropKind, Callable[[int], CropPolicy]] = {
+    "grid": lambda size: CropPolicy(size=size),
+    "official": CropPolicy.official,
+    "liqe": CropPolicy.liqe,
+    "random": CropPolicy.random,
+    "whole": lambda size: CropPolicy.whole(size, max_side=_WHOLE_SIDE),
+}
+
+
+def choose_policy(config: CheckpointConfig, policy: CropPolicy | str | None) -> CropPolicy:
+    """The checkpoint's own crop policy, or the one asked for.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if policy is None or isinstance(policy, CropPolicy):
+        return policy or config.crop_policy
+    if policy == config.crop_policy.kind:
+        return config.crop_policy
+    for name, make in _BY_NAME.items():
+        if name == policy:
+            return make(config.crop_policy.size)
+    raise ValueError(f"crop policy {policy!r}: choose {', '.join(_BY_NAME)}")
+
+
+def check_policy(name: str, policy: CropPolicy, network: Network) -> None:
+    """Refuses crops that the network can't take.
+
+    Raises:
+        ValueError: crops of another size, or whole images for a ViT.
+    """
+    if policy.size != network.input_size:
+        sizes = f"{policy.size}, the backbone takes {network.input_size}"
+        raise ValueError(f"{name}: the crop policy's size is {sizes}")
+    if policy.kind == "whole" and not network.takes_any_size:
+        raise ValueError(f"{name}: whole images need a ResNet; a ViT takes crops, so choose grid")

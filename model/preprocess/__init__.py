@@ -1,0 +1,1 @@
+"""From bytes to crops: headers, pixels, where windows lie. Nothing here needs torch."""
