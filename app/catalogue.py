@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from app.errors import Loading, UnknownModel
-from app.messages import LoadedModel
+from app.batching.errors import Loading, UnknownModel
+from app.device.messages import LoadedModel
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.preprocess.crops import CropPlanner
 

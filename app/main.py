@@ -12,23 +12,23 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app import page, problems, routes
-from app.admission import Admission, Ceilings
-from app.arena import Arena
-from app.batcher import Batcher
+from app.batching.admission import Admission, Ceilings
+from app.batching.batcher import Batcher
+from app.batching.rate import Rates
+from app.batching.scheduler import Limits, Scheduler
 from app.catalogue import Models
-from app.device import WorkerDevice
-from app.greeting import banner
-from app.listening import address as address_of
-from app.listening import listen
+from app.device.arena import Arena
+from app.device.messages import WorkerSettings
+from app.device.supervisor import WorkerDevice
+from app.http import page, problems, routes
+from app.http.middleware import Gate, RequestContext
 from app.logs import configure, shown_as
-from app.messages import WorkerSettings
 from app.metrics import Metrics
-from app.middleware import Gate, RequestContext
-from app.rate import Rates
-from app.scheduler import Limits, Scheduler
 from app.service import Service, SupervisedDevice
 from app.settings import Settings
+from app.startup.banner import banner
+from app.startup.sockets import address as address_of
+from app.startup.sockets import listen
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.batcher import Outcome
-from app.errors import REASONS
-from app.scheduler import Batch, Fault, Scheduler
+from app.batching.batcher import Outcome
+from app.batching.errors import REASONS
+from app.batching.scheduler import Batch, Fault, Scheduler
 
 # The routes that are counted by name; what else is called is "other".
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
@@ -34,7 +34,7 @@ _TENTHS = tuple(i / 20 for i in range(1, 21))
 
 
 class Metrics:
-    """Every series of the service; implements ``app.batcher.Observer``."""
+    """Every series of the service; implements ``app.batching.batcher.Observer``."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from app.admission import Admission, State, Ticket
-from app.arena import Arena
-from app.batcher import Batcher, Device
-from app.catalogue import Models
-from app.device import OnChange
-from app.errors import (
+from app.batching.admission import Admission, State, Ticket
+from app.batching.batcher import Batcher, Device
+from app.batching.errors import (
     BadAspectRatio,
     BadField,
     DeadlineExceeded,
@@ -29,7 +26,10 @@ from app.errors import (
     TooLarge,
     UnsupportedFormat,
 )
-from app.messages import LoadedModel, Piece, Ready
+from app.catalogue import Models
+from app.device.arena import Arena
+from app.device.messages import LoadedModel, Piece, Ready
+from app.device.supervisor import OnChange
 from app.metrics import Metrics
 from app.settings import Settings
 from model.config import Head

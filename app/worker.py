@@ -1,8 +1,8 @@
 """The process on the device: the one place of the service that imports torch.
 
-Started by ``app.device`` as ``python -m app.worker``, with two inherited descriptors: a pipe and
-the shared memory. It computes batches in the order in which they come, one at a time, and ends when
-the pipe closes.
+Started by ``app.device.supervisor`` as ``python -m app.worker``, with two inherited descriptors: a
+pipe and the shared memory. It computes batches in the order in which they come, one at a time, and
+ends when the pipe closes.
 """
 
 import argparse
@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from app import arena
-from app.logs import configure
-from app.messages import (
+from app.device import arena
+from app.device.messages import (
     BatchFailed,
     Done,
     LoadedModel,
@@ -30,6 +29,7 @@ from app.messages import (
     StartFailed,
     WorkerSettings,
 )
+from app.logs import configure
 from model.errors import CheckpointError, ModelError
 from model.pipeline import is_out_of_memory
 from model.preprocess.crops import gather

@@ -15,8 +15,8 @@ import skimage.data
 from PIL import Image
 
 import model
-from app.offline.local import LocalScoring
-from app.offline.rows import HEADS, Item, ModelFacts
+from app.bulk.local import LocalScoring
+from app.bulk.rows import HEADS, Item, ModelFacts
 from benchmarks.timing import ratios, shown
 from model.pipeline import Pipeline
 from model.scorer import Scorer

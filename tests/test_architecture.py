@@ -25,7 +25,13 @@ HTTP = {
 # The method modules, by the registry that names them.
 METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 # The batcher and what it stands on: the standard library and each other only.
-CORE = {"app.errors", "app.rate", "app.admission", "app.scheduler", "app.batcher"}
+CORE = {
+    "app.batching.errors",
+    "app.batching.rate",
+    "app.batching.admission",
+    "app.batching.scheduler",
+    "app.batching.batcher",
+}
 
 
 def modules(package: str) -> list[Path]:
@@ -94,7 +100,9 @@ def test_nothing_that_the_service_is_made_of_imports_what_needs_torch() -> None:
     """The worker is a process of its own; the commands load what they need themselves."""
     service = {name for name in reached("app.main") if name.startswith("app.")}
     assert "app.service" in service
-    assert not any(name.startswith(("app.cli", "app.offline", "app.doctor")) for name in service)
+    assert not any(
+        name.startswith(("app.cli.main", "app.bulk", "app.cli.doctor")) for name in service
+    )
     for name in service:
         path = path_of(name)
         heavy = (
@@ -154,7 +162,13 @@ TORCH_FREE = ["config", "crops", "errors", "files", "hub", "images", "scores", "
 
 @pytest.mark.parametrize(
     "what",
-    ["app.main", "app.cli", "model", "reporting.html", *(f"model.{name}" for name in TORCH_FREE)],
+    [
+        "app.main",
+        "app.cli.main",
+        "model",
+        "reporting.html",
+        *(f"model.{name}" for name in TORCH_FREE),
+    ],
 )
 def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"

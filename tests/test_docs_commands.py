@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from tests.app.pictures import picture
 from tests.app.server import AUTO, Running, serving
 from tests.documents import LANGUAGES, NEEDS, ROOT, Block, Command, blocks, commands, pages
@@ -33,7 +33,7 @@ PROMPTS = ("a tray of sushi", "a red fox", "a lighthouse at night")
 # Targets of make build environments: what they would run is printed, which fails for unknown ones.
 AGIQA = f"""#!{sys.executable}
 import signal, subprocess, sys
-real = [sys.executable, "-m", "app.cli", *sys.argv[1:]]
+real = [sys.executable, "-m", "app.cli.main", *sys.argv[1:]]
 if sys.argv[1:2] != ["serve"]:
     sys.exit(subprocess.call(real))
 with subprocess.Popen([*real, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:

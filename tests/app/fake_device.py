@@ -10,11 +10,11 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from app.batcher import Outcome
-from app.device import OnChange
+from app.batching.batcher import Outcome
+from app.batching.scheduler import Batch, Slice
+from app.device.messages import LoadedModel, Ready
+from app.device.supervisor import OnChange
 from app.main import create_app
-from app.messages import LoadedModel, Ready
-from app.scheduler import Batch, Slice
 from app.settings import Settings
 from model.config import BackboneConfig, CheckpointConfig, Head
 from model.scores import Score

@@ -74,7 +74,7 @@ def serving(
     variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1"}
     # Figures are compared; pass AUTO where they are to be those of the machine.
     variables |= {"AGIQA_DEVICE": "cpu", "AGIQA_DTYPE": "float32", **(environment or {})}
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"

@@ -2,9 +2,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.batching.errors import Loading, UnknownModel
 from app.catalogue import GENERATED, PHOTOGRAPHS, Models, default_for, default_models, describe
-from app.errors import Loading, UnknownModel
-from app.messages import LoadedModel
+from app.device.messages import LoadedModel
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Head, Provenance
 
 KINDS: dict[str, tuple[Head, ...]] = {

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from app.batcher import DeviceError
+from app.batching.batcher import DeviceError
+from app.batching.scheduler import Batch, Fault
 from app.catalogue import Models
-from app.device import StartError
-from app.scheduler import Batch, Fault
+from app.device.supervisor import StartError
 from app.settings import Settings
 from tests.app.fake_device import QUALITY, SETTINGS, SMALL, FakeDevice, Served, run, served, until
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import model
-from app.arena import Arena
-from app.device import _piece
-from app.messages import Done, Piece, Ready, Run, WorkerSettings
-from app.scheduler import Job, Slice
+from app.batching.scheduler import Job, Slice
+from app.device.arena import Arena
+from app.device.messages import Done, Piece, Ready, Run, WorkerSettings
+from app.device.supervisor import _piece
 from app.worker import Worker, start_failure
 from model.errors import ModelError
 from model.preprocess.crops import CropPlanner

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from app.page import STATIC
+from app.http.page import STATIC
 from tests.app.pictures import encoded
 from tests.app.server import Running, serving
 from tests.browser.conftest import MODELS

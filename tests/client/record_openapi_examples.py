@@ -13,7 +13,7 @@ import httpx
 import skimage.data
 from PIL import Image
 
-from app.samples import PROMPT, RECORDED, REQUEST_ID
+from app.http.openapi import PROMPT, RECORDED, REQUEST_ID
 from tests.app import pictures
 from tests.app.pictures import encoded, picture
 from tests.app.server import serving

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-import app.schemas
-from app.samples import recorded
+import app.http.schemas
+from app.http.openapi import recorded
 from tests.app import pictures
 from tests.app.pictures import encoded
 from tests.app.server import Running

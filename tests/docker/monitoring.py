@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from app.batching.rate import Rates
+from app.batching.scheduler import Limits, Scheduler
 from app.metrics import Metrics
-from app.rate import Rates
-from app.scheduler import Limits, Scheduler
 
 from .dockerfile import ROOT
 

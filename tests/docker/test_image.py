@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from app.settings import PREFIX, Settings
 
 from .dockerfile import ROOT, Instruction, copied, instructions, only

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 import model
-from app.cli import main
+from app.cli.main import main
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from tests.training.runs import (
     METHODS,

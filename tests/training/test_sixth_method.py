@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import model
-from app.cli import main
+from app.cli.main import main
 from model.methods.network import Network
 from model.methods.registry import METHODS, build_network
 from model.store.checkpoint import PARAMETERS

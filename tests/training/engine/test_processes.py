@@ -23,7 +23,7 @@ from training.run import train
 
 pytestmark = pytest.mark.slow
 
-AGIQA = [sys.executable, "-m", "app.cli"]
+AGIQA = [sys.executable, "-m", "app.cli.main"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 Data = dict[str, Path]
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from app.cli import main
+from app.cli.main import main
 from tests.training.runs import METHODS, method_recipe, with_backbone
 from training.engine.loop import Run
 

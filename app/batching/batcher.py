@@ -1,0 +1,184 @@
+"""Drives the scheduler: hands batches to the device, takes results back, and gives each request its
+one answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
+from app.batching.scheduler import Batch, Fault, Job, Scheduler
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the device made of a batch: a result per slice, the seconds of the network, and for the
+    metrics what else it knows.
+    """
+
+    results: Sequence[Any]
+    seconds: float
+    reduce_seconds: float = 0.0
+    cached_prompts: int = 0
+    new_prompts: int = 0
+    gpu_bytes: int = 0
+
+
+class DeviceError(Exception):
+    """A batch that gave no results."""
+
+    def __init__(self, fault: Fault, message: str = "") -> None:
+        super().__init__(message or fault.value)
+        self.fault = fault
+
+
+class Device(Protocol):
+    """Where batches run."""
+
+    async def run(self, batch: Batch) -> Outcome:
+        """Computes a batch; a second call may come before the first has ended, and is run after it.
+
+        Raises:
+            DeviceError: no results; says why.
+        """
+
+    @property
+    def up(self) -> bool:
+        """Whether batches can be handed over."""
+
+
+class Observer(Protocol):
+    """Who counts batches (metrics)."""
+
+    def batch_sent(self, batch: Batch) -> None:
+        """A batch goes to the device."""
+
+    def batch_done(self, batch: Batch, outcome: Outcome) -> None:
+        """A batch came back."""
+
+    def batch_failed(self, batch: Batch, fault: Fault) -> None:
+        """A batch gave no results."""
+
+
+class Batcher:
+    """The one owner of the scheduler, on the event loop."""
+
+    def __init__(
+        self, scheduler: Scheduler, device: Device, observer: Observer, clock: Callable[[], float]
+    ) -> None:
+        self.scheduler = scheduler
+        self._device = device
+        self._observer = observer
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._batch_ended = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(
+        self,
+        model: str,
+        rows: int,
+        deadline: float,
+        payload: Any,
+        *,
+        shape: tuple[int, ...] = (),
+        row_cost: int = 1,
+    ) -> Any:
+        """Queues an image and waits for its answer; being cancelled takes it out of the queue.
+
+        Args:
+            model: who computes it.
+            rows: how many rows it has.
+            deadline: when its answer is due.
+            payload: what the device needs to know.
+            shape: of its rows; only rows of equal shape share a batch.
+            row_cost: what one row costs, in rows of the model's own size.
+
+        Raises:
+            ServiceError: the answer is a failure.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def answer(result: Any) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        job = Job(model, rows, deadline, payload, answer, shape, row_cost)
+        self.scheduler.add(job, self._clock())
+        self._wake.set()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                result = await future
+        except TimeoutError:
+            self.scheduler.cancel(job)
+            raise DeadlineExceeded from None
+        except asyncio.CancelledError:
+            self.scheduler.cancel(job)
+            raise
+        if isinstance(result, ServiceError):
+            raise result
+        return result
+
+    def wake(self) -> None:
+        """Something changed outside (the device came up): look again."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Hands over batches until cancelled."""
+        while True:
+            self._wake.clear()
+            self._hand_over()
+            at = self.scheduler.wake_at(self._clock())
+            # Never in a tight loop: what can't be handed over now (no worker) is looked at again a
+            # little later.
+            pause = None if at is None else max(0.001, at - self._clock())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def drain(self, seconds: float) -> None:
+        """Lets everything that was admitted finish; after ``seconds`` the rest is answered with
+        Draining.
+        """
+        self.scheduler.draining = True
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle()
+        self.scheduler.fail_all(Draining())
+
+    async def _idle(self) -> None:
+        """Returns when nothing is queued or running; every batch that ends sets the event."""
+        while not self.scheduler.idle:
+            self._batch_ended.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._batch_ended.wait(), 0.1)  # queued ones may expire
+
+    def _hand_over(self) -> None:
+        self.scheduler.expire(self._clock())
+        while self._device.up and (batch := self.scheduler.next_batch(self._clock())):
+            self._observer.batch_sent(batch)
+            task = asyncio.create_task(self._compute(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _compute(self, batch: Batch) -> None:
+        try:
+            outcome = await self._device.run(batch)
+            self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
+            self._observer.batch_done(batch, outcome)
+        except DeviceError as error:
+            logger.warning("batch failed", extra={"fault": error.fault.value, "error": str(error)})
+            self._observer.batch_failed(batch, error.fault)
+            self.scheduler.failed(batch, error.fault)
+        except Exception:
+            logger.exception("batch lost")
+            self._observer.batch_failed(batch, Fault.INFERENCE)
+            self.scheduler.lost(batch, Internal())
+        finally:
+            self._wake.set()
+            self._batch_ended.set()

@@ -1,0 +1,183 @@
+"""Every refusal and failure that a client can meet, with its stable code and the sentence it gets.
+
+    ServiceError                    code                status  counted as
+    ├── Rejected
+    │   ├── InvalidImage            unreadable_image    400     invalid_image
+    │   ├── UnsupportedFormat       unsupported_image   415     unsupported
+    │   ├── TooLarge                too_large           413     too_large
+    │   ├── BadAspectRatio          bad_aspect          422     invalid_image
+    │   ├── BadField                bad_field           422     bad_field
+    │   ├── BadPath                 bad_path            400     bad_field
+    │   ├── Unauthorized            unauthorized        401     unauthorized
+    │   └── UnknownModel            unknown_model       404     bad_field
+    ├── Unavailable
+    │   ├── Overloaded              overloaded          429     overloaded
+    │   ├── Loading                 loading             503     worker_down
+    │   ├── Draining                draining            503     draining
+    │   └── WorkerDown              worker_down         503     worker_down
+    └── Failed
+        ├── DeadlineExceeded        deadline            504     deadline
+        ├── ClientGone              client_gone         499     client_gone
+        ├── InferenceFailed         inference_failed    500     inference
+        │   └── OutOfMemory         inference_failed    500     oom
+        └── Internal                internal            500     inference
+
+The one map from these to HTTP is ``app.http.problems``. Messages never hold anything internal.
+"""
+
+import math
+
+
+class ServiceError(Exception):
+    """Base; ``detail`` is the sentence for the client."""
+
+    code = "internal"
+    status = 500
+    reason = "inference"
+    title = "Internal error"
+    default = "Something went wrong here; try again, and report the request id if it happens again."
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.default
+        super().__init__(self.detail)
+
+
+class Rejected(ServiceError):
+    """The request itself can't be served; sending it again changes nothing."""
+
+
+class InvalidImage(Rejected):
+    """A known format that can't be decoded."""
+
+    code, status, reason, title = "unreadable_image", 400, "invalid_image", "Unreadable image"
+
+
+class UnsupportedFormat(Rejected):
+    """No known image format."""
+
+    code, status, reason, title = (
+        "unsupported_image",
+        415,
+        "unsupported",
+        "Unsupported image format",
+    )
+
+
+class TooLarge(Rejected):
+    """Over a limit of bytes, pixels, or of what the queue can ever hold."""
+
+    code, status, reason, title = "too_large", 413, "too_large", "Too large"
+
+
+class BadAspectRatio(Rejected):
+    """One side over 50 times the other."""
+
+    code, status, reason, title = "bad_aspect", 422, "invalid_image", "Extreme aspect ratio"
+
+
+class BadField(Rejected):
+    """A field of the request is missing or has no usable value."""
+
+    code, status, reason, title = "bad_field", 422, "bad_field", "Bad field"
+
+
+class BadPath(Rejected):
+    """The address holds a line break or another character that can't be printed."""
+
+    code, status, reason, title = "bad_path", 400, "bad_field", "Bad path"
+    default = "The address holds characters that can't be printed; take them out."
+
+
+class Unauthorized(Rejected):
+    """No API key, or an unknown one."""
+
+    code, status, reason, title = "unauthorized", 401, "unauthorized", "Unauthorized"
+    default = "Send a valid API key in the header `Authorization: Bearer KEY`."
+
+
+class UnknownModel(Rejected):
+    """``?model=`` names none of the loaded models."""
+
+    code, status, reason, title = "unknown_model", 404, "bad_field", "Unknown model"
+
+
+class Unavailable(ServiceError):
+    """Not now; the same request may succeed later, after ``retry_after`` seconds."""
+
+    def __init__(self, detail: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+
+class Overloaded(Unavailable):
+    """The backlog can't be worked off before the request's deadline, or a ceiling is reached."""
+
+    code, status, reason, title = "overloaded", 429, "overloaded", "Overloaded"
+    default = "The service is busy; try again after the seconds that Retry-After gives."
+
+
+class Loading(Unavailable):
+    """The models are not loaded yet."""
+
+    code, status, reason, title = "loading", 503, "worker_down", "Loading"
+    default = "The models are being loaded; try again shortly."
+
+
+class Draining(Unavailable):
+    """The service is shutting down and takes no new requests."""
+
+    code, status, reason, title = "draining", 503, "draining", "Shutting down"
+    default = (
+        "This instance is shutting down; send the request to another one, or try again shortly."
+    )
+
+
+class WorkerDown(Unavailable):
+    """The worker process died and its replacement is not up yet."""
+
+    code, status, reason, title = "worker_down", 503, "worker_down", "Worker down"
+    default = "The worker that computes scores is being restarted; try again shortly."
+
+
+class Failed(ServiceError):
+    """Admitted, but no score came of it."""
+
+
+class DeadlineExceeded(Failed):
+    """The deadline passed before the score was there."""
+
+    code, status, reason, title = "deadline", 504, "deadline", "Deadline exceeded"
+    default = "The score was not ready before the deadline; allow more time, or try again later."
+
+
+class ClientGone(Failed):
+    """The client closed the connection; nobody reads this answer."""
+
+    code, status, reason, title = "client_gone", 499, "client_gone", "Client closed the request"
+    default = "The client closed the connection."
+
+
+class InferenceFailed(Failed):
+    """The network failed on this very image."""
+
+    code, status, reason, title = "inference_failed", 500, "inference", "Inference failed"
+    default = "The model failed on this image; try another file, and report the request id."
+
+
+class OutOfMemory(InferenceFailed):
+    """The device can't hold even one crop of it."""
+
+    reason = "oom"
+
+
+class Internal(Failed):
+    """Anything unforeseen."""
+
+    title = "Internal error"
+
+
+def _reasons(error: type[ServiceError]) -> set[str]:
+    return {error.reason}.union(*map(_reasons, error.__subclasses__()))
+
+
+REASONS = tuple(sorted(_reasons(ServiceError)))

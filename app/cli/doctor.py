@@ -1,0 +1,194 @@
+"""Whether this installation will serve: each check says what it found, and what to do about it.
+
+Nothing is changed: ports and shared memory are taken for a moment and given back.
+"""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.device.arena import Arena, ArenaError
+from app.settings import Settings
+from app.startup.sockets import ListenError, listen
+
+if TYPE_CHECKING:
+    from model.diagnosis import Torch
+
+Verdict = Literal["ok", "warning", "fault"]
+_REINSTALL = "install torch and torchvision again, both from one index: make clean, then make serve"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    ``remedy`` says what to do, and is empty where all is well. A warning is something that the
+    service can run without.
+    """
+
+    check: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """As the command prints it with ``--json``."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, one by one as they are made: loading the models takes seconds."""
+    yield _versions()
+    facts = _torch_facts(settings)
+    if isinstance(facts, Finding):
+        yield facts
+    else:
+        yield _torch(facts)
+        yield _device(facts, settings)
+        yield _open_clip()
+        for model in settings.models:
+            yield _checkpoint(model, settings)
+    yield _decoders()
+    yield _colours()
+    yield _shared_memory(settings)
+    yield _port(settings)
+    yield _extras()
+
+
+def _versions() -> Finding:
+    own, python = importlib.metadata.version("agiqa"), platform.python_version()
+    found = f"{own} on Python {python}, {platform.system()} {platform.machine()}"
+    return Finding("agiqa", "ok", found)
+
+
+def _torch_facts(settings: Settings) -> "Torch | Finding":
+    from model.diagnosis import torch_facts
+
+    try:
+        return torch_facts(settings.device, settings.dtype)
+    except ImportError as error:
+        return Finding("torch", "fault", f"can't be imported: {error}", _REINSTALL)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        remedy = "set AGIQA_DEVICE (auto, cpu, cuda) and AGIQA_DTYPE (auto, float32, bfloat16)"
+        return Finding("torch", "fault", f"can't use {settings.device}: {first}", remedy)
+
+
+def _torch(facts: "Torch") -> Finding:
+    built = f"built for CUDA {facts.cuda}" if facts.cuda else "built for the CPU"
+    return Finding("torch", "ok", f"{facts.version}, {built}")
+
+
+def _device(facts: "Torch", settings: Settings) -> Finding:
+    from model.diagnosis import usable_cores
+
+    if facts.device_bytes is not None:
+        gib = facts.device_bytes / 2**30
+        found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}"
+        return Finding("device", "ok", found)
+    threads, cores = settings.threads or facts.threads, usable_cores()
+    found = f"{facts.device} in {facts.dtype}, {threads} threads on {cores} usable cores"
+    if settings.device == "auto" and shutil.which("nvidia-smi"):
+        remedy = "to use the GPU: look at nvidia-smi, and whether torch is built for CUDA"
+        return Finding("device", "warning", f"{found}, although nvidia-smi is here", remedy)
+    if threads > cores:
+        return Finding("device", "warning", found, f"set AGIQA_THREADS={cores}")
+    return Finding("device", "ok", found)
+
+
+def _open_clip() -> Finding:
+    from model.diagnosis import import_open_clip
+
+    try:
+        return Finding("open_clip", "ok", import_open_clip())
+    except ImportError as error:
+        remedy = f"{_REINSTALL}. The bundled models do without it; CLIP's own architectures need it"
+        return Finding("open_clip", "warning", f"can't be imported: {error}", remedy)
+
+
+def _checkpoint(model: str, settings: Settings) -> Finding:
+    from model.diagnosis import try_checkpoint
+    from model.errors import ModelError
+
+    check = f"checkpoint {model}"
+    try:
+        trial = try_checkpoint(model, settings.device, settings.dtype)
+    except (ModelError, OSError, RuntimeError, ValueError, ArithmeticError) as error:
+        remedy = "look at the name or the folder; `agiqa models` lists what is bundled"
+        return Finding(check, "fault", str(error).splitlines()[0], remedy)
+    heads = ", ".join(trial.heads)
+    times = f"loaded in {trial.seconds_to_load:.1f} s, a picture in {trial.seconds_to_score:.2f} s"
+    return Finding(check, "ok", f"revision {trial.revision}; {heads}; {times}")
+
+
+def _decoders() -> Finding:
+    from model.diagnosis import FORMATS, undecodable
+
+    faults = undecodable()
+    good = ", ".join(name for name in FORMATS if name not in faults)
+    if not faults:
+        return Finding("decoders", "ok", good)
+    found = "; ".join([good, *(f"not {name} ({why})" for name, why in faults.items())])
+    # Builds of Pillow without AVIF are common, and the service says 415 then.
+    verdict: Verdict = "warning" if set(faults) <= {"AVIF"} else "fault"
+    return Finding("decoders", verdict, found, "install Pillow's wheel: pip install -U pillow")
+
+
+def _colours() -> Finding:
+    from model.diagnosis import manages_colours
+
+    if manages_colours():
+        return Finding("colour profiles", "ok", "applied by LittleCMS")
+    remedy = "install Pillow's wheel: pip install -U pillow"
+    return Finding("colour profiles", "fault", "Pillow was built without LittleCMS", remedy)
+
+
+def _shared_memory(settings: Settings) -> Finding:
+    try:
+        Arena(settings.arena_bytes).close()
+    except ArenaError as error:
+        found, _, remedy = str(error).partition(": ")
+        return Finding("shared memory", "fault", found, remedy)
+    return Finding("shared memory", "ok", f"{settings.max_crop_mib:g} MiB for crops can be had")
+
+
+def _port(settings: Settings) -> Finding:
+    check = f"port {settings.port}"
+    try:
+        for one in listen(settings.host, settings.port):
+            one.close()
+    except ListenError as error:
+        found, _, remedy = str(error).partition(": ")
+        if running := _who_answers(settings):
+            remedy = "stop it, or choose another port (--port, AGIQA_PORT)"
+            return Finding(check, "warning", f"{running} answers there", remedy)
+        return Finding(check, "fault", found, remedy)
+    return Finding(check, "ok", f"free on {settings.host}")
+
+
+def _who_answers(settings: Settings) -> str | None:
+    """Name and version, if what listens is an agiqa service."""
+    name = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
+    url = f"http://{f'[{name}]' if ':' in name else name}:{settings.port}/openapi.json"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=3) as answer:
+            about: dict[str, Any] = json.load(answer)["info"]
+        return f"agiqa {about['version']}" if about["title"] == "agiqa" else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _extras() -> Finding:
+    try:
+        for package in ("accelerate", "matplotlib", "scikit-learn"):
+            importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        remedy = "to train: pip install -e '.[train]' -c constraints.txt"
+        return Finding("training", "ok", "not installed, and not needed to serve", remedy)
+    return Finding("training", "ok", "installed")

@@ -1,0 +1,262 @@
+"""``agiqa score``: many images, scored here or through a service."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import click
+
+from app.bulk.errors import CannotScore
+from app.bulk.images import STANDARD_INPUT, read_list
+from app.bulk.rows import ModelFacts, Scoring
+from app.bulk.run import INTERRUPTED, Job, run
+from app.cli.models import CLIENT_KEY
+from app.cli.options import together
+from model.config import CROP_POLICIES, Head
+
+if TYPE_CHECKING:
+    from model.scorer import Scorer
+
+_FILE = click.Path(path_type=Path)
+_DEFAULT = "tiny-clip-agiqa"
+_LOCAL_ONLY = ("device", "dtype", "crop_policy")
+_REMOTE_ONLY = ("api_key", "concurrency", "deadline")
+# The --help of click joins lines; a paragraph that starts with \b is left as it is.
+_EPILOG = """\b
+Exit codes:
+  0    all images have scores
+  1    it could not start: no such file, model, service ...
+  2    an option is wrong
+  3    some images could not be scored (columns code and detail)
+  4    quality is under --fail-under or --fail-under-mean
+  130  stopped with Ctrl-C; --resume goes on
+"""
+
+
+_IMAGES = together(
+    click.argument("paths", nargs=-1, metavar="[PATH]..."),
+    click.option(
+        "-t",
+        "--target",
+        "-i",
+        "--input",
+        "targets",
+        multiple=True,
+        metavar="PATH",
+        help="As PATH, and an argument is then the model, as in: pyiqa MODEL -t PATH.",
+    ),
+    click.option("-0", "--null", is_flag=True, help="The list of '-' is separated by NUL bytes."),
+    click.option("--prompt", metavar="TEXT", help="The prompt of all images that have no other."),
+    click.option(
+        "--prompts",
+        metavar="CSV|beside|embedded",
+        help="CSV with the columns image,prompt; or the text file beside each image; or what "
+        "AUTOMATIC1111 and ComfyUI wrote into it.",
+    ),
+)
+_MODEL = together(
+    click.option(
+        "-m",
+        "--checkpoint",
+        "--metric_name",
+        metavar="NAME",
+        help="Bundled name, folder or hf://owner/name; with --server one of its models  "
+        f"[{_DEFAULT}]",
+    ),
+    click.option("--heads", help="Of quality,alignment,consistency  [all that apply]"),
+    click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [auto]"),
+    click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]"),
+    click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]"),
+)
+_SERVER = together(
+    click.option("--server", metavar="URL", help="Score through this running service."),
+    click.option("--api-key", metavar="KEY", help=f"The service's key  [{CLIENT_KEY}]"),
+    click.option(
+        "--concurrency", type=click.IntRange(1), help="Images under way at the service  [8]"
+    ),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="For each image, with all tries  [the service's, for each try]",
+    ),
+)
+_OUTPUT = together(
+    click.option(
+        "-o",
+        "--out",
+        "--save_file",
+        type=_FILE,
+        help=".csv, .jsonl or .parquet  [CSV to the terminal]",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with OUT: leave out what it has already."),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace OUT  [an OUT that is there gets another name]"
+    ),
+    click.option("--report", type=_FILE, metavar="HTML", help="Write a report to look at."),
+    click.option(
+        "--worst",
+        type=click.IntRange(0),
+        default=10,
+        show_default=True,
+        help="How many of the worst images the summary lists.",
+    ),
+    click.option(
+        "-q/-v", "--quiet/--verbose", "quiet", default=False, help="No progress and no summary."
+    ),
+    click.option(
+        "--fail-under",
+        type=click.FloatRange(0, 1),
+        metavar="Q",
+        help="Exit with 4 if an image's quality is lower.",
+    ),
+    click.option(
+        "--fail-under-mean",
+        type=click.FloatRange(0, 1),
+        metavar="Q",
+        help="Exit with 4 if the mean quality is lower.",
+    ),
+)
+
+
+@click.command(epilog=_EPILOG)
+@_IMAGES
+@_MODEL
+@_SERVER
+@_OUTPUT
+def score(**given: Any) -> None:
+    """Score images: files, folders, globs, and with '-' a list on standard input.
+
+    A row per image, in their order: path, quality, alignment, consistency, or code and detail; then
+    what is known beside it. Rows are written as they come, so a stopped run loses nothing: --resume
+    goes on with it. No server is needed.
+    """
+    try:
+        status = run(_job(given), lambda: _connect(given))
+    except CannotScore as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:  # before the first image: while the model loads, say
+        click.echo("stopped", err=True)
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _job(given: dict[str, Any]) -> Job:
+    _take_pyiqas_arguments(given)
+    asks = STANDARD_INPUT in given["paths"]
+    if given["null"] and not asks:
+        raise CannotScore("--null is about a list on standard input: give '-' as a path")
+    stdin = sys.stdin.buffer.read() if asks else b""
+    names = (
+        *("paths", "prompt", "prompts", "out", "resume", "overwrite", "report", "worst", "quiet"),
+        *("fail_under", "fail_under_mean"),
+    )
+    return Job(
+        listed=read_list(stdin, null=given["null"]),
+        heads=_heads(given["heads"]),
+        **{name: given[name] for name in names},
+    )
+
+
+def _take_pyiqas_arguments(given: dict[str, Any]) -> None:
+    """``pyiqa MODEL -t PATH``: with targets, the argument is the model."""
+    if not given["targets"]:
+        if not given["paths"]:
+            raise CannotScore("name the images: files, folders, globs, or - for a list")
+        return
+    if len(given["paths"]) > 1:
+        raise CannotScore("with --target the argument is the model, one at a time")
+    if given["paths"] and given["checkpoint"]:
+        raise CannotScore("with --target the argument is the model: leave out --checkpoint")
+    given["checkpoint"] = (*given["paths"], given["checkpoint"])[0]
+    given["paths"] = given["targets"]
+
+
+def _heads(given: str | None) -> tuple[Head, ...] | None:
+    if given is None:
+        return None
+    heads = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
+    for head in heads:
+        if head not in get_args(Head):
+            raise CannotScore(f"--heads: {head!r} is none of {', '.join(get_args(Head))}")
+    return cast(tuple[Head, ...], heads)
+
+
+def _connect(given: dict[str, Any]) -> Scoring:
+    there, here = ("--server", _LOCAL_ONLY) if given["server"] else ("", _REMOTE_ONLY)
+    if wrong := [name for name in here if given[name] is not None]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        if there:
+            raise CannotScore(f"{options}: with --server the service has decided that already")
+        raise CannotScore(f"{options}: only with --server")
+    return _service(given) if given["server"] else _here(given)
+
+
+def _service(given: dict[str, Any]) -> Scoring:
+    from app.bulk.remote import RemoteScoring
+
+    return RemoteScoring(
+        given["server"],
+        given["checkpoint"],
+        _heads(given["heads"]),
+        api_key=given["api_key"] or os.environ.get(CLIENT_KEY),
+        concurrency=given["concurrency"] or 8,
+        deadline=given["deadline"],
+    )
+
+
+def _here(given: dict[str, Any]) -> Scoring:
+    from app.bulk.local import LocalScoring
+    from model.pipeline import Pipeline
+
+    name, heads = given["checkpoint"] or _DEFAULT, _heads(given["heads"])
+    scorer, measured = _load(
+        name, given["device"] or "auto", given["dtype"] or "auto", given["crop_policy"]
+    )
+    try:
+        scorer.planner.heads(heads, prompted=True)
+    except ValueError as error:
+        raise CannotScore(str(error)) from error
+    return LocalScoring(Pipeline(scorer), _facts(scorer, measured), heads)
+
+
+def _load(
+    name: str, device: str, dtype: str, crop_policy: str | None
+) -> tuple["Scorer", dict[str, Any]]:
+    """The scorer, and the checkpoint's measured figures (``metrics.json``) as far as it has any."""
+    import model
+    from model.errors import ModelError
+    from model.store.checkpoint import find
+
+    try:
+        folder = find(name)
+        scorer = model.load(str(folder), device, dtype, crop_policy)
+    except (ModelError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
+        raise CannotScore(str(error)) from error
+    try:
+        measured = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        measured = {}
+    return scorer, measured if isinstance(measured, dict) else {}
+
+
+def _facts(scorer: "Scorer", measured: dict[str, Any]) -> ModelFacts:
+    from app.catalogue import describe
+
+    config, policy = scorer.config, scorer.planner.policy
+    described = describe(config, policy, [])
+    return ModelFacts(
+        config.name,
+        config.revision,
+        policy.kind,
+        config.heads,
+        (config.score_range.low, config.score_range.high),
+        config.method,
+        described["backbone"],
+        tuple(described["trained_on"]),
+        dict(config.provenance.metrics),
+        measured.get("intervals", {}),
+        measured.get("images"),
+    )

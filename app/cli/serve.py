@@ -1,0 +1,86 @@
+"""``agiqa serve``, and ``agiqa doctor``, which looks whether it would work."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.options import together
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+_SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "fault": ("FAULT", "red")}
+_SETTINGS = together(
+    click.option("--host", help="Address to listen on  [127.0.0.1]"),
+    click.option("--port", type=int, help="Port to listen on  [8000]"),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        help="Bundled name, checkpoint folder or hf://owner/name; repeat for several.",
+    ),
+    click.option("--device", help="auto, cpu, cuda, cuda:1 ..."),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="AGIQA_CONFIG",
+        help="TOML file with settings.",
+    ),
+)
+
+
+@click.command()
+@_SETTINGS
+def serve(**given: Any) -> None:
+    """Run the service."""
+    from app.device.arena import ArenaError
+    from app.main import serve as run
+    from app.startup.sockets import ListenError
+
+    try:
+        status = run(_settings(given))
+    except (ArenaError, ListenError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+@click.command()
+@_SETTINGS
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(*, as_json: bool, **given: Any) -> None:
+    """Check what the service needs: torch, device, checkpoints, decoders, memory and port.
+
+    Takes the settings of `agiqa serve`, and changes nothing. Exits with 1 if there is a fault;
+    warnings are what the service can run without.
+    """
+    from app.cli.doctor import examine
+
+    findings = []
+    for finding in examine(_settings(given)):
+        findings.append(finding)
+        if not as_json:
+            sign, colour = _SIGNS[finding.verdict]
+            click.echo(f"{click.style(f'{sign:5}', fg=colour)}  {finding.check}: {finding.found}")
+            if finding.remedy:
+                click.echo(f"       -> {finding.remedy}")
+    faults = sum(finding.verdict == "fault" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"findings": [f.as_json() for f in findings]}, indent=2))
+    elif faults:
+        click.echo(f"\n{faults} to mend before the service can run")
+    else:
+        click.echo("\nthe service can run: agiqa serve")
+    sys.exit(1 if faults else 0)
+
+
+def _settings(given: dict[str, Any]) -> "Settings":
+    from app.settings import SettingsError, load_settings
+
+    flags = {name: value for name, value in given.items() if name not in {"config", "models"}}
+    try:
+        return load_settings(flags | {"models": given["models"] or None}, given["config"])
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error

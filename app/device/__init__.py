@@ -1,0 +1,3 @@
+"""The worker process from outside: its supervisor, its messages, and the memory it shares with
+us.
+"""

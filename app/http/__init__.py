@@ -1,0 +1,1 @@
+"""HTTP: routes, forms, answers, problems, keys and limits, and the pages."""

@@ -1,0 +1,177 @@
+"""Around every request: its id, its log line, its metrics, the key, and the limit on its body. Pure
+ASGI.
+"""
+
+import hmac
+import logging
+import re
+import time
+import uuid
+from urllib.parse import quote
+
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from app.batching.admission import Admission
+from app.batching.errors import BadPath, ClientGone, Internal, ServiceError, TooLarge, Unauthorized
+from app.http.problems import answer
+from app.http.request_state import RequestState, state_of
+from app.logs import request_id
+from app.metrics import ENDPOINTS, Metrics
+from app.settings import Settings
+
+logger = logging.getLogger("agiqa.access")
+
+_GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
+# Headers of the multipart form around the images.
+_FORM_SLACK = 64 * 1024
+_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"})
+_PUBLIC_FILES = "/static/"
+
+
+def is_public(path: str) -> bool:
+    """Whether that route path needs no key: the pages, their files, and the probes. Every other
+    does, whether there is a route or not.
+    """
+    return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
+
+
+class RequestContext:
+    """Request id, access log and metrics. Outermost, so that every answer carries its id and is
+    counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        wanted = Headers(scope=scope).get("x-request-id", "")
+        current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
+        token = request_id.set(current)
+        # Taken now: a router changes the scope when it passes a request on to what is mounted.
+        state = RequestState(get_route_path(scope))
+        state.store(scope)
+        status, started = 500, False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                MutableHeaders(scope=message)["X-Request-ID"] = current
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("unforeseen error")
+            state.failure = Internal.reason
+            if not started:
+                await answer(Internal())(scope, receive, send_with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            self._record(scope, status)
+            request_id.reset(token)
+
+    def _record(self, scope: Scope, status: int) -> None:
+        state = state_of(scope)
+        seconds = time.monotonic() - state.started
+        endpoint = state.path if state.path in ENDPOINTS else "other"
+        self.metrics.requests.labels(endpoint, str(status)).inc()
+        self.metrics.duration.labels(endpoint).observe(seconds)
+        if state.failure is not None:
+            self.metrics.failures.labels(state.failure).inc()
+        level = logging.DEBUG if is_public(state.path) else logging.INFO
+        path = quote(scope["path"], errors="replace")  # a line break must not forge a line
+        fields = {
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "seconds": round(seconds, 4),
+        }
+        logger.log(level, "%s %s %s", scope["method"], path, status, extra=fields)
+
+
+class Gate:
+    """Refuses before the body is read: an address that can't be printed, no key, a body over the
+    limit, or a service that takes no requests now. Only what is public passes unchecked.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings) -> None:
+        self.app = app
+        self.admission = admission
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._image_limit = settings.max_image_bytes + _FORM_SLACK
+        self._batch_limit = settings.max_body_bytes + _FORM_SLACK
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request pass, or answers it with a problem."""
+        if scope["type"] == "websocket":  # there is none, and none that comes is open by mistake
+            await WebSocketClose()(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = state_of(scope)
+        limit = self._batch_limit if state.path.endswith("/batch") else self._image_limit
+        try:
+            if not scope["path"].isprintable():
+                raise BadPath
+            if not is_public(state.path):
+                self._check(scope, limit)
+                receive = _limited(state, receive, limit)
+        except ServiceError as refusal:
+            state.failure = refusal.reason
+            await answer(refusal)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Scope, limit: int) -> None:
+        headers = Headers(scope=scope)
+        self._check_key(headers)
+        if scope["method"] == "POST":
+            self.admission.require_open()
+        length = headers.get("content-length") or "0"
+        if not length.isdecimal() or int(length) > limit:
+            raise _too_large(limit)
+
+    def _check_key(self, headers: Headers) -> None:
+        if not self._keys:
+            return
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        known = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
+        if scheme.lower() != "bearer" or not any(known):
+            raise Unauthorized
+
+
+def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:
+    """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
+    notices those that hang up before its end.
+    """
+    read = 0
+
+    async def counted() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > limit:
+            state.refusal = _too_large(limit)
+            raise state.refusal
+        if message["type"] == "http.disconnect":
+            state.refusal = ClientGone()
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"The upload is over {(limit - _FORM_SLACK) / 2**20:g} MiB; send smaller or fewer images."
+    )

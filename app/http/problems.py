@@ -1,0 +1,96 @@
+"""The one map from errors to HTTP answers: RFC 9457 ``application/problem+json``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.batching.errors import BadField, ServiceError, Unauthorized, Unavailable
+from app.http.request_state import state_of
+from app.logs import request_id
+
+MEDIA_TYPE = "application/problem+json"
+_BY_STATUS = {
+    404: ("not_found", "Not found", "There is nothing here; GET /docs lists what there is."),
+    405: (
+        "method_not_allowed",
+        "Method not allowed",
+        "This address takes another method; GET /docs tells which.",
+    ),
+}
+
+
+def problem(error: ServiceError) -> dict[str, Any]:
+    """The problem object of an error."""
+    return {
+        "type": f"urn:agiqa:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id.get(),
+    }
+
+
+def answer(error: ServiceError) -> JSONResponse:
+    """The HTTP answer of an error, with Retry-After and WWW-Authenticate where they belong."""
+    headers = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(problem(error), error.status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Gives every error of the application this form; marks the reason for the metrics."""
+
+    async def on_service_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)
+        state_of(request.scope).failure = error.reason
+        return answer(error)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return await on_service_error(request, BadField(_sentence(error.errors())))
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        if refusal := state_of(request.scope).refusal:
+            return await on_service_error(request, refusal)
+        if error.status_code in _BY_STATUS:
+            return _plain(error.status_code, dict(error.headers or {}))
+        return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+def _plain(status: int, headers: dict[str, str]) -> JSONResponse:
+    code, title, detail = _BY_STATUS[status]
+    content = {
+        "type": f"urn:agiqa:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    return JSONResponse(
+        content | {"request_id": request_id.get()}, status, headers, media_type=MEDIA_TYPE
+    )
+
+
+def _sentence(errors: Sequence[Any]) -> str:
+    parts = []
+    for error in errors:
+        where, *rest = (str(part) for part in error["loc"])
+        field = ".".join(rest) or where
+        kind = "file" if field in {"image", "images"} else "field"
+        parts.append(
+            f"the {kind} {field!r}: {error['msg']}" if rest else f"{where}: {error['msg']}"
+        )
+    return f"The request can't be used: {'; '.join(parts)}."

@@ -1,0 +1,249 @@
+"""The endpoints: forms in, answers out. What happens between is ``app.service``."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, Security, UploadFile
+
+from app.batching.errors import BadField, ClientGone, ServiceError
+from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
+from app.device.messages import LoadedModel
+from app.http.forms import UploadRoute
+from app.http.openapi import BEARER, PROMPT, documented, problems
+from app.http.request_state import state_of
+from app.http.schemas import (
+    AgiBatchAnswer,
+    AgiScoreAnswer,
+    AgiScoreItem,
+    BatchAnswer,
+    ModelDescription,
+    ModelsAnswer,
+    Problem,
+    ScoreAnswer,
+    ScoreItem,
+)
+from app.service import Scored, Service, Upload
+from model.config import Head
+
+T = TypeVar("T")
+ModelParameter = Annotated[
+    str | None, Query(alias="model", description="One of the loaded models; see GET /models.")
+]
+Detail = Annotated[bool, Query(description="Adds the quality of each window.")]
+Image = Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF.")]
+Images = Annotated[
+    list[UploadFile],
+    File(description="Images, as repeated fields `images`; at most 64 if not set otherwise."),
+]
+Prompt = Annotated[
+    str | None,
+    Form(description="The prompt that the image was generated from.", examples=[PROMPT]),
+]
+Prompts = Annotated[
+    list[str] | None,
+    Form(description="None, or one per image; an empty one is none.", examples=[[PROMPT, ""]]),
+]
+
+# /score computes quality alone; the second pass belongs to /score-agi, which computes all that the
+# model has.
+_QUALITY: tuple[Head, ...] = ("quality",)
+
+
+def scoring(service: Service) -> APIRouter:
+    """POST /score and /score-agi."""
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
+
+    @router.post("/score", response_model_exclude_unset=True, **documented("/score"))
+    async def score(
+        request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
+    ) -> ScoreAnswer:
+        """Quality of an image."""
+        loaded = service.models.choose(model, PHOTOGRAPHS)
+        upload = await _read(service, request, image)
+        scored = await _unless_gone(
+            request, service.score(upload, loaded, _QUALITY, _deadline(service, request))
+        )
+        return ScoreAnswer.of(scored, detail=detail)
+
+    @router.post("/score-agi", response_model_exclude_unset=True, **documented("/score-agi"))
+    async def score_agi(
+        request: Request,
+        image: Image,
+        prompt: Prompt = None,
+        model: ModelParameter = None,
+        detail: Detail = False,
+    ) -> AgiScoreAnswer:
+        """Quality and alignment of a generated image, and its consistency with the prompt."""
+        loaded = service.models.choose(model, GENERATED)
+        upload = await _read(service, request, image, prompt)
+        scored = await _unless_gone(
+            request, service.score(upload, loaded, None, _deadline(service, request))
+        )
+        return AgiScoreAnswer.of(scored, detail=detail)
+
+    return router
+
+
+def batches(service: Service) -> APIRouter:
+    """POST /score/batch and /score-agi/batch."""
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
+
+    @router.post("/score/batch", response_model_exclude_unset=True, **documented("/score/batch"))
+    async def score_batch(
+        request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
+    ) -> BatchAnswer:
+        """Quality of several images; a bad one does not keep the others from their scores."""
+        loaded = service.models.choose(model, PHOTOGRAPHS)
+        uploads = await _read_all(service, request, images, None)
+        results = await _many(service, request, uploads, loaded, _QUALITY)
+        items: list[ScoreItem | Problem] = [
+            Problem.of(r, upload.filename)
+            if isinstance(r, ServiceError)
+            else ScoreItem.of(r, detail=detail, filename=upload.filename)
+            for upload, r in zip(uploads, results, strict=True)
+        ]
+        return BatchAnswer(results=items)
+
+    @router.post(
+        "/score-agi/batch", response_model_exclude_unset=True, **documented("/score-agi/batch")
+    )
+    async def score_agi_batch(
+        request: Request,
+        images: Images,
+        prompts: Prompts = None,
+        model: ModelParameter = None,
+        detail: Detail = False,
+    ) -> AgiBatchAnswer:
+        """All scores of several generated images."""
+        loaded = service.models.choose(model, GENERATED)
+        uploads = await _read_all(service, request, images, prompts)
+        results = await _many(service, request, uploads, loaded, None)
+        items: list[AgiScoreItem | Problem] = [
+            Problem.of(r, upload.filename)
+            if isinstance(r, ServiceError)
+            else AgiScoreItem.of(r, detail=detail, filename=upload.filename)
+            for upload, r in zip(uploads, results, strict=True)
+        ]
+        return AgiBatchAnswer(results=items)
+
+    return router
+
+
+def operations(service: Service) -> APIRouter:
+    """GET /models, /livez, /readyz and /metrics."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/models", dependencies=[Security(BEARER)], **documented("/models"))
+    async def models() -> ModelsAnswer:
+        """What is loaded: method, backbone, training data, measured figures."""
+        service.admission.require_open()
+        defaults = service.models.defaults
+        return ModelsAnswer(models=[_description(m, defaults) for m in service.models])
+
+    @router.get("/livez", summary="Whether the process runs")
+    async def livez() -> dict[str, str]:
+        """The process runs; says nothing about the worker."""
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="Whether requests are taken", responses=problems(503))
+    async def readyz() -> dict[str, str]:
+        """Requests are taken; 503 while loading, draining, or without a worker. A full queue is
+        ready.
+        """
+        service.admission.require_open()
+        return {"status": "ready"}
+
+    @router.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(
+            service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    return router
+
+
+async def _read(
+    service: Service, request: Request, image: UploadFile, prompt: str | None = None
+) -> Upload:
+    data = await image.read()
+    seconds = time.monotonic() - state_of(request.scope).started
+    service.metrics.stages.labels("read").observe(seconds)
+    return Upload(data, image.filename, (prompt or "").strip() or None)
+
+
+async def _read_all(
+    service: Service, request: Request, images: Sequence[UploadFile], prompts: Sequence[str] | None
+) -> list[Upload]:
+    most = service.settings.max_batch_images
+    if len(images) > most:
+        raise BadField(f"{len(images)} images; send at most {most} at once.")
+    if prompts and len(prompts) != len(images):
+        raise BadField(
+            f"{len(prompts)} prompts for {len(images)} images; send none, or one per image."
+        )
+    pairs = zip(images, prompts or [""] * len(images), strict=True)
+    return [await _read(service, request, image, prompt) for image, prompt in pairs]
+
+
+async def _many(
+    service: Service,
+    request: Request,
+    uploads: Sequence[Upload],
+    model: LoadedModel,
+    heads: Sequence[Head] | None,
+) -> list[Scored | ServiceError]:
+    work = service.score_many(uploads, model, heads, _deadline(service, request))
+    results = await _unless_gone(request, work)
+    for result in results:
+        if isinstance(result, ServiceError):
+            service.metrics.failures.labels(result.reason).inc()
+    return results
+
+
+def _deadline(service: Service, request: Request) -> float:
+    """When the answer is due: the default, or what X-Request-Timeout lowers it to, from the
+    request's start.
+    """
+    seconds = service.settings.deadline_seconds
+    if header := request.headers.get("x-request-timeout"):
+        try:
+            wanted = float(header)
+        except ValueError:
+            wanted = 0.0
+        if not wanted > 0:
+            raise BadField(f"The header X-Request-Timeout is {header!r}; give seconds above 0.")
+        seconds = min(seconds, wanted)
+    return state_of(request.scope).started + seconds
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled as soon as the client closes the connection.
+
+    Raises:
+        ClientGone: it did.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _description(model: LoadedModel, defaults: Mapping[str, str]) -> ModelDescription:
+    described = describe(model.config, model.policy, default_for(model.config.name, defaults))
+    return ModelDescription(device=model.device, dtype=model.dtype, **described)

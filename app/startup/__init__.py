@@ -1,0 +1,1 @@
+"""What happens once: listening before anything slow, and a banner when the models are there."""

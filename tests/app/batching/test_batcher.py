@@ -1,0 +1,161 @@
+"""The batcher on a real event loop with a fake device."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.batching.batcher import Batcher, DeviceError, Outcome
+from app.batching.errors import DeadlineExceeded, Draining, Internal
+from app.batching.rate import Rates
+from app.batching.scheduler import Batch, Fault, Limits, Scheduler
+from tests.app.fake_device import FakeDevice, run, until
+
+
+class Silent:
+    def batch_sent(self, batch: Batch) -> None: ...
+    def batch_done(self, batch: Batch, outcome: Outcome) -> None: ...
+    def batch_failed(self, batch: Batch, fault: Fault) -> None: ...
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[Batcher, FakeDevice]]:
+    device = FakeDevice(result=lambda piece: f"scored {piece.job.payload}", up=True)
+    batcher = Batcher(Scheduler(Limits(), Rates()), device, Silent(), time.monotonic)
+    task = asyncio.create_task(batcher.run())
+    try:
+        yield batcher, device
+    finally:
+        task.cancel()
+
+
+def names(device: FakeDevice) -> list[list[str]]:
+    return [[piece.job.payload for piece in batch.slices] for batch in device.batches]
+
+
+def submit(batcher: Batcher, name: str, seconds: float = 5.0) -> "asyncio.Task[str]":
+    return asyncio.create_task(batcher.submit("m", 1, time.monotonic() + seconds, name))
+
+
+def test_rows_of_unlike_shape_reach_the_device_one_after_another() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.up = False
+            waiting = [
+                asyncio.create_task(
+                    batcher.submit("m", 1, time.monotonic() + 5, name, shape=shape, row_cost=2)
+                )
+                for name, shape in (("a", (9, 9)), ("b", (8, 9)), ("c", (9, 9)))
+            ]
+            await until(lambda: len(batcher.scheduler.queued) == 3)
+            device.up = True
+            batcher.wake()
+            assert await asyncio.gather(*waiting) == ["scored a", "scored b", "scored c"]
+            assert names(device) == [["a", "c"], ["b"]]
+
+    run(scenario)
+
+
+def test_requests_that_arrive_while_the_device_is_busy_share_the_next_batch() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.gate.clear()
+            first = submit(batcher, "first")
+            await until(lambda: device.images == 1)
+            others = [submit(batcher, f"{i}") for i in range(5)]
+            await until(lambda: device.images + len(batcher.scheduler.queued) == 6)
+            device.gate.set()
+            assert await first == "scored first"
+            assert await asyncio.gather(*others) == [f"scored {i}" for i in range(5)]
+            assert names(device)[0] == ["first"]
+            assert len(device.batches) <= 3
+
+    run(scenario)
+
+
+def test_a_cancelled_waiter_is_dropped_and_the_others_go_on() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.up = False
+            gone, here = submit(batcher, "gone"), submit(batcher, "here")
+            await until(lambda: len(batcher.scheduler.queued) == 2)
+            gone.cancel()
+            await until(lambda: len(batcher.scheduler.queued) == 1)
+            device.up = True
+            batcher.wake()
+            assert await here == "scored here"
+            assert names(device) == [["here"]]
+
+    run(scenario)
+
+
+def test_the_deadline_answers_even_while_the_batch_runs() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.gate.clear()
+            with pytest.raises(DeadlineExceeded):
+                await submit(batcher, "slow", seconds=0.05)
+            device.gate.set()
+            assert await submit(batcher, "next") == "scored next"
+
+    run(scenario)
+
+
+def test_a_deadline_in_the_queue_is_answered_without_computing() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.up = False
+            with pytest.raises(DeadlineExceeded):
+                await submit(batcher, "waiting", seconds=0.05)
+            assert device.batches == []
+
+    run(scenario)
+
+
+def test_a_dead_worker_is_retried_once() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            faults = [DeviceError(Fault.WORKER_DIED)]
+            device.fault = lambda _: faults.pop() if faults else None
+            assert await submit(batcher, "a") == "scored a"
+            assert names(device) == [["a"], ["a"]]
+
+    run(scenario)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_unforeseen_fault_answers_everyone_and_the_batcher_lives_on() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            faults = [RuntimeError("a bug")]
+            device.fault = lambda _: faults.pop() if faults else None
+            with pytest.raises(Internal):
+                await submit(batcher, "unlucky")
+            assert await submit(batcher, "lucky") == "scored lucky"
+
+    run(scenario)
+
+
+def test_drain_waits_for_what_runs_and_refuses_the_rest_when_its_time_is_over() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, device):
+            device.gate.clear()
+            stuck = submit(batcher, "stuck")
+            await until(lambda: device.images == 1)
+            await batcher.drain(0.05)
+            with pytest.raises(Draining):
+                await stuck
+
+    run(scenario)
+
+
+def test_drain_returns_at_once_when_nothing_is_there() -> None:
+    async def scenario() -> None:
+        async with running() as (batcher, _):
+            done = submit(batcher, "a")
+            await batcher.drain(10)
+            assert await done == "scored a"
+
+    run(scenario)

@@ -1,0 +1,51 @@
+import pytest
+
+from app.batching.rate import Rate, Rates
+
+
+def measured(*batches: tuple[int, float]) -> Rate:
+    rate = Rate()
+    for rows, seconds in batches:
+        rate.observe(rows, seconds)
+    return rate
+
+
+def test_an_unmeasured_rate_promises_nothing() -> None:
+    rate = Rate()
+    assert not rate.known
+    assert rate.seconds(100) == 0.0
+    assert rate.rows_within(0.25) == 1
+
+
+def test_overhead_and_slope_are_found_from_batches_of_different_size() -> None:
+    rate = measured(*[(n, 0.01 + 0.002 * n) for n in (1, 10, 40, 100)])
+    assert rate.seconds(50) == pytest.approx(0.11)
+    assert rate.rows_within(0.11) == 50
+
+
+def test_batches_of_one_size_give_a_line_through_the_origin() -> None:
+    rate = measured(*[(20, 0.1)] * 5)
+    assert rate.seconds(40) == pytest.approx(0.2)
+    assert rate.rows_within(0.25) == 50
+
+
+def test_a_slower_device_is_noticed_within_some_batches() -> None:
+    rate = measured(*[(10, 0.1)] * 20, *[(10, 0.2)] * 60)
+    assert rate.seconds(10) == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_backlog_counts_whole_batches_and_the_rest() -> None:
+    rate = measured((10, 0.1), (20, 0.2))
+    assert rate.backlog_seconds(50, 20) == pytest.approx(0.5)
+    assert rate.backlog_seconds(0, 20) == 0.0
+
+
+def test_at_least_one_row_always_fits() -> None:
+    assert measured((1, 5.0)).rows_within(0.25) == 1
+
+
+def test_each_model_has_a_rate_of_its_own() -> None:
+    rates = Rates()
+    rates.of("slow").observe(10, 1.0)
+    assert rates.of("slow").seconds(10) == pytest.approx(1.0)
+    assert not rates.of("fast").known
