@@ -22,11 +22,11 @@ from model.clip.backbone import random_open_clip
 from model.config import BackboneConfig
 from model.methods.registry import build_network
 from model.preprocess.windows import place_windows
-from training.data.batches import Batch
 from training.data.samples import Sample
 from training.engine.task import Step
+from training.methods.base import Objective, objective_type
 from training.recipe import MethodRecipe, built_in_names, load_recipe
-from training.tuning.base import Objective, objective_type
+from training.sampling.batches import Batch
 
 HEADER = (
     "| recipe | images | most epochs | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "

@@ -29,14 +29,14 @@ from model.clip.backbone import build, random_open_clip
 from model.config import Architecture, CropPolicy, Normalisation
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.methods.network import normalise
-from training.data.batches import Batch
-from training.data.pictures import Pictures
 from training.data.samples import Sample
 from training.engine.devices import accelerator_for
-from training.engine.held import ValidationSet
 from training.engine.loop import Run, _Training
 from training.engine.schedule import Schedule
-from training.tuning.clip_agiqa import ClipAgiqaObjective, ClipAgiqaWeights
+from training.engine.validation import ValidationSet
+from training.methods.clip_agiqa import ClipAgiqaObjective, ClipAgiqaWeights
+from training.sampling.batches import Batch
+from training.sampling.pictures import Pictures
 
 SMALL = Architecture(
     embed_dim=16,

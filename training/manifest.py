@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model.store.files import write_atomically
-from training.material import AnyRecipe, PreparedData
+from training.prepared_data import AnyRecipe, PreparedData
 
 MANIFEST = "manifest.json"
 _PACKAGES = (

@@ -15,12 +15,12 @@ from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
 from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
-from training.data.protocol import Split
 from training.data.table import table_set
 from training.engine.schedule import Schedule
 from training.errors import RecipeError
-from training.tuning.base import OBJECTIVES, objective_type
-from training.tuning.pretrain import PretrainWeights
+from training.methods.base import OBJECTIVES, objective_type
+from training.methods.pretrain import PretrainWeights
+from training.splits.split import Split
 
 BUILT_IN = Path(__file__).parent / "recipes"
 

@@ -20,22 +20,22 @@ from model.methods.registry import build_network
 from model.scorer import Scorer
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
-from training.data import seen
-from training.data.pictures import Shelf
-from training.data.protocol import Split
 from training.engine.devices import processes
 from training.engine.state import Progress
+from training.evaluation.degradation import Falls, clean, falls
 from training.evaluation.evaluate import evaluate
-from training.evaluation.monotone import Falls, clean, falls
 from training.evaluation.results import Report, flat_figures, flat_srcc
 from training.manifest import write_manifest
-from training.material import PreparedData, require_folders
+from training.methods.base import Objective, objective_type
+from training.methods.pretrain import Pretraining
+from training.prepared_data import PreparedData, require_folders
 from training.recipe import BackboneRecipe, MethodRecipe
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
-from training.tuning.base import Objective, objective_type
-from training.tuning.pretrain import Pretraining
+from training.sampling.pictures import Shelf
+from training.splits import leakage
+from training.splits.split import Split
 
 DESCRIPTION = "backbone.json"
 
@@ -144,7 +144,11 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     round_to_16_bit(network, only=None if network.tunes_backbone else learned)
     commands = "\n".join(filter(None, (before.command, command)))
     provenance = _provenance(
-        recipe, commands, {}, seen.joined(trained_groups(prepared), before.seen), before.trained_on
+        recipe,
+        commands,
+        {},
+        leakage.joined(trained_groups(prepared), before.seen),
+        before.trained_on,
     )
     config = _config(recipe, network, backbone, provenance)
     config, reports = publish(recipe, prepared, network, clip, config)
@@ -197,13 +201,13 @@ def refuse_seen(backbone: Provenance, prepared: PreparedData) -> None:
     )
     for name, parts in prepared.parts.items():
         for part in ("validation", "test"):
-            seen.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
+            leakage.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
 
 
 def trained_groups(prepared: PreparedData) -> dict[str, str]:
     """Digests of the groups in the training parts."""
     return {
-        name: seen.digests(sample.group for sample in parts["train"])
+        name: leakage.digests(sample.group for sample in parts["train"])
         for name, parts in prepared.parts.items()
     }
 

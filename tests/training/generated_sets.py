@@ -7,7 +7,7 @@ import openpyxl
 from PIL import Image
 from scipy.io import savemat
 
-from training.data import aigciqa2023
+from training.data.readers import aigciqa2023
 
 TWICE = "dreamStudio_8_9_1_1.jpg"
 

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.training.linear_probe import LinearProbe
-from training.data.batches import Batch
 from training.engine.task import Losses, Outputs
-from training.tuning.base import LossWeights, Objective
-from training.tuning.variant import Variant
+from training.methods.base import LossWeights, Objective
+from training.methods.variant import Variant
+from training.sampling.batches import Batch
 
 
 class LinearProbeWeights(LossWeights):

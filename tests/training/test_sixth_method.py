@@ -19,12 +19,12 @@ from model.store.checkpoint import PARAMETERS
 from tests.app.test_worker_models import Desk
 from tests.model import tiny
 from tests.training.runs import METHOD, SCHEDULE
-from training.experiments.kinds import variants_of
-from training.explain.cam import explain
-from training.explain.subject import Subject
+from training.methods.base import OBJECTIVES
 from training.recipe import MethodRecipe
+from training.research.experiments.definitions import variants_of
+from training.research.explain.cam import explain
+from training.research.explain.subject import Subject
 from training.run import train
-from training.tuning.base import OBJECTIVES
 
 NAME = "linear-probe"
 

@@ -13,7 +13,7 @@ from training.commands.errors import said
 
 if TYPE_CHECKING:
     from training.data.samples import Sample
-    from training.evaluation.monotone import Falls
+    from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
 
@@ -82,10 +82,10 @@ def evaluate(
         raise click.UsageError("--lower-better belongs to --range")
     with said():
         import model
+        from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
-        from training.evaluation.monotone import clean, falls
-        from training.evaluation.rivals import measure_rival, parse_rival
+        from training.research.rivals.rival import measure_rival, parse_rival
 
         others = [parse_rival(rival, device) for rival in rivals]
         scorer = model.load(checkpoint, device=device, dtype=dtype)
@@ -103,8 +103,8 @@ def evaluate(
         if out:
             _write_json(out, report, fallen)
         if folder:
-            from training.reports.evaluation import evaluation_document
             from training.reports.write import write
+            from training.research.documents.evaluation import evaluation_document
 
             command = " ".join(["agiqa evaluate --checkpoint", checkpoint, "--data", data.name])
             document = evaluation_document(

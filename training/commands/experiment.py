@@ -53,7 +53,7 @@ def experiment(
     if protocol:
         settings = (*settings, f"protocol={protocol}")
     with said():
-        from training.experiments.experiment import Request, run_experiment
+        from training.research.experiments.experiment import Request, run_experiment
 
         request = Request(
             kind=kind,

@@ -12,8 +12,8 @@ from training.commands.errors import said
 
 if TYPE_CHECKING:
     from model.config import Head
-    from training.explain.cam import Kind
-    from training.explain.subject import Subject
+    from training.research.explain.cam import Kind
+    from training.research.explain.subject import Subject
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -81,7 +81,7 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
     from tqdm import tqdm
 
     from model.store.files import write_atomically
-    from training.explain.subject import Subject
+    from training.research.explain.subject import Subject
 
     places = _places(images, options["out"])
     names = [name for name in (options["checkpoint"], options["beside"]) if name]
@@ -107,8 +107,8 @@ def _picture(
     path: Path, subjects: "Sequence[Subject]", head: "Head", kind: "Kind", prompt: str | None
 ) -> bytes:
     from model.preprocess.images import read
-    from training.explain.cam import explain as explained
-    from training.explain.pictures import side_by_side
+    from training.research.explain.cam import explain as explained
+    from training.research.explain.pictures import side_by_side
 
     image = read(path)
     found = [explained(subject, image, head, kind, prompt) for subject in subjects]
@@ -138,9 +138,9 @@ def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
 def _features(data: Path, part: str, options: dict[str, Any]) -> None:
     """The t-SNE of the images of a data set's part, coloured by opinion score."""
     from model.store.files import write_atomically
-    from training.explain.features import embed, samples_of, semantic_features
-    from training.explain.subject import Subject
     from training.reports.plots import embedding
+    from training.research.explain.features import embed, samples_of, semantic_features
+    from training.research.explain.subject import Subject
 
     out: Path = options["out"] or Path("features.svg")
     if out.suffix.lower() != ".svg":

@@ -21,8 +21,8 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
         settings = (*settings, f"protocol={protocol}")
     with said():
         from training.recipe import MethodRecipe, load_recipe, shown_settings
-        from training.reports.training import training_document
         from training.reports.write import write
+        from training.research.documents.training import training_document
         from training.run import pretrain
         from training.run import train as run
 

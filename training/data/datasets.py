@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.data import (
+from training.data.dataset import DataSet
+from training.data.readers import (
     agiqa1k,
     agiqa3k,
     aigciqa2023,
@@ -14,7 +15,6 @@ from training.data import (
     live,
     live_challenge,
 )
-from training.data.dataset import DataSet
 from training.data.samples import Sample, present
 from training.errors import DataError
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from model.config import ScoreRange
 from training.data.dataset import DataSet
-from training.data.labels import PART_NAMES, distortion_listed, scenes_listed
-from training.data.rows import Row, read_csv, read_rows, require
+from training.data.readers.labels import PART_NAMES, distortion_listed, scenes_listed
+from training.data.readers.rows import Row, read_csv, read_rows, require
 from training.data.samples import Sample
 from training.errors import DataError
 

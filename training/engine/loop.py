@@ -14,16 +14,16 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from training.data.batches import Batches
 from training.engine.devices import accelerator_for
-from training.engine.held import ValidationSet
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
 from training.engine.task import Step, Task, refuse_nan, refuse_nan_gradient
+from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet, flat_srcc
+from training.sampling.batches import Batches
 
 
 @dataclass

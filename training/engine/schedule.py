@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from training.data.degradations import DEGRADATIONS
 from training.engine.muon import Muon
+from training.sampling.degradations import DEGRADATIONS
 
 _OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,

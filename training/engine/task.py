@@ -11,10 +11,10 @@ from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
 from model.methods.network import normalise
-from training.data.batches import Batch
-from training.engine.held import ValidationSet
+from training.engine.validation import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
+from training.sampling.batches import Batch
 
 Losses = dict[str, Tensor]
 # A network's outputs for images, by name: [n, ...], one row per image.

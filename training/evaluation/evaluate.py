@@ -12,11 +12,9 @@ from model.config import CheckpointConfig, Head
 from model.pipeline import Pipeline
 from model.scorer import Scorer
 from model.scores import Score
-from training.data import seen
-from training.data.protocol import Split, draw
 from training.data.samples import Sample
 from training.errors import DataError
-from training.evaluation.floor import predict_baseline
+from training.evaluation.baseline import predict_baseline
 from training.evaluation.metrics import (
     Metric,
     agreement,
@@ -29,6 +27,8 @@ from training.evaluation.metrics import (
     within,
 )
 from training.evaluation.results import TARGETS, Accuracy, HeadResult, Report, opinions
+from training.splits import leakage
+from training.splits.split import Split, draw
 
 # Rounds of the bootstrap; fitting a curve in each takes some ten times as long.
 _ROUNDS: Mapping[Metric, int] = {
@@ -122,7 +122,7 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
     if part == "all":
         return {"all": samples}
     if part == "unseen":
-        known = {id(sample) for sample in seen.among(samples, digests)}
+        known = {id(sample) for sample in leakage.among(samples, digests)}
         left = [sample for sample in samples if id(sample) not in known]
         if not left:
             raise DataError(f"{config.name} was trained on every prompt or image here")
@@ -135,7 +135,7 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
         )
     if part in {"validation", "test"}:
         remedy = "the folder holds other images than the split was drawn from; use --part unseen"
-        seen.refuse(parts[part], digests, f"the part {part!r}", remedy)
+        leakage.refuse(parts[part], digests, f"the part {part!r}", remedy)
     return parts
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from model.config import CheckpointConfig, Head
 from reporting.document import Figure, Table
 from reporting.markdown import markdown_table
-from training.evaluation.monotone import STRENGTHS, Falls
+from training.evaluation.degradation import STRENGTHS, Falls
 from training.evaluation.results import PUBLISHED_PROTOCOL, HeadResult, Report, opinion
 from training.recipe import MethodRecipe
 
@@ -107,7 +107,7 @@ def _fallen(fallen: Falls | None) -> str:
     table = markdown_table(Table(header, tuple(rows)))
     about = fill(
         f"The {fallen.images} best-rated images of the test part, made worse at their own size "
-        "(`training.data.degradations` says what the strengths are). The rank correlation of "
+        "(`training.sampling.degradations` says what the strengths are). The rank correlation of "
         "strength and quality is the mean over the images; -1 is a perfect fall."
     )
     return f"\n## Degraded images\n\n{about}\n\n{table}\n"

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from model.config import CropPolicy, Normalisation
 from tests.training.miniature import write_agiqa3k
 from training.data import datasets
-from training.data.batches import Batch, Batches
-from training.data.pictures import Pictures
-from training.engine.held import ValidationSet
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Losses, Outputs
+from training.engine.validation import ValidationSet
 from training.evaluation.results import SrccBySet
+from training.sampling.batches import Batch, Batches
+from training.sampling.pictures import Pictures
 
 POLICY = CropPolicy(size=32, stride=32, max_side=64)
 SCHEDULE: Mapping[str, Any] = {"epochs": 3, "batch": 4, "lr": 0.05, "warmup_epochs": 0, "ema": 0.0}

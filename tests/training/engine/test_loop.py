@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from model.methods.network import normalise
 from tests.training.engine.regression import Regression, run_of
-from training.data.batches import Batch
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Losses, Outputs
 from training.errors import TrainingError
+from training.sampling.batches import Batch
 
 QUALITY = "quality_srcc_AGIQA-3K"
 

@@ -10,8 +10,8 @@ from model.methods.registry import build_network
 from tests.model import tiny
 from training.engine.muon import Muon, orthogonal
 from training.engine.schedule import Schedule
-from training.tuning.base import LossWeights, objective_type
-from training.tuning.pretrain import Pretraining, PretrainWeights
+from training.methods.base import LossWeights, objective_type
+from training.methods.pretrain import Pretraining, PretrainWeights
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16)])

@@ -1,7 +1,7 @@
 import pytest
 
 from model.config import BackboneConfig, CheckpointConfig, ScoreRange
-from training.evaluation.monotone import Falls
+from training.evaluation.degradation import Falls
 from training.evaluation.results import HeadResult, Report
 from training.recipe import MethodRecipe, load_recipe
 from training.reports.card import model_card

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from reporting.document import Document, Figure, Section
 from tests.training.reports.reported import report
-from training.reports.evaluation import evaluation_sections
 from training.reports.write import write
+from training.research.documents.evaluation import evaluation_sections
 
 
 def test_written_reports_name_figures_that_are_there(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""The validation set: what training measures after an epoch."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.preprocess.windows import place_windows
+from training.data.samples import Sample
+from training.evaluation.metrics import srcc
+from training.evaluation.results import SrccBySet, opinions
+from training.sampling.pictures import Picture, Pictures
+
+# Views per chunk.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class ValidationViews:
+    """uint8 windows [n, k, 3, s, s] and global views [n, 3, s, s] (None where not wanted) of the
+    validation samples ``rows``.
+    """
+
+    rows: list[int]
+    windows: Tensor
+    wholes: Tensor | None
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The validation samples and the views of them that are scored: the middle window, or
+    ``all_windows`` of the crop policy, as the scorer does.
+    """
+
+    samples: Sequence[Sample]
+    pictures: Pictures
+    all_windows: bool = False
+
+    def views(self, rank: int = 0, processes: int = 1) -> Iterator[ValidationViews]:
+        """This process's share in chunks; images with as many windows share one."""
+        for number, rows in enumerate(self._chunks()):
+            if number % processes == rank:
+                yield self._cut(rows)
+
+    def srcc(self, predicted: Mapping[str, np.ndarray]) -> SrccBySet:
+        """SRCC of each head's predictions [n], per data set that has the head's opinion score."""
+        figures: dict[str, dict[str, float]] = defaultdict(dict)
+        for data_set in sorted({s.dataset for s in self.samples}):
+            rows = [i for i, s in enumerate(self.samples) if s.dataset == data_set]
+            for head, values in predicted.items():
+                if (mos := opinions([self.samples[i] for i in rows], head)) is not None:
+                    figures[data_set][head] = srcc(values[rows], mos)
+        return figures
+
+    def _chunks(self) -> Iterator[list[int]]:
+        waiting: dict[int, list[int]] = {}
+        for row, sample in enumerate(self.samples):
+            windows = len(self._corners(self.pictures[sample.path]))
+            rows = waiting.setdefault(windows, [])
+            rows.append(row)
+            if (len(rows) + 1) * windows > _CHUNK:
+                yield waiting.pop(windows)
+        yield from waiting.values()
+
+    def _cut(self, rows: list[int]) -> ValidationViews:
+        size = self.pictures.policy.size
+        pictures = [self.pictures[self.samples[row].path] for row in rows]
+        windows = [
+            np.stack([p.pixels[y : y + size, x : x + size] for x, y in self._corners(p)])
+            for p in pictures
+        ]
+        wholes = np.stack([p.wholes[0] for p in pictures]) if self.pictures.zooms else None
+        return ValidationViews(
+            rows,
+            torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3),
+            None if wholes is None else torch.from_numpy(wholes),
+        )
+
+    def _corners(self, picture: Picture) -> Sequence[tuple[int, int]]:
+        """Top left (x, y) of the windows that are scored."""
+        height, width = picture.pixels.shape[:2]
+        size = self.pictures.policy.size
+        if (
+            self.all_windows and self.pictures.policy.kind != "whole"
+        ):  # of one shape, so that they stack
+            return place_windows(self.pictures.policy, width, height).windows
+        return [((width - size) // 2, (height - size) // 2)]

@@ -1,0 +1,194 @@
+"""What the methods' trainings share: the declared parameters learn, on windows and global views."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from model.config import Normalisation
+from model.methods.network import Network, mix_views, normalise
+from training.engine.task import Losses, Outputs
+from training.engine.validation import ValidationSet
+from training.evaluation.results import SrccBySet
+from training.methods.losses import degradation
+from training.methods.variant import Variant
+from training.sampling.batches import Batch
+
+N = TypeVar("N", bound=Network)
+
+# Keeps logits of 0 and 1 finite.
+_TINY = 1e-4
+
+
+class LossWeights(BaseModel):
+    """Base of the methods' weights: frozen, unknown names refused. ``degradation``: that quality
+    falls with the strength of a degradation, where the schedule has degraded images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    degradation: float = 1.0
+
+
+class Objective(ABC, Generic[N]):
+    """The task that ``training.engine`` runs for a method; its subclasses give the network's
+    outputs for images, the loss of them, and the heads' values.
+
+    ``whole``: the crop policy has a global view, so it is trained too.
+
+    For tables and experiments a method may state what its paper calls it (``paper_name``), the
+    table and the setting of the paper's figures for the whole method (``paper_table``,
+    ``paper_setting``), the data set whose published rounds can be drawn again (``paper_rounds``),
+    and the prompt lengths to compare, by the name of the option (``prompt_lengths``).
+    """
+
+    weights_type: ClassVar[type[LossWeights]] = LossWeights
+    paper_name: ClassVar[str | None] = None
+    paper_table: ClassVar[str | None] = None
+    paper_setting: ClassVar[str | None] = None
+    paper_rounds: ClassVar[str | None] = None
+    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        """The whole method, then without its parts, or with others in their place; none by default.
+
+        Args:
+            weights: those of the losses that the recipe states.
+        """
+        del weights
+        return ()
+
+    def __init__(
+        self,
+        network: N,
+        weights: Any,
+        *,
+        whole: bool,
+        normalisation: Normalisation | None = None,
+    ) -> None:
+        self.network = network.eval()
+        self.weights = weights
+        self.whole = whole
+        self.normalisation = normalisation or Normalisation()
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    @property
+    def wants_whole(self) -> bool:
+        """Whether it looks at whole images at all."""
+        return self.whole
+
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        """The network's declared parameters, and no other."""
+        return {k: p for k, p in self.network.trainable_parameters().items() if p.requires_grad}
+
+    def buffers(self) -> Mapping[str, Tensor]:
+        """None: the backbone's statistics stand still."""
+        return {}
+
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """None, unless towers learn: prompts and heads lie at the ends."""
+        return ()
+
+    @abstractmethod
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        """The weighted terms for one batch."""
+
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
+        """Quality falls with the strength of a degradation."""
+        degraded = batch.degraded
+        assert degraded is not None
+        clean, pairs = self.open_quality(outputs), self.open_quality(worse)
+        fall = degradation(
+            clean[degraded.bases.to(clean.device)],
+            pairs[0::2],
+            pairs[1::2],
+            degraded.strengths.to(clean.device),
+        )
+        return {"degradation": self.weights.degradation * fall}
+
+    def open_quality(self, outputs: Outputs) -> Tensor:
+        """The quality [n] on an open scale, on which even the worst can be told apart: its
+        logit.
+        """
+        return torch.logit(self.heads(outputs, [])["quality"], eps=_TINY)
+
+    @abstractmethod
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Each head's values [n] of the outputs for images with these prompts."""
+
+    @torch.no_grad()
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
+        """SRCC of every head on the validation samples; the processes share the images."""
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        chunks: list[tuple[list[int], dict[str, list[float]]]] = []
+        for views in validation.views(rank, processes):
+            windows, wholes = (
+                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
+                for v in (views.windows, views.wholes)
+            )
+            assert windows is not None
+            prompts = [validation.samples[row].prompt for row in views.rows]
+            heads = self.heads(self.forward(windows, wholes), prompts)
+            chunks.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
+        if processes > 1:
+            chunks = gather_object(chunks)
+        return validation.srcc(_by_head(chunks, len(validation.samples)))
+
+    def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
+        """[n, k, 3, h, w], with the global view as the last one where the policy has it."""
+        if not self.whole:
+            return windows
+        assert wholes is not None
+        return torch.cat([windows, wholes[:, None]], dim=1)
+
+    def mixed(self, values: Tensor, weight: Tensor) -> Tensor:
+        """[n, views] -> [n]: the mean over the windows, mixed with the global view."""
+        if not self.whole:
+            return values.mean(1)
+        return mix_views(values[:, :-1].mean(1), values[:, -1], weight)
+
+
+def _by_head(
+    chunks: Sequence[tuple[list[int], dict[str, list[float]]]], images: int
+) -> dict[str, np.ndarray]:
+    """Each head's values in the order of the samples."""
+    heads = {head: np.full(images, np.nan) for _, values in chunks for head in values}
+    for rows, values in chunks:
+        for head, scores in values.items():
+            heads[head][rows] = scores
+    return heads
+
+
+OBJECTIVES: Mapping[str, str] = {
+    "clip-agiqa": "training.methods.clip_agiqa:ClipAgiqaObjective",
+    "clip-iqa-plus": "training.methods.clip_iqa_plus:ClipIqaPlusObjective",
+    "liqe": "training.methods.liqe:LiqeObjective",
+    "mp-iqe": "training.methods.mp_iqe:MpIqeObjective",
+}
+
+
+def objective_type(method: str) -> type[Objective[Any]]:
+    """The training of a method.
+
+    Raises:
+        KeyError: no such method, or one that learns nothing.
+    """
+    module, _, name = OBJECTIVES[method].partition(":")
+    found: type[Objective[Any]] = getattr(importlib.import_module(module), name)
+    return found

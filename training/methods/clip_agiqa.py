@@ -1,0 +1,178 @@
+"""Prompt tuning of CLIP-AGIQA on a frozen backbone: the paper's loss, and that of the consistency
+head.
+
+    L = MSE(quality, MOS) + 0.1 MSE(alignment, MOS_align)
+      + 0.1 MSE(A, MOS_align) + 0.1 mean relu(m - A(x, u) + A(x, u')) + 0.1 fidelity(A)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.methods.clip_agiqa import ClipAgiqa, TextFeatures
+from model.methods.consistency import pool_views
+from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
+from training.engine.task import Losses, Outputs
+from training.errors import DataError
+from training.methods.base import LossWeights, Objective
+from training.methods.losses import fidelity, ranking, shuffled_margin
+from training.methods.variant import Variant
+from training.sampling.batches import Batch
+
+
+class ClipAgiqaWeights(LossWeights):
+    """Weights of the terms of the loss; the paper's own are quality 1 and alignment 0.1, no ranking
+    and no consistency.
+    """
+
+    quality: float = 1.0
+    quality_ranking: float = 0.0
+    alignment: float = 0.1
+    consistency: float = 0.1
+    shuffled_prompt: float = 0.1
+    same_prompt_fidelity: float = 0.1
+    margin: float = 0.1
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is learned from the users' prompts."""
+        return any((self.consistency, self.shuffled_prompt, self.same_prompt_fidelity))
+
+
+_WITHOUT = (
+    Variant("without auxiliary task", {"options": {"auxiliary_task": False}}),
+    Variant("without deep text prompts", {"options": {"deep_text_prompts": False}}),
+    Variant("without visual prompts", {"options": {"visual_prompts": False}}),
+)
+_AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
+
+
+class ClipAgiqaObjective(Objective[ClipAgiqa]):
+    """Prompts, conditioning and heads learn, on images that tell their prompt and alignment."""
+
+    weights_type = ClipAgiqaWeights
+    weights: ClipAgiqaWeights
+    paper_name = "CLIP-AGIQA"
+    paper_setting = "quality; by prompt"
+    paper_rounds = "AGIQA-3K"
+    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
+        "context_length": (2, 4, 8, 16),
+        "visual_length": (2, 4, 8, 16),
+    }
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        """Its own switches, and the weight of the auxiliary loss."""
+        own = weights.get("alignment", ClipAgiqaWeights().alignment)
+        others = [
+            Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
+            for weight in _AUXILIARY
+            if weight != own
+        ]
+        return [Variant(f"full model (auxiliary loss x {own:g})"), *_WITHOUT, *others]
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._known: dict[str, Tensor] = {}
+
+    @property
+    def asks(self) -> bool:
+        """Whether users' prompts are learned from; if not, no text of theirs is encoded."""
+        return self.weights.asks and self.network.consistency is not None
+
+    @property
+    def wants_whole(self) -> bool:
+        """Consistency always reads the whole image."""
+        return self.whole or self.asks
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        """``z``: normalised features [n, passes, k (+ 1), d] of windows and, last, the global view;
+        one patch embedding and one run of the tower for both passes.
+        """
+        network = self.network
+        views = windows
+        if self.wants_whole:
+            assert wholes is not None
+            views = torch.cat([windows, wholes[:, None]], dim=1)
+        n, k = views.shape[:2]
+        prompts = network.visual_prompts()
+        with torch.no_grad():
+            tokens = network.vision.patchify(views.flatten(0, 1))
+        passes = len(prompts)
+        which = torch.arange(passes, device=tokens.device).repeat_interleave(n * k)
+        z = network.vision.encode(tokens.repeat(passes, 1, 1), prompts[which])
+        return {"z": F.normalize(z.float(), dim=-1).view(passes, n, k, -1).transpose(0, 1)}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        """The weighted terms for one batch: both tasks on all views, and the users' prompts."""
+        z, w, texts = outputs["z"], self.weights, self.network.text_features()
+        quality = self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)
+        losses = {"quality": w.quality * F.mse_loss(quality, batch.mos)}
+        if w.quality_ranking:
+            losses["quality_ranking"] = w.quality_ranking * ranking(
+                quality, batch.mos, batch.same_set
+            )
+        if texts.alignment is None:
+            return losses
+        rated = ~batch.mos_align.isnan()
+        if not rated.any():
+            raise DataError(
+                f"{batch.samples[0].dataset} tells no alignment: set options.auxiliary_task=false"
+            )
+        aligned = z[:, ALIGNMENT_PASS]
+        alignment = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        losses["alignment"] = w.alignment * F.mse_loss(alignment[rated], batch.mos_align[rated])
+        if self.asks:
+            losses |= self._consistency(batch, pool_views(aligned), texts, rated)
+        return losses
+
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Quality, and with the auxiliary task alignment and consistency."""
+        z, texts = outputs["z"], self.network.text_features()
+        heads = {"quality": self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)}
+        head = self.network.consistency
+        if texts.alignment is None or head is None:
+            return heads
+        aligned = z[:, ALIGNMENT_PASS]
+        heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        if self.asks and prompts and all(prompts):
+            users = self._user_features(list(prompts))
+            heads["consistency"] = head(pool_views(aligned), users, texts.alignment)
+        return heads
+
+    def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
+        """[n, views, d] -> [n]: mean over windows, mixed with the global view where it counts."""
+        windows_only = self.wants_whole and not self.whole
+        each = self.network.probability(z[:, :-1] if windows_only else z, classes)
+        return self.mixed(each, torch.sigmoid(self.network.global_logit[task]))
+
+    def _consistency(self, batch: Batch, z: Tensor, texts: TextFeatures, rated: Tensor) -> Losses:
+        head, w, classes = self.network.consistency, self.weights, texts.alignment
+        assert head is not None
+        assert classes is not None
+        prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
+        rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples], device=z.device)
+        features = self._user_features(prompts)
+        shift = torch.randint(1, max(2, len(prompts)), (len(rows),)).to(z.device)
+        matched = head(z, features[rows], classes)
+        shuffled = head(z, features[(rows + shift) % len(prompts)], classes)
+        same = (rows[:, None] == rows[None]) & rated & rated[:, None]
+        return {
+            "consistency": w.consistency * F.mse_loss(matched[rated], batch.mos_align[rated]),
+            "shuffled_prompt": w.shuffled_prompt * shuffled_margin(matched, shuffled, w.margin),
+            "same_prompt": w.same_prompt_fidelity * fidelity(matched, batch.mos_align, same),
+        }
+
+    def _user_features(self, prompts: list[str]) -> Tensor:
+        """Users' prompts as features [n, d]: of learned contexts anew, of frozen ones once each."""
+        head = self.network.consistency
+        assert head is not None
+        if head.context.requires_grad:
+            return self.network.user_features(prompts)
+        if new := [p for p in dict.fromkeys(prompts) if p not in self._known]:
+            with torch.no_grad():
+                self._known |= dict(zip(new, self.network.user_features(new), strict=True))
+        return torch.stack([self._known[p] for p in prompts])

@@ -1,0 +1,151 @@
+"""Training of MP-IQE (arXiv 2404.14949, Eq. 9, 11, 15 and 16) on a frozen backbone.
+
+    L = L_scene + lambda1 * L_distortion + lambda2 * SmoothL1(S, MOS)
+
+An image with M scenes has the soft target 1 / M on each of them. Every window, and the global view
+where there is one, is judged alone; the score also as the mix that scoring gives.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.methods.mp_iqe import MpIqe
+from model.methods.vocabulary import DISTORTIONS, SCENES
+from training.engine.task import Losses, Outputs
+from training.methods.base import LossWeights, Objective
+from training.methods.losses import multi_hot, ranking, soft_cross_entropy
+from training.methods.variant import VISUAL_ONLY, Variant
+from training.sampling.batches import Batch
+
+# The score that no degraded image should fall below.
+_LEAST = 0.02
+
+
+class MpIqeWeights(LossWeights):
+    """``distortion`` and ``score`` are lambda1 and lambda2 (0.1 on LIVE and CSIQ); the paper has no
+    ranking.
+    """
+
+    scene: float = 1.0
+    distortion: float = 1.0
+    score: float = 0.5
+    ranking: float = 0.0
+    smooth_l1_beta: float = 1.0
+    degradation_floor: float = 10.0
+
+
+_ABLATIONS = (
+    Variant("full model", setting="full", table="4"),
+    Variant(
+        "without scene prompts", {"options": {"scene_prompts": False}}, "w/o Scene prompts", "4"
+    ),
+    Variant(
+        "without distortion prompts",
+        {"options": {"distortion_prompts": False}},
+        "w/o Distortion prompts",
+        "4",
+    ),
+    Variant(
+        "without visual prompts",
+        {"options": {"visual_prompts": "none"}},
+        "w/o Deep visual prompts",
+        "4",
+    ),
+    Variant(
+        "shallow visual prompts",
+        {"options": {"visual_prompts": "shallow"}},
+        "Shallow visual prompts",
+        "4",
+    ),
+    Variant(VISUAL_ONLY, {"options": {"scene_prompts": False, "distortion_prompts": False}}),
+)
+
+
+class MpIqeObjective(Objective[MpIqe]):
+    """Contexts, visual prompts, projection and decoder learn."""
+
+    weights_type = MpIqeWeights
+    paper_name = "MP-IQE"
+    paper_table = "1"
+    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
+        "context_length": (2, 4, 8, 16),
+        "visual_length": (1, 2, 4, 8),
+    }
+
+    @classmethod
+    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
+        """Table 4, and the visual-only variant of the paper's pictures."""
+        del weights
+        return _ABLATIONS
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        """``score`` [n, k], not clipped, and the logits ``scene`` [n, k, 9] and ``distortion`` [n,
+        k, 11] of all k views; none in their ablations.
+        """
+        views = self.views(windows, wholes)
+        out = self.network(views.flatten(0, 1))
+        each = {"score": out.score, "scene": out.scene, "distortion": out.distortion}
+        return {
+            name: value.float().unflatten(0, views.shape[:2])
+            for name, value in each.items()
+            if value is not None
+        }
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        """Eq. 15 and 16 on the images that tell scene, distortion and score."""
+        w, each = self.weights, outputs["score"]
+        image = self.mixed(each, torch.sigmoid(self.network.global_logit))
+        beta = w.smooth_l1_beta
+        score = F.smooth_l1_loss(image, batch.mos, beta=beta) + F.smooth_l1_loss(
+            each, batch.mos[:, None].expand_as(each), beta=beta
+        )
+        losses = {"score": w.score * score}
+        if w.ranking:
+            losses["ranking"] = w.ranking * ranking(image, batch.mos, batch.same_set)
+        scenes = [sample.scenes for sample in batch.samples]
+        distortions = [(sample.distortion,) for sample in batch.samples]
+        for name, labels, names in (
+            ("scene", scenes, SCENES),
+            ("distortion", distortions, DISTORTIONS),
+        ):
+            if name in outputs:
+                losses[name] = getattr(w, name) * _cross_entropy(outputs[name], labels, names)
+        return losses
+
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
+        """The score falls with the strength, but not below zero, where clipping would make all
+        alike; the kind is a distortion as good as any that a data set names.
+        """
+        losses = super().loss_of_degraded(outputs, worse, batch)
+        image = self.mixed(worse["score"], torch.sigmoid(self.network.global_logit))
+        below = F.relu(_LEAST - image).mean()
+        losses["degradation_floor"] = self.weights.degradation_floor * below
+        if "distortion" in worse:
+            assert batch.degraded is not None
+            words = [(word,) for word in batch.degraded.words]
+            named = _cross_entropy(worse["distortion"], words, DISTORTIONS)
+            losses["degradation_kind"] = self.weights.distortion * named
+        return losses
+
+    def open_quality(self, outputs: Outputs) -> Tensor:
+        """The score before it is clipped, as steep as a logit in its middle."""
+        image = self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
+        return 4 * (image - 0.5)
+
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """The score, clipped as scoring does."""
+        del prompts
+        image = self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
+        return {"quality": image.clamp(0, 1)}
+
+
+def _cross_entropy(logits: Tensor, labels: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Of k views per image [n, k, c], each with its image's soft target."""
+    targets = multi_hot(labels, names).to(logits.device)
+    return soft_cross_entropy(
+        logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0)
+    )

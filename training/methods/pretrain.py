@@ -1,0 +1,266 @@
+"""Backbone pre-training: a small CLIP from scratch on rated images with prompts.
+
+What CLIP learns from the web is learned here from what data sets say about each image, through one
+image tower and one text tower: its quality ("good photo." against "bad photo."), and, where a set
+tells it, how well it follows its prompt ("aligned photo." against "misaligned photo."), which
+generator made it and in which mode, what scene it shows and what distorts it (as words), and its
+prompt (as a caption). What needs no rater is learned too: of two degraded versions of an image the
+more degraded one is the worse, and the kind of degradation has a name. One encoder sees both
+scales, a window at native size and the whole image squashed. All parameters train.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.clip.prompts import Tokenizer, encode_with_context
+from model.clip.towers import TextTower, VisionTower
+from model.config import Normalisation
+from model.methods.antonyms import positive_probability
+from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.methods.network import normalise
+from model.methods.vocabulary import DISTORTIONS, SCENES
+from training.data.samples import Sample
+from training.engine.task import Losses, Outputs
+from training.engine.validation import ValidationSet
+from training.evaluation.results import SrccBySet
+from training.methods.losses import contrastive, degradation, multi_hot, ranking, soft_cross_entropy
+from training.sampling.batches import Batch
+
+_MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
+
+
+class PretrainWeights(BaseModel):
+    """Weights of the terms of the loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quality: float = 10.0
+    quality_ranking: float = 1.0
+    alignment: float = 5.0
+    alignment_ranking: float = 0.5
+    generator: float = 0.5
+    scene: float = 0.5
+    distortion: float = 0.5
+    caption: float = 0.2
+    degradation: float = 1.0
+    degradation_kind: float = 0.5
+
+
+class Pretraining:
+    """The task that ``training.engine`` runs: the whole CLIP learns. ``part``: of every view only a
+    square of so many patches a side is looked at, at random (None: all of it); the stem computes no
+    others, so that steps are cheaper.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        sources: Sequence[str],
+        weights: PretrainWeights,
+        patch_dropout: float = 0.0,
+        normalisation: Normalisation | None = None,
+        part: int | None = None,
+    ) -> None:
+        self.clip, self.weights = clip, weights
+        self.patch_dropout, self.part = patch_dropout, part
+        self.normalisation = normalisation or Normalisation()
+        self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
+        self.tokenizer = Tokenizer()
+        self.sources = list(sources)
+
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        """Every parameter of the CLIP."""
+        return dict(self.clip.named_parameters())
+
+    def buffers(self) -> Mapping[str, Tensor]:
+        """Batch norm's running statistics."""
+        return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
+
+    def hidden_maps(self) -> Sequence[Tensor]:
+        """Those of both towers."""
+        return [*self.vision.hidden_maps(), *self.text.hidden_maps()]
+
+    @property
+    def module(self) -> nn.Module:
+        """The CLIP."""
+        return self.clip
+
+    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        """``views``: normalised features [n, 2, d] of the first window and the whole image."""
+        assert wholes is not None
+        self.clip.train()
+        tokens = self._tokens(torch.cat([windows[:, 0], wholes]))
+        z = self.vision.encode(drop_patches(tokens, self.patch_dropout))
+        return {"views": F.normalize(z.float(), dim=-1).unflatten(0, (2, -1)).transpose(0, 1)}
+
+    def _tokens(self, views: Tensor) -> Tensor:
+        """Tokens of whole views [B, 3, s, s], or of a random part of them, of whole patches, with
+        the positions that they have in the whole.
+        """
+        if self.part is None:
+            return self.vision.patchify(views)
+        visual = self.vision.visual
+        first, grid = visual.positional_embedding[:1], visual.positional_embedding[1:]
+        patches = math.isqrt(len(grid))
+        patch = views.shape[-1] // patches
+        y, x = torch.randint(patches - self.part + 1, (2,)).tolist()
+        rows, columns = slice(y, y + self.part), slice(x, x + self.part)
+        seen = views[..., y * patch : rows.stop * patch, x * patch : columns.stop * patch]
+        positions = grid.unflatten(0, (patches, patches))[rows, columns].flatten(0, 1)
+        return self.vision.patchify(seen, torch.cat([first, positions]))
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
+        """The weighted terms for one batch, each on the images that tell what it needs."""
+        views, w = outputs["views"].transpose(0, 1), self.weights
+        captions = self._captions(batch.samples)
+        texts = self._texts([text for own in captions.values() for text in own])
+        t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
+        same = batch.same_set
+        losses = self._rated(
+            "quality", views, t["quality"], batch.mos, (w.quality, w.quality_ranking), same
+        )
+        aligned = ~batch.mos_align.isnan()
+        if aligned.any():
+            losses |= self._rated(
+                "alignment",
+                views[:, aligned],
+                t["alignment"],
+                batch.mos_align[aligned],
+                (w.alignment, w.alignment_ranking),
+                same[aligned][:, aligned],
+            )
+        return losses | self._described(views, t, batch.samples)
+
+    def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
+        """Quality falls with the strength of a degradation, in each view and in their mean; its
+        kind is told in words.
+        """
+        degraded = batch.degraded
+        assert degraded is not None
+        w = self.weights
+        scale = self._scale()
+        words = [f"a photo with {distortion}" for distortion in DISTORTIONS]
+        good, bad, *kinds = self._texts([*QUALITY_WORDS, *words])
+        clean = _with_mean(outputs["views"][degraded.bases.to(good.device)])
+        pairs = _with_mean(worse["views"])  # [2 d, views + 1, d]
+        strengths = degraded.strengths.to(good.device)
+        fall = degradation(
+            (scale * clean @ (good - bad)).flatten(),
+            (scale * pairs[0::2] @ (good - bad)).flatten(),
+            (scale * pairs[1::2] @ (good - bad)).flatten(),
+            strengths.repeat_interleave(clean.shape[1], dim=0),
+        )
+        hot = multi_hot([(word,) for word in degraded.words], DISTORTIONS).to(good.device)
+        named = soft_cross_entropy(scale * pairs[:, -1] @ torch.stack(kinds).T, hot)
+        return {
+            "degradation": w.degradation * fall,
+            "degradation_kind": w.degradation_kind * named,
+        }
+
+    def _captions(self, samples: Sequence[Sample]) -> dict[str, list[str]]:
+        """The texts that a batch is compared with."""
+        return {
+            "quality": list(QUALITY_WORDS),
+            "alignment": list(ALIGNMENT_WORDS),
+            "generator": [f"a picture by {source}" for source in self.sources],
+            "scene": [f"a photo of {scene}" for scene in SCENES],
+            "distortion": [f"a photo with {distortion}" for distortion in DISTORTIONS],
+            "caption": list(dict.fromkeys(s.prompt for s in samples if s.prompt)),
+        }
+
+    def _described(
+        self, views: Tensor, texts: Mapping[str, Tensor], samples: Sequence[Sample]
+    ) -> Losses:
+        """What the names of generator, scene and distortion, and the prompts as captions, teach."""
+        w, scale = self.weights, self._scale()
+        mean = F.normalize(views.sum(0), dim=-1)
+        targets = {
+            "generator": multi_hot([(s.source,) for s in samples], self.sources),
+            "scene": multi_hot([s.scenes for s in samples], SCENES),
+            "distortion": multi_hot([(s.distortion,) for s in samples], DISTORTIONS),
+        }
+        losses = {
+            name: getattr(w, name)
+            * soft_cross_entropy(scale * mean @ texts[name].T, target.to(mean.device))
+            for name, target in targets.items()
+            if target.any()
+        }
+        prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
+        if prompts:
+            device = mean.device
+            prompted = torch.tensor([bool(s.prompt) for s in samples], device=device)
+            rows = [[s.prompt == p for p in prompts] for s in samples if s.prompt]
+            matches = torch.tensor(rows, device=device)
+            losses["caption"] = w.caption * contrastive(
+                mean[prompted], texts["caption"], matches, scale
+            )
+        return losses
+
+    @torch.no_grad()
+    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
+        """SRCC of quality per data set, and of alignment where it is rated, on the validation
+        samples, from two views each.
+        """
+        self.clip.eval()
+        texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
+        scores = {head: np.zeros(len(validation.samples)) for head in ("quality", "alignment")}
+        for views in validation.views():
+            assert views.wholes is not None
+            for part in (views.windows[:, 0], views.wholes):
+                pixels = normalise(part.to(accelerator.device), self.normalisation)
+                z = F.normalize(self.vision.encode(self.vision.patchify(pixels)).float(), dim=-1)
+                for head, classes in zip(scores, texts, strict=True):
+                    p = positive_probability(z, classes, self._scale())
+                    scores[head][views.rows] += p.float().cpu().numpy() / 2
+        return validation.srcc(scores)
+
+    def _rated(
+        self,
+        name: str,
+        views: Tensor,
+        classes: Tensor,
+        mos: Tensor,
+        weights: tuple[float, float],
+        same: Tensor,
+    ) -> Losses:
+        """Squared error of both views [2, n, d] and of their mean; ranking within a data set."""
+        each = positive_probability(views, classes, self._scale())  # [2, n]
+        mean = each.mean(0)
+        squares = F.mse_loss(mean, mos) + 0.5 * sum(F.mse_loss(e, mos) for e in each)
+        mse, rank = weights
+        return {name: mse * squares, f"{name}_ranking": rank * ranking(mean, mos, same)}
+
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        """Normalised features [n, d] of plain texts."""
+        none = torch.empty(0, self.text.width, device=self.clip.logit_scale.device)  # type: ignore[arg-type]
+        ids = [self.tokenizer(text)[: self.text.context_length - 2] for text in texts]
+        return F.normalize(
+            encode_with_context(self.text, ids, none, self.tokenizer, deep=None), dim=-1
+        )
+
+    def _scale(self) -> Tensor:
+        return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
+
+
+def _with_mean(views: Tensor) -> Tensor:
+    """[n, views, d] and their normalised mean behind them."""
+    return torch.cat([views, F.normalize(views.sum(1, keepdim=True), dim=-1)], dim=1)
+
+
+def drop_patches(tokens: Tensor, share: float) -> Tensor:
+    """[B, 1 + n, w] without a random share of each image's patches; the class token stays."""
+    if not share:
+        return tokens
+    batch, n, width = tokens[:, 1:].shape
+    kept = torch.rand(batch, n, device=tokens.device).argsort(1)[
+        :, : max(1, round(n * (1 - share)))
+    ]
+    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, width))
+    return torch.cat([tokens[:, :1], patches], dim=1)

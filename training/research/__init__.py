@@ -1,0 +1,1 @@
+"""What researchers ask beyond one training run: experiments, maps, published figures, rivals."""

@@ -1,0 +1,264 @@
+"""An evaluation as sections of a report: figures beside their baseline, where the errors are, the
+images behind them, and what was published.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from model.config import CheckpointConfig, Head
+from reporting.document import Document, Figure, Section, Table
+from training.evaluation.metrics import fit_logistic, without
+from training.evaluation.results import (
+    PUBLISHED_PROTOCOL,
+    TARGETS,
+    HeadResult,
+    Interval,
+    Report,
+    opinion,
+)
+from training.manifest import git_revision, package_versions
+from training.reports import plots
+from training.reports.contact import captioned, contact_sheet, extremes
+from training.research.documents.findings import findings, head_findings
+from training.research.published import Measured, comparison, rivals
+from training.research.rivals.compare import compare
+from training.research.rivals.rival import RivalReport
+
+Row = Mapping[str, Any]
+
+_FEWEST = 3  # images, under which a plot shows nothing
+
+
+def evaluation_sections(
+    report: Report,
+    title: str = "",
+    *,
+    data_set: str = "",
+    trained_on: str = "",
+    pictures: int = 8,
+) -> list[Section]:
+    """The sections of one evaluation.
+
+    Args:
+        report: what was measured; its prediction rows may lack "path" (then there are no contact
+            sheets) and "generator" (then nothing is shown by generator).
+        title: stands before each section's title, where a report holds more than one evaluation.
+        data_set: what was measured on, by our name; by default what the rows' "dataset" says.
+            Without either, nothing published stands beside.
+        trained_on: the data set of the training, where it is another.
+        pictures: how many images each contact sheet holds.
+    """
+    data_set = data_set or str((report.predictions or [{}])[0].get("dataset", ""))
+    sections = [_overview(report)]
+    for head in report.heads:
+        section = _of_head(report, head, pictures)
+        sentences = head_findings(report, head, data_set, trained_on)
+        sections.append(replace(section, findings=sentences))
+    if data_set:
+        sections += _beside_published(report, data_set, trained_on)
+    if not title:
+        return sections
+    return [_titled(section, title) for section in sections]
+
+
+def evaluation_document(
+    config: CheckpointConfig,
+    report: Report,
+    rivals_: Sequence[RivalReport],
+    data_set: str,
+    command: str,
+) -> Document:
+    """The report of ``agiqa evaluate``."""
+    trained_on = " and ".join(config.provenance.trained_on)
+    foreign = trained_on if data_set not in config.provenance.trained_on else ""
+    sections = evaluation_sections(report, data_set=data_set, trained_on=foreign)
+    if rivals_:
+        sections.append(rivals_section(report, rivals_))
+    summary = f"{config.name} ({config.method}, revision {config.revision}) on {data_set}."
+    if config.provenance.split.get("protocol") == "paper":
+        summary += f" PUBLISHED PROTOCOL: {PUBLISHED_PROTOCOL}"
+    versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    facts = {"command": command, "git revision": git_revision(), "versions": versions}
+    return Document(f"{config.name} on {data_set}", summary, tuple(sections), facts)
+
+
+def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
+    """The quality score against each rival's on the same images."""
+    rows = _rated(report.predictions, "quality")
+    predicted, mos = [row["quality"] for row in rows], [row["mos"] for row in rows]
+    cells = tuple(
+        (
+            d.rival,
+            d.metric.upper(),
+            number(d.model_figure),
+            number(d.rival_figure),
+            f"{d.model_figure - d.rival_figure:+.3f} ({d.low:+.3f} to {d.high:+.3f})",
+            d.verdict,
+        )
+        for d in compare(predicted, rivals_, mos)
+    )
+    header = ("rival", "metric", "this model", "rival", "difference (95 %)", "this model is")
+    text = (
+        "Both scored the same images; the interval is of the difference, on the same draws. PLCC "
+        "is of the raw scores, which a rival on another scale may lose by its curve alone."
+    )
+    return Section("Beside rivals", text, (Table(header, cells, "Quality, measured here"),))
+
+
+def figures_table(report: Report) -> Table:
+    """Each head's figures of agreement, the SRCC with its 95 % interval, the no-image baseline
+    beside.
+    """
+    header = ("head", "SRCC (95 % interval)", "no-image floor", "PLCC", "PLCC fitted")
+    rows = [
+        (
+            head,
+            _with_interval(r.srcc, r.intervals.get("srcc")),
+            *map(number, (r.baseline, r.plcc, r.plcc_vqeg, r.krcc, r.rmse, r.rmse_vqeg)),
+        )
+        for head, r in report.heads.items()
+    ]
+    caption = f"Agreement with people on {report.images} images ({report.part} part)"
+    return Table((*header, "KRCC", "RMSE", "RMSE fitted"), tuple(rows), caption)
+
+
+def _overview(report: Report) -> Section:
+    grouped = report.groups != report.images
+    of_groups = f" of {report.groups} prompts or references" if grouped else ""
+    text = (
+        f"Measured on {report.images} images{of_groups}. "
+        "Intervals are bootstrapped over the images. PLCC and RMSE are of the raw scores; fitted "
+        "means after the VQEG 4-parameter logistic, fitted on these very images, which flatters a "
+        "little."
+    )
+    if any(result.baseline is not None for result in report.heads.values()):
+        text += (
+            " The no-image floor is the SRCC of predictions from the means of generator and prompt "
+            "in the training part, without a pixel."
+        )
+    tables = [figures_table(report)]
+    if rows := _other_figures(report):
+        tables.append(Table(("figure", "value"), rows, "What else was measured"))
+    return Section("Figures", text, tuple(tables), findings=findings(report))
+
+
+def _other_figures(report: Report) -> tuple[tuple[str, str], ...]:
+    """What belongs into no column of ``figures_table``, by name."""
+    figures = {
+        **{f"{head} srcc permuted prompts": r.permuted_srcc for head, r in report.heads.items()},
+        **{f"{label} accuracy": found.share for label, found in report.accuracies.items()},
+        **{f"floor {label} accuracy": found.baseline for label, found in report.accuracies.items()},
+    }
+    return tuple(
+        (name, number(figures[name])) for name in sorted(figures) if figures[name] is not None
+    )
+
+
+def _of_head(report: Report, head: Head, pictures: int) -> Section:
+    rows = _rated(report.predictions, head)
+    figures = _plots(rows, head) if len(rows) >= _FEWEST else []
+    figures += _sheets(rows, head, pictures)
+    return Section(
+        f"{head.capitalize()} score",
+        f"The {head} score against the mean opinion score (MOS) of {opinion(head)}; both in "
+        "[0, 1], high = better. Differences are of the raw scores.",
+        _by_generator(head, report.heads[head], rows),
+        tuple(replace(figure, name=f"{head}-{figure.name}") for figure in figures),
+    )
+
+
+def _plots(rows: Sequence[Row], head: Head) -> list[Figure]:
+    predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
+    generators = _generators(rows)
+    curve = fit_logistic(predicted, mos)
+    scatter = plots.predicted_against_mos(predicted, mos, curve, generators or None)
+    figures = [scatter, plots.reliability(predicted, mos)]
+    if generators:
+        figures.append(plots.residuals_by_group(generators, predicted, mos))
+    return figures
+
+
+def _by_generator(head: Head, result: HeadResult, rows: Sequence[Row]) -> tuple[Table, ...]:
+    """SRCC within each generator, and of all images but its own."""
+    inside, generators = result.within_generator, _generators(rows)
+    if not inside and not generators:
+        return ()
+    predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
+    left = dict(without(generators, predicted, mos)) if generators else {}
+    cells = tuple(
+        (
+            name or "unknown",
+            str(generators.count(name)) if generators else "-",
+            number(inside.get(name)),
+            number(left.get(name)),
+        )
+        for name in sorted(inside.keys() | left.keys())
+    )
+    header = ("generator", "images", "SRCC within", "SRCC without this generator's images")
+    whole = number(result.srcc)
+    return (Table(header, cells, f"By generator; SRCC of all images: {whole}"),)
+
+
+def _sheets(rows: Sequence[Row], head: Head, count: int) -> list[Figure]:
+    apart = extremes(rows, count, head, TARGETS[head])
+    sheets = {
+        "Most over-estimated": apart.over,
+        "Most under-estimated": apart.under,
+        "In best agreement": apart.best,
+    }
+    return [
+        contact_sheet(shown, title)
+        for title, chosen in sheets.items()
+        if (shown := captioned(chosen, head, TARGETS[head]))
+    ]
+
+
+def _beside_published(report: Report, data_set: str, trained_on: str) -> list[Section]:
+    """A table for each opinion that was published about; no section where there is none."""
+    tables = []
+    for target in ("quality", "alignment"):
+        own = [
+            _measured(report, head, trained_on) for head in report.heads if opinion(head) == target
+        ]
+        if own and rivals(data_set, target):
+            tables.append(comparison(data_set, measured=own, target=target))
+    text = (
+        "Settings are as the papers tell them. Figures for another split, of an unverified split, "
+        "or from training on another set are no like-for-like comparison. PLCC here is of the raw "
+        "scores, with no curve fitted; papers often fit one first."
+    )
+    return [Section("Beside published figures", text, tuple(tables))] if tables else []
+
+
+def _measured(report: Report, head: Head, trained_on: str) -> Measured:
+    figures = {"SRCC": report.heads[head].srcc, "PLCC": report.heads[head].plcc}
+    return Measured(f"this model, {head}", figures, f"{report.part} part, one split", trained_on)
+
+
+def _rated(rows: Sequence[Row], head: Head) -> list[Row]:
+    return [r for r in rows if r.get(head) is not None and r.get(TARGETS[head]) is not None]
+
+
+def _generators(rows: Sequence[Row]) -> list[str]:
+    """The generator of each row; none where no row tells one."""
+    names = [str(row.get("generator") or "") for row in rows]
+    return names if any(names) else []
+
+
+def _with_interval(value: float, interval: Interval | None) -> str:
+    if interval is None:
+        return number(value)
+    low, high = interval
+    return f"{number(value)} ({number(low)} to {number(high)})"
+
+
+def number(value: float | None) -> str:
+    """Three decimals; "-" for what isn't known, or isn't defined."""
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def _titled(section: Section, title: str) -> Section:
+    figures = tuple(replace(f, name=f"{title}-{f.name}") for f in section.figures)
+    lowered = f"{section.title[0].lower()}{section.title[1:]}"
+    return replace(section, title=f"{title}: {lowered}", figures=figures)

@@ -1,0 +1,96 @@
+"""The experiments by name: which variants of a recipe each one runs, as the papers' tables do.
+
+rounds           the recipe itself on ten splits; on generated images also without each generator
+ablation         what the method's own file takes away, as MP-IQE's Table 4 does
+prompt-length    MP-IQE's Table 6; the same lengths for the other methods
+data-efficiency  MP-IQE's Table 5: less to train on, the same test part
+cross-dataset    MP-IQE's Table 3: trained on one set, tested on others
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from training.data.samples import Sample
+from training.errors import RecipeError
+from training.methods.base import OBJECTIVES, objective_type
+from training.methods.variant import Variant
+from training.recipe import MethodRecipe
+
+# An option of a method -> what it counts, and what MP-IQE's Table 6 calls it.
+_LENGTHS = {
+    "context_length": ("text vectors", "text prompt length"),
+    "visual_length": ("visual prompts", "visual prompt length"),
+}
+_SHARES = (0.2, 0.4, 0.6)
+
+
+def variants_of(
+    kind: str, recipe: MethodRecipe, samples: Mapping[str, Sequence[Sample]]
+) -> list[Variant]:
+    """The rows of an experiment's table.
+
+    Raises:
+        RecipeError: the method has nothing of the kind.
+    """
+    makers: Mapping[str, Callable[[], list[Variant]]] = {
+        "rounds": lambda: _rounds(samples),
+        "ablation": lambda: _ablation(recipe),
+        "prompt-length": lambda: _prompt_lengths(recipe),
+        "data-efficiency": lambda: _data_efficiency(recipe),
+        "cross-dataset": lambda: [Variant("full model")],
+    }
+    return makers[kind]()
+
+
+def _rounds(samples: Mapping[str, Sequence[Sample]]) -> list[Variant]:
+    """The recipe itself, and leave-one-generator-out in one round."""
+    generators = {s.generator for several in samples.values() for s in several if s.generator}
+    left_out = [
+        Variant(
+            f"without {generator}", {"split": {"leave_out": generator}}, rounds=1, group="left out"
+        )
+        for generator in sorted(generators)
+    ]
+    return [Variant("full model"), *(left_out if len(left_out) > 1 else [])]
+
+
+def _ablation(recipe: MethodRecipe) -> list[Variant]:
+    variants = objective_type(recipe.method).ablations(recipe.weights)
+    if not variants:
+        names = [name for name in OBJECTIVES if objective_type(name).ablations({})]
+        raise RecipeError(
+            f"{recipe.method} has no parts to leave out; choose a recipe of {', '.join(names)}"
+        )
+    return list(variants)
+
+
+def _prompt_lengths(recipe: MethodRecipe) -> list[Variant]:
+    lengths = objective_type(recipe.method).prompt_lengths
+    if not lengths:
+        raise RecipeError(f"{recipe.method} learns no prompts; choose a recipe of another method")
+    return [
+        Variant(f"{length} {counted}", {"options": {option: length}}, f"{setting} {length}", "6")
+        for option, (counted, setting) in _LENGTHS.items()
+        for length in lengths.get(option, ())
+    ]
+
+
+def _data_efficiency(recipe: MethodRecipe) -> list[Variant]:
+    """Shares of the whole set; the test part is drawn first, so that it is the same for all."""
+    test = recipe.split.shares["test"]
+    most = 1 - test
+    shares = [*(s for s in _SHARES if s < most - 1e-9), most]
+    return [
+        Variant(
+            f"{share:.0%} to train on",
+            {"split": {"shares": _shares(share, test)}},
+            f"train {share:.0%}",
+            "5",
+        )
+        for share in shares
+    ]
+
+
+def _shares(train: float, test: float) -> dict[str, float]:
+    unused = round(1 - test - train, 6)
+    shares = {"test": test, "train": round(train, 6)}
+    return shares | {"unused": unused} if unused > 0 else shares

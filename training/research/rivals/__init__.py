@@ -1,0 +1,1 @@
+"""Other metrics on the same images, and how to tell the difference from chance."""

@@ -1,0 +1,175 @@
+"""Rivals: scores of others for the same images, from pyiqa or from a table, measured alike.
+
+    pyiqa:dbcnn            a metric of pyiqa without reference (``pip install 'agiqa[rivals]'``)
+    scores.csv             a table with one column of scores; also .jsonl, and the .json report of
+                           ``agiqa evaluate``
+    scores.csv:niqe        its column ``niqe``
+    scores.csv:niqe:lower  the same, lower = better (``scores.csv:lower`` without naming a column)
+
+Rivals score in units of their own, so their errors are measured after the VQEG logistic alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.data.samples import Sample
+from training.errors import DataError, RivalError
+from training.evaluation.metrics import interval, krcc, plcc, plcc_vqeg, rmse_vqeg, srcc
+from training.research.rivals.score_table import parse_table
+
+# With the share of the bootstrap's rounds: the fitted ones take some ten times as long.
+_METRICS = {srcc: 1.0, plcc: 1.0, plcc_vqeg: 0.2, krcc: 1.0, rmse_vqeg: 0.2}
+
+
+class Rival(Protocol):
+    """Something that scores images."""
+
+    @property
+    def name(self) -> str:
+        """How the command line names it."""
+        ...
+
+    @property
+    def lower_better(self) -> bool:
+        """Whether its scores fall with quality."""
+        ...
+
+    def predict(self, samples: Sequence[Sample]) -> list[float]:
+        """One score per sample, in their order, in units of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class RivalReport:
+    """Figures of one rival: srcc, plcc, plcc_vqeg, krcc (positive = it agrees, whichever way it
+    points) and rmse_vqeg, each with its 95 % bootstrap interval.
+
+    ``predictions``: as the rival gives them, in the order of the samples.
+    """
+
+    name: str
+    lower_better: bool
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    predictions: list[float]
+
+    @property
+    def oriented(self) -> list[float]:
+        """The predictions, high = better."""
+        return [-p for p in self.predictions] if self.lower_better else self.predictions
+
+
+def parse_rival(text: str, device: str = "auto") -> Rival:
+    """The rival that ``--rival`` names; the forms are in the docstring of this module. No weights
+    are loaded yet.
+
+    Raises:
+        RivalError: none of these forms; pyiqa is missing, or has no such metric; no such table, or
+            no telling which of its columns holds the scores.
+    """
+    if text.startswith("pyiqa:"):
+        return PyiqaRival(text.removeprefix("pyiqa:"), device)
+    if table := parse_table(text):
+        return table
+    raise RivalError(f"{text!r} names no rival: write pyiqa:NAME, FILE.csv or FILE.csv:COLUMN")
+
+
+def measure_rival(
+    rival: Rival,
+    samples: Sequence[Sample],
+    target: str = "mos",
+    seed: int = 0,
+    rounds: int = 1000,
+) -> RivalReport:
+    """Scores the samples and compares with their opinion scores, ``target`` "mos" or "mos_align".
+    ``rounds`` of the bootstrap; a fifth for the figures after the logistic, which is slow.
+
+    Raises:
+        DataError: a sample without this opinion score.
+        RivalError: the rival can't score an image, or answers with another number of scores.
+    """
+    mos = [getattr(s, target) for s in samples]
+    if missing := mos.count(None):
+        raise DataError(f"{missing} of {len(mos)} images have no {target} to compare with")
+    predictions = rival.predict(samples)
+    if len(predictions) != len(samples):
+        raise RivalError(f"{rival.name}: {len(predictions)} scores for {len(samples)} images")
+    values = -np.array(predictions) if rival.lower_better else np.array(predictions)
+    figures = {f.__name__: f(values, mos) for f in _METRICS}
+    intervals = {
+        f.__name__: interval(f, values, mos, seed, round(share * rounds))
+        for f, share in _METRICS.items()
+    }
+    return RivalReport(rival.name, rival.lower_better, figures, intervals, predictions)
+
+
+class PyiqaRival:
+    """A no-reference metric of pyiqa, image by image from its file, with pyiqa's own decoding.
+
+    The weights are loaded (and downloaded, by pyiqa) when they are first needed.
+    """
+
+    def __init__(self, metric: str, device: str = "auto") -> None:
+        """Looks the metric up.
+
+        Raises:
+            RivalError: pyiqa is missing or broken, or has no such metric without reference.
+        """
+        self.name = f"pyiqa:{metric}"
+        self._pyiqa = _import_pyiqa()
+        self._key, self._device = metric, device
+        if metric not in (known := self._pyiqa.list_models(metric_mode="NR")):
+            near = get_close_matches(metric, known, n=5, cutoff=0.4)
+            if metric in self._pyiqa.list_models():
+                raise RivalError(f"{metric} of pyiqa compares with a reference image")
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise RivalError(f"pyiqa has no metric {metric!r} without reference{hint}")
+
+    @property
+    def lower_better(self) -> bool:
+        """As pyiqa says of its metric."""
+        return bool(self._metric.lower_better)
+
+    def predict(self, samples: Sequence[Sample]) -> list[float]:
+        """One score per sample.
+
+        Raises:
+            RivalError: the metric fails on an image (it is named), or gives no single number.
+        """
+        metric = self._metric
+        with torch.no_grad():
+            return [self._score(metric, s) for s in tqdm(samples, desc=self.name, unit="image")]
+
+    def _score(self, metric: Any, sample: Sample) -> float:
+        try:
+            score = float(metric(str(sample.path)).detach().item())
+        except Exception as error:
+            raise RivalError(f"{self.name} fails on {sample.path}: {error}") from error
+        if not np.isfinite(score):
+            raise RivalError(f"{self.name} scores {sample.path} as {score}")
+        return score
+
+    @cached_property
+    def _metric(self) -> Any:
+        device = None if self._device == "auto" else torch.device(self._device)
+        try:  # downloads, so anything may come
+            return self._pyiqa.create_metric(self._key, device=device)
+        except Exception as error:
+            raise RivalError(f"{self.name} can't be loaded: {error}") from error
+
+
+def _import_pyiqa() -> Any:
+    try:
+        import pyiqa
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "pyiqa":
+            raise RivalError("pyiqa is missing: pip install 'agiqa[rivals]'") from error
+        raise RivalError(f"pyiqa can't be imported: {error}") from error
+    return pyiqa

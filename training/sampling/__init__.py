@@ -1,0 +1,1 @@
+"""From samples to batches: pictures decoded ahead, windows, degraded copies."""

@@ -1,0 +1,1 @@
+"""Training, validation and test parts: groups, parts, and what must not leak between them."""
