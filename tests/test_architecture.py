@@ -24,14 +24,23 @@ HTTP = {
 }
 # The method modules, by the registry that names them.
 METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
-# The batcher and what it stands on: the standard library and each other only.
-CORE = {
-    "app.batching.errors",
-    "app.batching.rate",
-    "app.batching.admission",
-    "app.batching.scheduler",
-    "app.batching.batcher",
+# The rooms of each package, from the ground up: a room imports from those below it alone.
+LADDERS = {
+    "app": (
+        *("logs", "settings", "batching", "device", "catalogue", "metrics", "worker", "service"),
+        *("http", "startup", "main", "bulk", "cli"),
+    ),
+    "model": (
+        *("errors", "config", "scores", "preprocess", "hub", "clip", "methods", "store"),
+        *("scorer", "pipeline", "diagnosis"),
+    ),
+    "training": (
+        *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "recipe"),
+        *("prepared_data", "manifest", "reports", "run", "research", "commands"),
+    ),
 }
+# Most modules that a reader holds in one folder; readers of data sets are a list.
+MOST_IN_A_FOLDER = 16
 
 
 def modules(package: str) -> list[Path]:
@@ -100,9 +109,7 @@ def test_nothing_that_the_service_is_made_of_imports_what_needs_torch() -> None:
     """The worker is a process of its own; the commands load what they need themselves."""
     service = {name for name in reached("app.main") if name.startswith("app.")}
     assert "app.service" in service
-    assert not any(
-        name.startswith(("app.cli.main", "app.bulk", "app.cli.doctor")) for name in service
-    )
+    assert not any(name.startswith(("app.cli", "app.bulk")) for name in service)
     for name in service:
         path = path_of(name)
         heavy = (
@@ -125,30 +132,35 @@ def test_what_the_methods_share_imports_none_of_them() -> None:
     assert users == {"official"}
 
 
-@pytest.mark.parametrize("module", sorted(CORE))
-def test_the_batcher_stands_on_the_standard_library_alone(module: str) -> None:
-    path = ROOT / f"{module.replace('.', '/')}.py"
+@pytest.mark.parametrize("path", modules("app/batching"), ids=lambda path: path.stem)
+def test_batching_stands_on_the_standard_library_alone(path: Path) -> None:
     for name in imports(path):
         top = name.partition(".")[0]
-        ours = any(name == core or name.startswith(f"{core}.") for core in CORE)
-        assert top in sys.stdlib_module_names or ours, name
+        assert top in sys.stdlib_module_names or name.startswith("app.batching"), name
 
 
-# The rooms of the training package, from the ground up.
-TRAINING = (
-    *("errors", "data", "evaluation", "engine", "tuning", "recipe", "material", "manifest"),
-    *("reports", "run", "explain", "experiments", "commands"),
-)
+@pytest.mark.parametrize("path", modules("model/preprocess"), ids=lambda path: path.stem)
+def test_preprocessing_needs_no_torch(path: Path) -> None:
+    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    assert not needs_torch(module)
 
 
-def test_the_rooms_of_training_import_only_those_below() -> None:
-    for path in modules("training"):
-        inside = path.relative_to(ROOT / "training").with_suffix("").parts
-        if inside == ("__init__",):
+@pytest.mark.parametrize("package", LADDERS)
+def test_rooms_import_only_from_those_below(package: str) -> None:
+    rooms = LADDERS[package]
+    for path in modules(package):
+        room = path.relative_to(ROOT / package).with_suffix("").parts[0]
+        if room == "__init__":
             continue
-        above = TRAINING[TRAINING.index(inside[0]) + 1 :]
-        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("training.")}
-        assert not rooms & set(above), path
+        above = rooms[rooms.index(room) + 1 :]
+        used = {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
+        assert not used & set(above), path
+
+
+@pytest.mark.parametrize("package", LADDERS)
+def test_no_folder_holds_more_than_a_reader_can(package: str) -> None:
+    for folder in {path.parent for path in modules(package)} - {ROOT / "training/data/readers"}:
+        assert len(list(folder.glob("[!_]*.py"))) <= MOST_IN_A_FOLDER, folder
 
 
 def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
@@ -157,19 +169,14 @@ def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
             assert not tops(path) & {"tests", "benchmarks"}, path
 
 
-TORCH_FREE = ["config", "crops", "errors", "files", "hub", "images", "scores", "windows"]
+TORCH_FREE = [
+    *("app.main", "app.cli.main", "model", "model.config", "model.errors", "model.scores"),
+    *("model.hub", "model.store.files", "model.preprocess.crops", "model.preprocess.images"),
+    "reporting.html",
+]
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "app.main",
-        "app.cli.main",
-        "model",
-        "reporting.html",
-        *(f"model.{name}" for name in TORCH_FREE),
-    ],
-)
+@pytest.mark.parametrize("what", TORCH_FREE)
 def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
