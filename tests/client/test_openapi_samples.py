@@ -50,7 +50,7 @@ def operation(openapi: dict[str, Any], path: str) -> dict[str, Any]:
 def fits(answer: Any, content: dict[str, Any]) -> None:
     """Fails unless the answer is what the schema of a content says, without a field beside it."""
     name = content["schema"]["$ref"].removeprefix("#/components/schemas/")
-    schema: type[BaseModel] = getattr(app.schemas, name)
+    schema: type[BaseModel] = getattr(app.http.schemas, name)
     assert schema.model_validate(answer).model_dump(mode="json", exclude_unset=True) == answer
 
 

@@ -146,7 +146,7 @@ def test_push_uploads_and_prints_the_page(tmp_path: Path, monkeypatch: pytest.Mo
         asked.append((folder, url, private))
         return "https://huggingface.co/me/mine"
 
-    monkeypatch.setattr(model.publish, "push", upload)
+    monkeypatch.setattr(model.store.publish, "push", upload)
     result = run("push", tmp_path, "hf://me/mine", "--private")
     assert result.exit_code == 0, result.output
     assert result.output == "https://huggingface.co/me/mine\n"
@@ -173,7 +173,7 @@ def assembled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         name = options["name"] or out.name
         return CheckpointConfig(name=name, method=method, backbone=backbone, heads=("quality",))
 
-    monkeypatch.setattr(model.assemble, "assemble", stand_in)
+    monkeypatch.setattr(model.store.assemble, "assemble", stand_in)
     return calls
 
 

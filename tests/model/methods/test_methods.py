@@ -1,6 +1,5 @@
 """What holds for every method: the registry, checkpoints, batches, and scores of odd images."""
 
-import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ from model.store.checkpoint import PARAMETERS, load_network, save_checkpoint
 from tests.model import tiny
 from tests.model.clip.test_resnet import VISION, resnet_clip
 
-MODEL = Path(model.__file__).parent
 GRID, WHOLE = CropPolicy(max_side=1024), CropPolicy.whole(max_side=1024)
 RESNET = "Tiny-ResNet-of-tests"
 
@@ -125,31 +123,6 @@ def test_a_method_refuses_options_that_it_does_not_have(method: str) -> None:
 def test_there_is_no_unknown_method() -> None:
     with pytest.raises(KeyError, match="astrology"):
         build_network("astrology", tiny.random_clip(), {})
-
-
-def imported(path: Path) -> set[str]:
-    """Modules of ``model`` that a file imports, inside functions too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {node.module or "", *names}
-    return {name for name in found if (MODEL / f"{name.removeprefix('model.')}.py").is_file()}
-
-
-@pytest.mark.parametrize("method", BUILT)
-def test_no_method_stands_on_the_module_of_another(method: str) -> None:
-    modules = {name: target.partition(":")[0] for name, target in METHODS.items()}
-    reached, ahead = set(), {modules[method]}
-    while ahead:
-        module = ahead.pop()
-        reached.add(module)
-        ahead |= imported(MODEL / f"{module.removeprefix('model.')}.py") - reached
-    assert "model.methods.network" in reached  # the walk did walk
-    assert reached & set(modules.values()) == {modules[method]}
-    assert "model.methods.registry" not in reached
 
 
 # What every method keeps
