@@ -144,15 +144,13 @@ class Pipeline:
     def _next_batch(
         self, waiting: deque[tuple[int, Future[_Decoded | Exception]]], room: "Room"
     ) -> list[tuple[int, _Decoded | Exception]]:
-        """The next image, and those after it that are decoded by now and fit in with it: the
-        network never waits for a batch to fill.
+        """The next image, and those after it that fit in with it. Waits for them to be decoded:
+        which rows share a call changes their rounding, and must not hang on who was faster today.
         """
         batch: list[tuple[int, _Decoded | Exception]] = []
         cost, shape = 0, None
         while waiting:
             number, job = waiting[0]
-            if batch and not job.done():
-                break
             decoded = job.result()
             if isinstance(decoded, _Decoded):
                 cost += decoded.layout.cost
@@ -178,6 +176,8 @@ class Pipeline:
         """A batch that fails is halved; where the memory was too small, so are those to come."""
         if not batch:
             return []
+        if len(batch) > 1 and sum(d.layout.cost for d in batch) > self._most:
+            return self._forward_halves(batch)  # there was more memory when it was put together
         try:
             return self._forward_together(batch)
         except (RuntimeError, MemoryError) as error:
@@ -188,6 +188,9 @@ class Pipeline:
         if short_of_memory:
             torch.cuda.empty_cache()
             self._most = max(1, self._most // 2)
+        return self._forward_halves(batch)
+
+    def _forward_halves(self, batch: Sequence[_Decoded]) -> list[Computed | Exception]:
         middle = max(1, len(batch) // 2)
         return self._forward(batch[:middle]) + self._forward(batch[middle:])
 
