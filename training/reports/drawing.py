@@ -6,12 +6,14 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Sheet
+
+from reporting.document import Figure
 
 # Okabe and Ito's palette without its yellow, which is too pale on white, and the marker and the
 # line that go with each.
@@ -42,46 +44,24 @@ _STYLE = {
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """An empty white figure, in inches; draw on it and take its ``svg`` before the context ends."""
+def drawing(width: float, height: float) -> Iterator[Sheet]:
+    """An empty white sheet, in inches; its ``svg_figure`` is taken before the context ends."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
+        yield Sheet(figsize=(width, height), layout="constrained")
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as SVG: the same bytes for the same content, with no date in it."""
+def svg_figure(sheet: Sheet, name: str, caption: str, alt: str) -> Figure:
+    """What was drawn, as SVG: the same bytes for the same content, with no date in it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    sheet.savefig(buffer, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+    return Figure(name, caption, buffer.getvalue(), "svg", alt)
 
 
-def dots(
-    axes: Axes,
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    colour: str | tuple[float, ...],
-    marker: str = "o",
-    alpha: float = 0.6,
-    size: float = 16,
-    label: str = "",
-    of: int = 0,
-) -> None:
-    """Points [n], [n]; rasterised where they, or the ``of`` points of the whole plot, are many."""
-    axes.scatter(
-        x,
-        y,
-        s=size,
-        color=colour,
-        marker=marker,
-        alpha=alpha,
-        linewidths=0,
-        label=label,
-        rasterized=max(of, len(x)) > MOST_SHAPES,
-    )
+def dots(count: int, *, alpha: float = 0.6, size: float = 16) -> dict[str, Any]:
+    """How ``Axes.scatter`` draws the points of a plot that has ``count`` in all."""
+    rasterized = count > MOST_SHAPES
+    return {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": rasterized}
 
 
 def diagonal(axes: Axes, values: Sequence[np.ndarray]) -> None:
@@ -93,7 +73,7 @@ def diagonal(axes: Axes, values: Sequence[np.ndarray]) -> None:
     axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
 
 
-def legend_below(figure: Figure) -> None:
+def legend_below(sheet: Sheet) -> None:
     """One legend under all axes, of what the first of them show, where it hides no point."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)
+    handles, labels = sheet.axes[0].get_legend_handles_labels()
+    sheet.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)

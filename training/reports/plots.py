@@ -26,7 +26,7 @@ from training.reports.drawing import (
     dots,
     drawing,
     legend_below,
-    svg,
+    svg_figure,
 )
 
 Floats = Sequence[float] | np.ndarray
@@ -40,10 +40,7 @@ _OWN = len(PALETTE) - 1  # groups with a colour of their own; black is the curve
 
 
 def predicted_against_mos(
-    predicted: Floats,
-    mos: Floats,
-    curve: Curve | None = None,
-    colours: Sequence[str] | None = None,
+    predicted: Floats, mos: Floats, curve: Curve, groups: Sequence[str] = ()
 ) -> Figure:
     """Each image's MOS over its predicted score, with the fitted VQEG logistic.
 
@@ -51,32 +48,28 @@ def predicted_against_mos(
         predicted: what the model says.
         mos: what people say.
         curve: maps predictions [m] to the MOS that they stand for [m] (``metrics.fit_logistic``).
-        colours: a group of each image (its generator, say); the six largest get colours of their
-            own.
+        groups: a group of each image (its generator, say), or none; the six largest get colours
+            of their own.
     """
     x, y = np.asarray(predicted, float), np.asarray(mos, float)
     with drawing(5.6, 5.9) as sheet:
         axes = sheet.add_subplot()
         diagonal(axes, [x, y])
         axes.set_aspect("equal")
-        _points(axes, x, y, colours)
-        if curve is not None:
-            line = np.linspace(x.min(), x.max(), 200)
-            axes.plot(line, curve(line), color="black", linewidth=1.8, label="fitted logistic")
+        _points(axes, x, y, groups)
+        line = np.linspace(x.min(), x.max(), 200)
+        axes.plot(line, curve(line), color="black", linewidth=1.8, label="fitted logistic")
         axes.set(xlabel="predicted score", ylabel="mean opinion score")
-        if colours is not None or curve is not None:
-            legend_below(sheet)
-        image = svg(sheet)
-    with_curve = ", with the fitted VQEG 4-parameter logistic" if curve else ""
-    return Figure(
-        "predicted-against-mos",
-        f"Mean opinion score over predicted score{with_curve}; dashed: equal.",
-        image,
-        "svg",
-        f"Scatter plot of {len(x)} images, mean opinion score over predicted score: "
-        f"predictions span {x.min():.2f} to {x.max():.2f}, opinions {y.min():.2f} to "
-        f"{y.max():.2f}.",
-    )
+        legend_below(sheet)
+        return svg_figure(
+            sheet,
+            "predicted-against-mos",
+            "Mean opinion score over predicted score, with the fitted VQEG 4-parameter logistic; "
+            "dashed: equal.",
+            f"Scatter plot of {len(x)} images, mean opinion score over predicted score: "
+            f"predictions span {x.min():.2f} to {x.max():.2f}, opinions {y.min():.2f} to "
+            f"{y.max():.2f}.",
+        )
 
 
 def residuals_by_group(groups: Sequence[str], predicted: Floats, mos: Floats) -> Figure:
@@ -91,16 +84,14 @@ def residuals_by_group(groups: Sequence[str], predicted: Floats, mos: Floats) ->
         _boxes(axes, apart)
         axes.set(xlabel="predicted minus mean opinion score", yticks=range(len(apart)))
         axes.set_yticklabels([f"{name or 'unknown'} ({len(v)})" for name, v in apart.items()])
-        image = svg(sheet)
-    medians = "; ".join(f"{name or 'unknown'} {np.median(v):+.3f}" for name, v in apart.items())
-    return Figure(
-        "residuals-by-group",
-        "Residuals (predicted minus mean opinion score), sorted by median; right of zero is "
-        "over-estimated. In brackets: how many images.",
-        image,
-        "svg",
-        f"Box plot of residuals in {len(apart)} groups. Medians: {medians}.",
-    )
+        medians = "; ".join(f"{name or 'unknown'} {np.median(v):+.3f}" for name, v in apart.items())
+        return svg_figure(
+            sheet,
+            "residuals-by-group",
+            "Residuals (predicted minus mean opinion score), sorted by median; right of zero is "
+            "over-estimated. In brackets: how many images.",
+            f"Box plot of residuals in {len(apart)} groups. Medians: {medians}.",
+        )
 
 
 def learning_curves(
@@ -126,20 +117,18 @@ def learning_curves(
         panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(histories) > 1:
             legend_below(sheet)
-        image = svg(sheet)
-    ends = [
-        f"{name}: {key.replace('_', ' ')} from {y[0]:.3f} to {y[-1]:.3f}"
-        for name, rows in histories.items()
-        for key in keys
-        if len(y := _curve_of(rows, key)[1])
-    ]
-    return Figure(
-        "learning-curves",
-        f"Over the epochs: {', '.join(key.replace('_', ' ') for key in keys)}.",
-        image,
-        "svg",
-        f"Learning curves of {len(histories)} runs. {'; '.join(ends)}.",
-    )
+        ends = [
+            f"{name}: {key.replace('_', ' ')} from {y[0]:.3f} to {y[-1]:.3f}"
+            for name, rows in histories.items()
+            for key in keys
+            if len(y := _curve_of(rows, key)[1])
+        ]
+        return svg_figure(
+            sheet,
+            "learning-curves",
+            f"Over the epochs: {', '.join(key.replace('_', ' ') for key in keys)}.",
+            f"Learning curves of {len(histories)} runs. {'; '.join(ends)}.",
+        )
 
 
 def reliability(predicted: Floats, mos: Floats, bins: int = 10) -> Figure:
@@ -159,25 +148,23 @@ def reliability(predicted: Floats, mos: Floats, bins: int = 10) -> Figure:
         axes.set(ylabel="mean opinion score")
         below.hist(x, bins=40, range=axes.get_xlim(), color=BLUE, alpha=0.6)
         below.set(xlabel="predicted score", ylabel="images")
-        image = svg(sheet)
-    error = float(np.average(np.abs(at - mean), weights=[len(part) for part in parts]))
-    return Figure(
-        "reliability",
-        f"Mean opinion score in {len(parts)} bins of equally many images, by predicted score, with "
-        f"95 % intervals; dashed: a score means what it says. Mean distance {error:.3f}. Below: "
-        "how often each score is given.",
-        image,
-        "svg",
-        f"Reliability plot in {len(parts)} bins; the mean opinion differs from the mean prediction "
-        f"by {error:.3f} on average, by {np.abs(at - mean).max():.3f} at most.",
-    )
+        error = float(np.average(np.abs(at - mean), weights=[len(part) for part in parts]))
+        return svg_figure(
+            sheet,
+            "reliability",
+            f"Mean opinion score in {len(parts)} bins of equally many images, by predicted score, "
+            f"with 95 % intervals; dashed: a score means what it says. Mean distance {error:.3f}. "
+            "Below: how often each score is given.",
+            f"Reliability plot in {len(parts)} bins; the mean opinion differs from the mean "
+            f"prediction by {error:.3f} on average, by {np.abs(at - mean).max():.3f} at most.",
+        )
 
 
 def bars_with_intervals(
     labels: Sequence[str],
     values: Sequence[float],
-    intervals: Sequence[tuple[float, float] | None] | None,
-    references: Mapping[str, float] | None = None,
+    intervals: Sequence[tuple[float, float]],
+    published: Mapping[str, float],
 ) -> Figure:
     """Values as dots with interval bars, a row each. They are no filled bars, so that the axis need
     not begin at zero.
@@ -185,35 +172,28 @@ def bars_with_intervals(
     Args:
         labels: of the rows, from the top; n.
         values: n.
-        intervals: low and high of each value, None where there is none.
-        references: published figures; one whose key is a label becomes a mark in that row, any
-            other a line through all rows.
+        intervals: low and high of each value.
+        published: figures by label; each becomes a mark in that row.
     """
-    marks = dict(references or {})
-    lines = {name: value for name, value in marks.items() if name not in labels}
-    with drawing(6.8, 1.3 + 0.36 * len(labels) + 0.2 * len(lines)) as sheet:
+    with drawing(6.8, 1.3 + 0.36 * len(labels)) as sheet:
         axes = sheet.add_subplot()
-        for row, interval in enumerate(intervals or ()):
-            if interval is not None:
-                axes.plot(interval, [row, row], color=BLUE, linewidth=3, alpha=0.45, zorder=2)
+        for row, interval in enumerate(intervals):
+            axes.plot(interval, [row, row], color=BLUE, linewidth=3, alpha=0.45, zorder=2)
         axes.scatter(values, range(len(labels)), color=BLUE, s=34, label="measured", zorder=3)
-        _references(axes, labels, marks)
         axes.set(yticks=range(len(labels)), ylim=(len(labels) - 0.4, -0.6))
         axes.set_yticklabels(labels)
         axes.grid(axis="y", visible=False)
-        if marks:
+        if published:
+            _marks(axes, {labels.index(name): value for name, value in published.items()})
             legend_below(sheet)
-        image = svg(sheet)
-    measured = [f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True)]
-    published = [f"{name} {value:.3f}" for name, value in marks.items()]
-    beside_them = f" Published: {'; '.join(published)}." if published else ""
-    return Figure(
-        "values-with-intervals",
-        f"Measured values with their intervals{', and published ones' if marks else ''}.",
-        image,
-        "svg",
-        f"Measured: {'; '.join(measured)}.{beside_them}",
-    )
+        measured = [f"{name} {value:.3f}" for name, value in zip(labels, values, strict=True)]
+        marked = "; ".join(f"{name} {value:.3f}" for name, value in published.items())
+        return svg_figure(
+            sheet,
+            "values-with-intervals",
+            f"Measured values with their intervals{', and published ones' if marked else ''}.",
+            f"Measured: {'; '.join(measured)}.{f' Published: {marked}.' if marked else ''}",
+        )
 
 
 def embedding(points: np.ndarray, mos: Floats, intervals: int = 5) -> Figure:
@@ -236,42 +216,38 @@ def embedding(points: np.ndarray, mos: Floats, intervals: int = 5) -> Figure:
         for step, (colour, marker) in enumerate(zip(colours, MARKERS, strict=False)):
             x, y = xy[which == step].T
             label = f"{edges[step]:.1f} to {edges[step + 1]:.1f} ({counts[step]})"
-            dots(axes, x, y, colour=tuple(colour), marker=marker, label=label, of=len(xy))
+            axes.scatter(x, y, color=tuple(colour), marker=marker, label=label, **dots(len(xy)))
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_visible(True)
         legend_below(sheet)
-        image = svg(sheet)
-    return Figure(
-        "embedding",
-        f"Embedding coloured by opinion score, in {intervals} intervals (images in brackets).",
-        image,
-        "svg",
-        f"Scatter plot of {len(xy)} embedded images in {intervals} intervals of opinion score; "
-        f"from the lowest: {', '.join(map(str, counts))} images.",
-    )
+        return svg_figure(
+            sheet,
+            "embedding",
+            f"Embedding coloured by opinion score, in {intervals} intervals (images in brackets).",
+            f"Scatter plot of {len(xy)} embedded images in {intervals} intervals of opinion score; "
+            f"from the lowest: {', '.join(map(str, counts))} images.",
+        )
 
 
-def _points(axes: Axes, x: np.ndarray, y: np.ndarray, colours: Sequence[str] | None) -> None:
-    names = np.asarray(colours if colours is not None else [""] * len(x))
-    alpha = 0.75 if len(x) < 300 else 0.5
-    common = [str(name) for name, _ in Counter(names.tolist()).most_common()]
-    own = sorted(common[:_OWN])
+def _points(axes: Axes, x: np.ndarray, y: np.ndarray, groups: Sequence[str]) -> None:
+    names = np.asarray(groups or [""] * len(x))
+    style = dots(len(x), alpha=0.75 if len(x) < 300 else 0.5)
+    own = sorted(name for name, _ in Counter(names.tolist()).most_common(_OWN))
     for name, colour, marker in zip(own, PALETTE, MARKERS, strict=False):
         chosen = names == name
-        spot = (x[chosen], y[chosen])
-        dots(axes, *spot, colour=colour, marker=marker, alpha=alpha, label=name, of=len(x))
+        axes.scatter(x[chosen], y[chosen], color=colour, marker=marker, label=name, **style)
     rest = ~np.isin(names, own)
     if rest.any():
-        dots(axes, x[rest], y[rest], colour=GREY, alpha=alpha, label="others", of=len(x))
+        axes.scatter(x[rest], y[rest], color=GREY, label="others", **style)
 
 
 def _boxes(axes: Axes, apart: Mapping[str, np.ndarray]) -> None:
     rng = np.random.default_rng(0)
-    of = sum(map(len, apart.values()))
+    style = dots(sum(map(len, apart.values())), alpha=0.3, size=9)
     for row, values in enumerate(apart.values()):
         heights = row + rng.uniform(-0.22, 0.22, len(values))
-        dots(axes, values, heights, colour=BLUE, alpha=0.3, size=9, of=of)
+        axes.scatter(values, heights, color=BLUE, **style)
     axes.boxplot(
         list(apart.values()),
         positions=range(len(apart)),
@@ -285,23 +261,19 @@ def _boxes(axes: Axes, apart: Mapping[str, np.ndarray]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _references(axes: Axes, labels: Sequence[str], marks: Mapping[str, float]) -> None:
-    rows = [row for row, name in enumerate(labels) if name in marks]
-    if rows:
-        axes.scatter(
-            [marks[labels[row]] for row in rows],
-            rows,
-            s=30,
-            marker="D",
-            facecolors="white",
-            edgecolors=RED,
-            linewidths=1.5,
-            label="published",
-            zorder=4,
-        )
-    lines = ((name, value) for name, value in marks.items() if name not in labels)
-    for (name, value), look in zip(lines, cycle(LINES[1:]), strict=False):
-        axes.axvline(value, color=RED, linestyle=look, label=f"{name} {value:.3f}")
+def _marks(axes: Axes, published: Mapping[int, float]) -> None:
+    """A diamond at each value, in the row that is its key."""
+    axes.scatter(
+        list(published.values()),
+        list(published),
+        s=30,
+        marker="D",
+        facecolors="white",
+        edgecolors=RED,
+        linewidths=1.5,
+        label="published",
+        zorder=4,
+    )
 
 
 def _curve_of(rows: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:

@@ -172,7 +172,7 @@ def _plots(rows: Sequence[Row], head: Head) -> list[Figure]:
     predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
     generators = _generators(rows)
     curve = fit_logistic(predicted, mos)
-    scatter = plots.predicted_against_mos(predicted, mos, curve, generators or None)
+    scatter = plots.predicted_against_mos(predicted, mos, curve, generators)
     figures = [scatter, plots.reliability(predicted, mos)]
     if generators:
         figures.append(plots.residuals_by_group(generators, predicted, mos))
