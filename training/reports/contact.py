@@ -3,7 +3,6 @@
 import io
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +22,23 @@ _INK, _FAINT, _MISSING = "#1d1f21", "#6b7075", "#c4c7ca"
 _QUALITY = 88
 
 
-@dataclass(frozen=True, slots=True)
-class Extremes:
-    """Prediction rows, the most extreme first."""
-
-    over: list[Row]
-    under: list[Row]
-    best: list[Row]
-
-
-def extremes(
-    rows: Sequence[Row], count: int, head: str = "quality", target: str = "mos"
-) -> Extremes:
-    """The ``count`` rows that ``head`` puts furthest above ``target``, furthest below, and closest
-    to it. A row is never in two lists; ties go by the image's name.
+def extremes(rows: Sequence[Row], count: int, head: str, target: str) -> dict[str, list[Row]]:
+    """By title the ``count`` rows that ``head`` puts furthest above ``target``, furthest below, and
+    closest to it, the most extreme first. A row is never in two lists; ties go by the image's name.
     """
-    rated = [row for row in rows if row.get(head) is not None and row.get(target) is not None]
-    ordered = sorted(rated, key=lambda row: (row[target] - row[head], str(row.get("image", ""))))
+    ordered = sorted(rows, key=lambda row: (row[target] - row[head], row["image"]))
     over = [row for row in ordered if row[head] > row[target]][:count]
     under = [row for row in reversed(ordered) if row[head] < row[target]][:count]
     taken = {id(row) for row in (*over, *under)}
     left = [row for row in ordered if id(row) not in taken]
     best = sorted(left, key=lambda row: abs(row[target] - row[head]))[:count]
-    return Extremes(over, under, best)
+    return {"Most over-estimated": over, "Most under-estimated": under, "In best agreement": best}
 
 
-def captioned(rows: Sequence[Row], head: str = "quality", target: str = "mos") -> list[Picture]:
+def captioned(rows: Sequence[Row], head: str, target: str) -> list[Picture]:
     """The pictures of rows that tell their "path", each with its name, prediction and MOS."""
     return [
-        (Path(row["path"]), f"{_name(row)}\npredicted {row[head]:.3f}, MOS {row[target]:.3f}")
+        (Path(row["path"]), f"{row['image']}\npredicted {row[head]:.3f}, MOS {row[target]:.3f}")
         for row in rows
         if row.get("path")
     ]
@@ -99,10 +86,6 @@ def _tile(path: Path) -> Image.Image:
         tile = Image.new("RGB", (TILE, TILE), _MISSING)
         ImageDraw.Draw(tile).text((TILE / 2, TILE / 2), "unreadable", _INK, _font(), anchor="mm")
         return tile
-
-
-def _name(row: Row) -> str:
-    return str(row.get("image") or Path(row["path"]).name)
 
 
 def _fitted(line: str) -> str:

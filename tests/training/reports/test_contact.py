@@ -10,41 +10,40 @@ from PIL import Image
 from training.reports.contact import TILE, captioned, contact_sheet, extremes
 
 
-def row(name: str, quality: float | None, mos: float = 0.5) -> dict[str, Any]:
+def row(name: str, quality: float, mos: float = 0.5) -> dict[str, Any]:
     return {"image": name, "path": f"/nowhere/{name}", "quality": quality, "mos": mos}
 
 
-ROWS = [row("a", 0.9), row("b", 0.6), row("c", 0.5), row("d", 0.45), row("e", 0.1), row("f", None)]
+ROWS = [row("a", 0.9), row("b", 0.6), row("c", 0.5), row("d", 0.45), row("e", 0.1)]
 
 
 def opened(image: bytes) -> Image.Image:
     return Image.open(io.BytesIO(image)).convert("RGB")
 
 
-def names(rows: list[Any]) -> list[str]:
-    return [row["image"] for row in rows]
+def names(rows: list[dict[str, Any]], count: int) -> list[list[str]]:
+    """Over, under and in best agreement."""
+    found = extremes(rows, count, "quality", "mos")
+    return [[row["image"] for row in chosen] for chosen in found.values()]
 
 
 def test_extremes_are_the_worst_on_both_sides_and_the_best() -> None:
-    found = extremes(ROWS, 1)
-    assert (names(found.over), names(found.under), names(found.best)) == (["a"], ["e"], ["c"])
+    assert names(ROWS, 1) == [["a"], ["e"], ["c"]]
 
 
 def test_an_image_is_in_one_list_only_and_on_its_own_side() -> None:
-    found = extremes(ROWS, 10)
-    assert names(found.over) == ["a", "b"]
-    assert names(found.under) == ["e", "d"]
-    assert names(found.best) == ["c"]
+    assert names(ROWS, 10) == [["a", "b"], ["e", "d"], ["c"]]
 
 
 def test_ties_go_by_name_whatever_the_order_of_the_rows() -> None:
     tied = [row("z", 0.7), row("y", 0.7), row("x", 0.7)]
-    assert names(extremes(tied, 2).over) == names(extremes(tied[::-1], 2).over) == ["x", "y"]
+    assert names(tied, 2)[0] == names(tied[::-1], 2)[0] == ["x", "y"]
 
 
 def test_captions_tell_the_name_the_prediction_and_the_opinion() -> None:
-    assert captioned(ROWS[:1]) == [(Path("/nowhere/a"), "a\npredicted 0.900, MOS 0.500")]
-    assert captioned([{"image": "a", "quality": 0.9, "mos": 0.5}]) == []
+    (found,) = captioned(ROWS[:1], "quality", "mos")
+    assert found == (Path("/nowhere/a"), "a\npredicted 0.900, MOS 0.500")
+    assert captioned([{"image": "a", "quality": 0.9, "mos": 0.5}], "quality", "mos") == []
 
 
 def test_pictures_are_shown_in_place_and_the_unreadable_are_grey_tiles(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 images behind them, and what was published.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from model.config import CheckpointConfig, Head
 from reporting.document import Document, Figure, Section, Table
@@ -25,9 +24,8 @@ from training.research.published import Measured, comparison, rivals
 from training.research.rivals.compare import compare
 from training.research.rivals.rival import RivalReport
 
-Row = Mapping[str, Any]
-
 _FEWEST = 3  # images, under which a plot shows nothing
+_PICTURES = 8  # of a contact sheet
 
 
 def evaluation_sections(
@@ -36,7 +34,6 @@ def evaluation_sections(
     *,
     data_set: str = "",
     trained_on: str = "",
-    pictures: int = 8,
 ) -> list[Section]:
     """The sections of one evaluation.
 
@@ -44,15 +41,12 @@ def evaluation_sections(
         report: what was measured; its prediction rows may lack "path" (then there are no contact
             sheets) and "generator" (then nothing is shown by generator).
         title: stands before each section's title, where a report holds more than one evaluation.
-        data_set: what was measured on, by our name; by default what the rows' "dataset" says.
-            Without either, nothing published stands beside.
+        data_set: what was measured on, by our name; without it nothing published stands beside.
         trained_on: the data set of the training, where it is another.
-        pictures: how many images each contact sheet holds.
     """
-    data_set = data_set or str((report.predictions or [{}])[0].get("dataset", ""))
     sections = [_overview(report)]
     for head in report.heads:
-        section = _of_head(report, head, pictures)
+        section = _of_head(report, head)
         sentences = head_findings(report, head, data_set, trained_on)
         sections.append(replace(section, findings=sentences))
     if data_set:
@@ -85,8 +79,7 @@ def evaluation_document(
 
 def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
     """The quality score against each rival's on the same images."""
-    rows = _rated(report.predictions, "quality")
-    predicted, mos = [row["quality"] for row in rows], [row["mos"] for row in rows]
+    predicted, mos = _scores(report, "quality")
     cells = tuple(
         (
             d.rival,
@@ -145,32 +138,31 @@ def _overview(report: Report) -> Section:
 
 def _other_figures(report: Report) -> tuple[tuple[str, str], ...]:
     """What belongs into no column of ``figures_table``, by name."""
-    figures = {
-        **{f"{head} srcc permuted prompts": r.permuted_srcc for head, r in report.heads.items()},
-        **{f"{label} accuracy": found.share for label, found in report.accuracies.items()},
-        **{f"floor {label} accuracy": found.baseline for label, found in report.accuracies.items()},
-    }
     return tuple(
-        (name, number(figures[name])) for name in sorted(figures) if figures[name] is not None
+        (name.replace("_", " "), number(value))
+        for name, value in sorted(report.flat_figures.items())
+        if name.endswith(("_permuted_prompts", "_accuracy"))
     )
 
 
-def _of_head(report: Report, head: Head, pictures: int) -> Section:
-    rows = _rated(report.predictions, head)
-    figures = _plots(rows, head) if len(rows) >= _FEWEST else []
-    figures += _sheets(rows, head, pictures)
+def _of_head(report: Report, head: Head) -> Section:
+    predicted, mos = _scores(report, head)
+    generators = _generators(report)
+    figures = _plots(predicted, mos, generators) if len(mos) >= _FEWEST else []
+    figures += _sheets(report, head)
+    tables = (_by_generator(report.heads[head], predicted, mos, generators),) if generators else ()
     return Section(
         f"{head.capitalize()} score",
         f"The {head} score against the mean opinion score (MOS) of {opinion(head)}; both in "
         "[0, 1], high = better. Differences are of the raw scores.",
-        _by_generator(head, report.heads[head], rows),
+        tables,
         tuple(replace(figure, name=f"{head}-{figure.name}") for figure in figures),
     )
 
 
-def _plots(rows: Sequence[Row], head: Head) -> list[Figure]:
-    predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
-    generators = _generators(rows)
+def _plots(
+    predicted: Sequence[float], mos: Sequence[float], generators: Sequence[str]
+) -> list[Figure]:
     curve = fit_logistic(predicted, mos)
     scatter = plots.predicted_against_mos(predicted, mos, curve, generators)
     figures = [scatter, plots.reliability(predicted, mos)]
@@ -179,38 +171,28 @@ def _plots(rows: Sequence[Row], head: Head) -> list[Figure]:
     return figures
 
 
-def _by_generator(head: Head, result: HeadResult, rows: Sequence[Row]) -> tuple[Table, ...]:
+def _by_generator(
+    result: HeadResult,
+    predicted: Sequence[float],
+    mos: Sequence[float],
+    generators: Sequence[str],
+) -> Table:
     """SRCC within each generator, and of all images but its own."""
-    inside, generators = result.within_generator, _generators(rows)
-    if not inside and not generators:
-        return ()
-    predicted, mos = [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
-    left = dict(without(generators, predicted, mos)) if generators else {}
-    cells = tuple(
-        (
-            name or "unknown",
-            str(generators.count(name)) if generators else "-",
-            number(inside.get(name)),
-            number(left.get(name)),
-        )
-        for name in sorted(inside.keys() | left.keys())
+    inside = result.within_generator
+    rows = tuple(
+        (name or "unknown", str(generators.count(name)), number(inside.get(name)), number(left))
+        for name, left in without(generators, predicted, mos).items()
     )
     header = ("generator", "images", "SRCC within", "SRCC without this generator's images")
-    whole = number(result.srcc)
-    return (Table(header, cells, f"By generator; SRCC of all images: {whole}"),)
+    return Table(header, rows, f"By generator; SRCC of all images: {number(result.srcc)}")
 
 
-def _sheets(rows: Sequence[Row], head: Head, count: int) -> list[Figure]:
-    apart = extremes(rows, count, head, TARGETS[head])
-    sheets = {
-        "Most over-estimated": apart.over,
-        "Most under-estimated": apart.under,
-        "In best agreement": apart.best,
-    }
+def _sheets(report: Report, head: Head) -> list[Figure]:
+    target = TARGETS[head]
     return [
         contact_sheet(shown, title)
-        for title, chosen in sheets.items()
-        if (shown := captioned(chosen, head, TARGETS[head]))
+        for title, chosen in extremes(report.predictions, _PICTURES, head, target).items()
+        if (shown := captioned(chosen, head, target))
     ]
 
 
@@ -236,13 +218,15 @@ def _measured(report: Report, head: Head, trained_on: str) -> Measured:
     return Measured(f"this model, {head}", figures, f"{report.part} part, one split", trained_on)
 
 
-def _rated(rows: Sequence[Row], head: Head) -> list[Row]:
-    return [r for r in rows if r.get(head) is not None and r.get(TARGETS[head]) is not None]
+def _scores(report: Report, head: Head) -> tuple[list[float], list[float]]:
+    """The head's score of each image, and the opinion score that it is compared with."""
+    rows = report.predictions
+    return [row[head] for row in rows], [row[TARGETS[head]] for row in rows]
 
 
-def _generators(rows: Sequence[Row]) -> list[str]:
-    """The generator of each row; none where no row tells one."""
-    names = [str(row.get("generator") or "") for row in rows]
+def _generators(report: Report) -> list[str]:
+    """The generator of each image; none where none is known."""
+    names = [row.get("generator") or "" for row in report.predictions]
     return names if any(names) else []
 
 

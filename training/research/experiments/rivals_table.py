@@ -10,7 +10,7 @@ from training.evaluation.metrics import difference_interval, plcc, plcc_vqeg, sr
 from training.evaluation.results import Report
 from training.research.experiments.run import Result
 from training.research.experiments.tables import agreement_cells, spread
-from training.research.rivals.rival import Rival
+from training.research.rivals.rival import Rival, oriented
 
 
 def rivals_table(
@@ -24,11 +24,8 @@ def rivals_table(
     needed = [sample for sample in samples if str(sample.path) in tested]
     rows = [("this method", *agreement_cells(reports), "-")]
     for rival in rivals:
-        sign = -1.0 if rival.lower_better else 1.0
-        scores = {
-            str(sample.path): sign * score
-            for sample, score in zip(needed, rival.predict(needed), strict=True)
-        }
+        theirs = oriented(rival, needed)
+        scores = {str(sample.path): score for sample, score in zip(needed, theirs, strict=True)}
         rows.append((rival.name, *_spreads(reports, scores), _difference(reports[0], scores)))
     header = ("system", "SRCC", "PLCC", "PLCC fitted", "ours less theirs, round 0")
     return Table(header, tuple(rows), f"Quality on the same test images of {data_set}")

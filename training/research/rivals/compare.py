@@ -7,7 +7,6 @@ better in nearly every draw; the difference is therefore drawn, too (paired boot
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.errors import RivalError
 from training.evaluation.metrics import FloatList, difference_interval, plcc, srcc
 from training.research.rivals.rival import RivalReport
 
@@ -37,23 +36,16 @@ def compare(
     predicted: FloatList,
     rivals: Sequence[RivalReport],
     mos: FloatList,
-    seed: int = 0,
     rounds: int = 1000,
 ) -> list[Difference]:
     """The model's ``predicted`` (high = better) against each rival, by SRCC and raw PLCC, on the
     same draws of images.
-
-    Raises:
-        RivalError: a rival was measured on another number of images.
     """
     differences = []
     for rival in rivals:
-        if len(rival.predictions) != len(mos):
-            raise RivalError(
-                f"{rival.name} scored {len(rival.predictions)} images, the model {len(mos)}"
-            )
+        theirs = rival.predictions
         for metric in _METRICS:
-            figures = metric(predicted, mos), metric(rival.oriented, mos)
-            ends = difference_interval(metric, predicted, rival.oriented, mos, seed, rounds)
+            figures = metric(predicted, mos), metric(theirs, mos)
+            ends = difference_interval(metric, predicted, theirs, mos, rounds=rounds)
             differences.append(Difference(rival.name, metric.__name__, *figures, *ends))
     return differences

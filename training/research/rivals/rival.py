@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from training.data.samples import Sample
-from training.errors import DataError, RivalError
+from training.errors import RivalError
 from training.evaluation.metrics import interval, krcc, plcc, plcc_vqeg, rmse_vqeg, srcc
 from training.research.rivals.score_table import parse_table
 
@@ -51,19 +51,13 @@ class RivalReport:
     """Figures of one rival: srcc, plcc, plcc_vqeg, krcc (positive = it agrees, whichever way it
     points) and rmse_vqeg, each with its 95 % bootstrap interval.
 
-    ``predictions``: as the rival gives them, in the order of the samples.
+    ``predictions``: in the order of the samples, high = better.
     """
 
     name: str
-    lower_better: bool
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     predictions: list[float]
-
-    @property
-    def oriented(self) -> list[float]:
-        """The predictions, high = better."""
-        return [-p for p in self.predictions] if self.lower_better else self.predictions
 
 
 def parse_rival(text: str, device: str = "auto") -> Rival:
@@ -81,33 +75,33 @@ def parse_rival(text: str, device: str = "auto") -> Rival:
     raise RivalError(f"{text!r} names no rival: write pyiqa:NAME, FILE.csv or FILE.csv:COLUMN")
 
 
-def measure_rival(
-    rival: Rival,
-    samples: Sequence[Sample],
-    target: str = "mos",
-    seed: int = 0,
-    rounds: int = 1000,
-) -> RivalReport:
-    """Scores the samples and compares with their opinion scores, ``target`` "mos" or "mos_align".
-    ``rounds`` of the bootstrap; a fifth for the figures after the logistic, which is slow.
+def measure_rival(rival: Rival, samples: Sequence[Sample], rounds: int = 1000) -> RivalReport:
+    """Scores the samples and compares with their opinion scores, "mos". ``rounds`` of the
+    bootstrap; a fifth for the figures after the logistic, which is slow.
 
     Raises:
-        DataError: a sample without this opinion score.
-        RivalError: the rival can't score an image, or answers with another number of scores.
+        RivalError: as ``oriented``.
     """
-    mos = [getattr(s, target) for s in samples]
-    if missing := mos.count(None):
-        raise DataError(f"{missing} of {len(mos)} images have no {target} to compare with")
-    predictions = rival.predict(samples)
-    if len(predictions) != len(samples):
-        raise RivalError(f"{rival.name}: {len(predictions)} scores for {len(samples)} images")
-    values = -np.array(predictions) if rival.lower_better else np.array(predictions)
-    figures = {f.__name__: f(values, mos) for f in _METRICS}
+    mos = [sample.mos for sample in samples]
+    predictions = oriented(rival, samples)
+    figures = {f.__name__: f(predictions, mos) for f in _METRICS}
     intervals = {
-        f.__name__: interval(f, values, mos, seed, round(share * rounds))
+        f.__name__: interval(f, predictions, mos, rounds=round(share * rounds))
         for f, share in _METRICS.items()
     }
-    return RivalReport(rival.name, rival.lower_better, figures, intervals, predictions)
+    return RivalReport(rival.name, figures, intervals, predictions)
+
+
+def oriented(rival: Rival, samples: Sequence[Sample]) -> list[float]:
+    """The rival's score of each sample, turned so that high = better.
+
+    Raises:
+        RivalError: the rival can't score an image, or answers with another number of scores.
+    """
+    scores = rival.predict(samples)
+    if len(scores) != len(samples):
+        raise RivalError(f"{rival.name}: {len(scores)} scores for {len(samples)} images")
+    return [-score for score in scores] if rival.lower_better else scores
 
 
 class PyiqaRival:

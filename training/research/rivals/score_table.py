@@ -3,12 +3,11 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import numpy as np
 
 from training.data.samples import Sample
 from training.errors import RivalError
@@ -142,11 +141,8 @@ def _score_column(path: Path, rows: Sequence[Row], image: str) -> str:
 
 def _numeric(rows: Sequence[Row], column: str) -> bool:
     """Whether there are values, and all are numbers."""
-    values = [row[column] for row in rows if row.get(column)]
-    try:
-        return bool(values) and bool(np.isfinite([float(v) for v in values]).all())
-    except ValueError:
-        return False
+    values = [_number(row[column]) for row in rows if row.get(column)]
+    return bool(values) and all(map(math.isfinite, values))
 
 
 def _scores(path: Path, rows: Sequence[Row], image: str, column: str) -> dict[Parts, float]:
@@ -158,17 +154,17 @@ def _scores(path: Path, rows: Sequence[Row], image: str, column: str) -> dict[Pa
         parts = PurePosixPath(row.get(image, "").replace("\\", "/")).parts
         if not (parts and row.get(column)):
             continue
-        score = _number(row[column], f"{path} row {number}")
+        score = _number(row[column])
+        if not math.isfinite(score):
+            raise RivalError(f"{path} row {number}: {row[column]!r} is no score")
         if scores.setdefault(parts, score) != score:
             raise RivalError(f"{path} has several scores for {row[image]} in the column {column}")
     return scores
 
 
-def _number(text: str, place: str) -> float:
+def _number(text: str) -> float:
+    """What it says; nan for what is no number."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = float("nan")
-    if not np.isfinite(number):
-        raise RivalError(f"{place}: {text!r} is no score")
-    return number
+        return math.nan

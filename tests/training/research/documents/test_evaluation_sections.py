@@ -116,7 +116,7 @@ def test_the_jackknife_leaves_one_generator_out_at_a_time() -> None:
 def test_contact_sheets_show_the_worst_and_the_best(tmp_path: Path) -> None:
     for number in range(30):
         Image.new("RGB", (40, 40)).save(tmp_path / f"{number:02}.jpg")
-    _, quality, *_ = evaluation_sections(report(tmp_path), pictures=2)
+    _, quality, *_ = evaluation_sections(report(tmp_path))
     sheets = [figure for figure in quality.figures if figure.kind == "jpeg"]
     assert [sheet.caption for sheet in sheets] == [
         "Most over-estimated.",
@@ -144,7 +144,7 @@ def test_an_evaluation_without_single_predictions_still_tells_its_figures() -> N
     overview, quality = evaluation_sections(report(predictions=[]))
     assert overview.tables
     assert quality.figures == ()
-    assert [row[3] for row in quality.tables[0].rows] == ["-"] * 3
+    assert quality.tables == ()
 
 
 def test_constant_predictions_make_a_report_and_no_warning() -> None:
@@ -160,8 +160,6 @@ def test_what_was_published_stands_beside_where_the_data_set_is_known() -> None:
     *_, beside = evaluation_sections(report(), data_set="AGIQA-3K")
     (table,) = beside.tables
     assert table.rows[0][:2] == ("this model, quality", "test part, one split")
-    rows = [{**row, "dataset": "AGIQA-3K"} for row in report().predictions]
-    assert evaluation_sections(report(predictions=rows))[-1] == beside
     assert len(evaluation_sections(report(), data_set="nobody's")) == 2
 
 
