@@ -37,7 +37,6 @@ def falls(
     scorer: Scorer,
     samples: Sequence[Sample],
     kinds: Sequence[str] = tuple(DEGRADATIONS),
-    seed: int = 0,
 ) -> Falls:
     """Degrades every image by every kind at rising strength, at its own size, and scores it."""
     steps = (0.0, *STRENGTHS)
@@ -46,7 +45,7 @@ def falls(
         pixels = np.asarray(images.read(sample.path))
         unchanged = _quality(scorer, pixels)
         for kind in kinds:
-            rng = np.random.default_rng((seed, number))
+            rng = np.random.default_rng((0, number))
             start = rng.bit_generator.state
             row = [unchanged]
             for strength in STRENGTHS:
@@ -55,15 +54,14 @@ def falls(
             rows[kind].append(row)
     return Falls(
         len(samples),
-        {kind: float(np.mean([_fall(steps, row) for row in of])) for kind, of in rows.items()},
+        {kind: _fall(steps, of) for kind, of in rows.items()},
         {kind: np.mean(of, axis=0).tolist() for kind, of in rows.items()},
     )
 
 
-def _fall(steps: Sequence[float], row: Sequence[float]) -> float:
-    """The rank correlation; a score that never moves does not fall."""
-    value = srcc(row, steps)
-    return 0.0 if np.isnan(value) else value
+def _fall(steps: Sequence[float], rows: Sequence[Sequence[float]]) -> float:
+    """The mean rank correlation; a score that never moves (nan) does not fall."""
+    return float(np.mean(np.nan_to_num([srcc(row, steps) for row in rows])))
 
 
 def _quality(scorer: Scorer, pixels: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,22 +60,21 @@ def split_of(config: CheckpointConfig, samples: Sequence[Sample]) -> dict[str, l
     return draw(split, samples)
 
 
-def evaluate(
-    scorer: Scorer, parts: Mapping[str, Sequence[Sample]], part: str, seed: int = 0
-) -> Report:
+def evaluate(scorer: Scorer, parts: Mapping[str, Sequence[Sample]], part: str) -> Report:
     """Scores every image of ``part``, with its prompt where it has one, and compares with the
     opinion scores.
     """
     samples = parts[part]
-    train = parts["train"] if "train" in parts and part != "train" else ()
-    scored, permuted = _scores(scorer, samples, seed)
+    train = () if part == "train" else parts.get("train", ())
+    scored, permuted = _scores(scorer, samples)
     heads: dict[Head, HeadResult] = {}
     for head in scorer.config.heads:
-        predicted = [getattr(score, head) for score in scored]
-        if None in predicted or opinions(samples, head) is None:
+        predicted, mos = [getattr(score, head) for score in scored], opinions(samples, head)
+        if None in predicted or mos is None:
             continue  # no prompts, or no opinion of the alignment
-        others = permuted if head == "consistency" else None
-        heads[head] = _head_result(head, predicted, samples, train, others, seed)
+        heads[head] = _head_result(head, predicted, mos, samples, train)
+        if head == "consistency" and permuted is not None:
+            heads[head] = replace(heads[head], permuted_srcc=srcc(permuted, mos))
     rows = [_row(sample, score) for sample, score in zip(samples, scored, strict=True)]
     groups = len({s.group for s in samples})
     return Report(part, len(samples), groups, heads, _accuracies(train, samples, scored), rows)
@@ -83,28 +83,22 @@ def evaluate(
 def _head_result(
     head: Head,
     predicted: Sequence[float],
+    mos: Sequence[float],
     samples: Sequence[Sample],
     train: Sequence[Sample],
-    permuted: Sequence[float] | None,
-    seed: int,
 ) -> HeadResult:
-    """``train``: empty where no baseline can be fitted; ``permuted``: predictions with the prompts
-    of other images.
-    """
-    mos = opinions(samples, head)
-    assert mos is not None
+    """``train``: empty where no baseline can be fitted."""
     generators = [s.generator for s in samples]
     generated = bool(generators[0])
     baseline = predict_baseline(train, samples, TARGETS[head]) if train and generated else None
     return HeadResult(
         **agreement(predicted, mos),
         intervals={
-            metric.__name__: interval(metric, predicted, mos, seed, rounds)
+            metric.__name__: interval(metric, predicted, mos, rounds=rounds)
             for metric, rounds in _ROUNDS.items()
         },
         within_generator=dict(within(generators, predicted, mos)) if generated else {},
         baseline=None if baseline is None else srcc(baseline, mos),
-        permuted_srcc=None if permuted is None else srcc(permuted, mos),
     )
 
 
@@ -139,13 +133,11 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
     return parts
 
 
-def _scores(
-    scorer: Scorer, samples: Sequence[Sample], seed: int
-) -> tuple[list[Score], list[float] | None]:
+def _scores(scorer: Scorer, samples: Sequence[Sample]) -> tuple[list[Score], list[float] | None]:
     """Every image's Score with its own prompt, and its consistency with another image's prompt,
     which must tell less if the prompt counts (None where there is no consistency).
     """
-    order = np.random.default_rng(seed).permutation(len(samples))
+    order = np.random.default_rng(0).permutation(len(samples))
     prompted = all(sample.prompt for sample in samples)
     heads = scorer.planner.heads(None, prompted=prompted)
     compared = "consistency" in heads and all(s.mos_align is not None for s in samples)

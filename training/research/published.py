@@ -8,7 +8,7 @@ understood wherever one is asked for.
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict, Unpack
@@ -25,6 +25,8 @@ PAPER_NAMES = {
 # Tables of the MP-IQE paper that take a method apart (ablations, shares of the training data,
 # lengths of prompts) instead of naming rivals.
 STUDIES = frozenset({"4", "5", "6"})
+
+_METRICS = ("SRCC", "PLCC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,47 +111,39 @@ def value(**filters: Unpack[Filters]) -> float | None:
     return found.pop() if found else None
 
 
-def rivals(tested_on: str, target: str = "quality", *, studies: bool = False) -> list[Published]:
-    """What was published on a data set; with ``studies`` also tables that take a method apart."""
+def rivals(tested_on: str, target: str = "quality") -> list[Published]:
+    """What was published on a data set, but for tables that take a method apart."""
     return [
         row
         for row in published(tested_on=tested_on)
-        if row.target == target and (studies or row.table not in STUDIES)
+        if row.target == target and row.table not in STUDIES
     ]
 
 
 def comparison(
-    tested_on: str,
-    metrics: Sequence[str] = ("SRCC", "PLCC"),
-    measured: Sequence[Measured] = (),
-    *,
-    target: str = "quality",
-    studies: bool = False,
+    tested_on: str, measured: Sequence[Measured] = (), *, target: str = "quality"
 ) -> Table:
-    """Measured rows, then all published ones of that data set, the best by the first metric first;
-    each published row with its setting and its source. A figure that the papers repeat stands once.
+    """Measured rows, then all published ones of that data set, the best SRCC first; each published
+    row with its setting and its source. A figure that the papers repeat stands once.
 
     Args:
         tested_on: the data set, by our name or the papers'.
-        metrics: the columns of figures.
         measured: rows of one's own.
         target: "quality" or "alignment".
-        studies: also the tables that take a method apart.
     """
-    cells = rivals(tested_on, target, studies=studies)
+    cells = rivals(tested_on, target)
     places = decimals(cell.value for cell in cells)
+    by_row: dict[Published, dict[str, float]] = {}
+    for cell in cells:
+        by_row.setdefault(replace(cell, metric="", value=0.0), {})[cell.metric] = cell.value
     found: dict[tuple[str, ...], list[Published]] = {}
-    for row in _by_row(cells):
-        figures = {cell.metric: cell.value for cell in row}
-        shown = _figures(figures, metrics, places)
-        found.setdefault((row[0].method, _setting(row[0]), *shown), []).append(row[0])
+    for row, figures in by_row.items():
+        shown = (row.method, _setting(row), *_figures(figures, places))
+        found.setdefault(shown, []).append(row)
     theirs = [(*shown, _source(sources)) for shown, sources in found.items()]
-    own = [
-        (m.method, _setting(m), *_figures(m.figures, metrics, places), "measured here")
-        for m in measured
-    ]
+    own = [(m.method, _setting(m), *_figures(m.figures, places), "measured here") for m in measured]
     ranked = sorted(theirs, key=lambda row: (-float(row[2]) if row[2] != "-" else 1.0, row[0]))
-    header = ("method", "setting", *metrics, "source")
+    header = ("method", "setting", *_METRICS, "source")
     caption = f"{target.capitalize()} on {tested_on}, and what was published"
     return Table(header, (*own, *ranked), caption)
 
@@ -159,17 +153,8 @@ def decimals(values: Iterable[float]) -> int:
     return 4 if any(round(v, 3) != v for v in values) else 3
 
 
-def _by_row(cells: Sequence[Published]) -> list[list[Published]]:
-    """The cells of each row of each table."""
-    apart: dict[tuple[str, ...], list[Published]] = {}
-    for cell in cells:
-        key = (cell.source, cell.table, cell.method, cell.setting, cell.trained_on)
-        apart.setdefault(key, []).append(cell)
-    return list(apart.values())
-
-
-def _figures(figures: Mapping[str, float], metrics: Sequence[str], places: int) -> tuple[str, ...]:
-    values = (figures.get(metric, math.nan) for metric in metrics)
+def _figures(figures: Mapping[str, float], places: int) -> tuple[str, ...]:
+    values = (figures.get(metric, math.nan) for metric in _METRICS)
     return tuple("-" if math.isnan(value) else f"{value:.{places}f}" for value in values)
 
 

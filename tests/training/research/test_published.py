@@ -98,10 +98,10 @@ def test_a_comparison_shows_the_settings_of_secondary_figures() -> None:
     }
 
 
-def test_studies_of_a_method_stand_in_a_comparison_only_if_asked_for() -> None:
+def test_studies_of_a_method_stand_in_no_comparison() -> None:
     ablation = "w/o Scene prompts"
     assert all(row[1] != ablation for row in comparison("LIVEC").rows)
-    assert any(row[1] == ablation for row in comparison("LIVEC", studies=True).rows)
+    assert published(setting=ablation, tested_on="LIVEC")
     assert comparison("a set nobody knows").rows == ()
 
 

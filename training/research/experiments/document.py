@@ -20,7 +20,7 @@ from training.research.experiments.grid import Grid
 from training.research.experiments.rivals_table import rivals_table
 from training.research.experiments.run import Result
 from training.research.experiments.tables import (
-    by_variant,
+    ByVariant,
     cross_table,
     heads_table,
     left_out_table,
@@ -47,11 +47,12 @@ def experiment_document(
     command: str,
 ) -> Document:
     """The whole report of finished runs; ``samples`` are those of the recipe's data sets."""
+    by_variant = {v.name: [r for r in results if r.variant == v.name] for v in grid.variants}
+    full = by_variant[grid.variants[0].name]
     sections: list[Section] = []
     for data_set in grid.base.data:
-        sections += _of_set(grid, results, data_set)
+        sections += _of_set(grid, by_variant, full, data_set)
         if rivals:
-            full = by_variant(results)[grid.variants[0].name]
             table = rivals_table(rivals, full, samples[data_set], data_set)
             sections.append(Section(f"Rivals on {data_set}", _RIVALS, (table,)))
     if results[0].also:
@@ -77,10 +78,9 @@ def _summary(grid: Grid, results: Sequence[Result]) -> str:
     return f"{len(results)} runs of {grid.base.method}. {protocol}"
 
 
-def _of_set(grid: Grid, results: Sequence[Result], data_set: str) -> list[Section]:
+def _of_set(grid: Grid, results: ByVariant, full: Sequence[Result], data_set: str) -> list[Section]:
     main = [v for v in grid.variants if not v.group]
     left_out = [v for v in grid.variants if v.group == "left out"]
-    full = by_variant(results)[main[0].name]
     tables = [variants_table(grid, main, results, data_set)]
     if rivals_of(data_set):
         tables.append(comparison(data_set, measured=[_mean(grid, full, data_set)]))
@@ -119,23 +119,19 @@ def _mean(grid: Grid, full: Sequence[Result], data_set: str) -> Measured:
     return Measured(f"{grid.base.name}, {full[0].variant}", figures, setting)
 
 
-def _bars(
-    grid: Grid, variants: Sequence[Variant], results: Sequence[Result], data_set: str
-) -> Figure:
+def _bars(grid: Grid, variants: Sequence[Variant], results: ByVariant, data_set: str) -> Figure:
     """Mean SRCC of each variant with its range over the rounds, and the published figures."""
-    apart = by_variant(results)
-    labels, values, ranges, marks = [], [], [], {}
-    for variant in variants:
-        reports = [result.reports[data_set] for result in apart.get(variant.name, ())]
-        srcc = [report.heads["quality"].srcc for report in reports]
-        if not srcc:
-            continue
-        labels.append(variant.name)
-        values.append(float(np.mean(srcc)))
-        ranges.append((min(srcc), max(srcc)))
-        if (theirs := published_value(grid, variant, data_set, "SRCC")) is not None:
-            marks[variant.name] = theirs
-    return plots.bars_with_intervals(labels, values, ranges, marks)
+    srcc = {
+        variant.name: [r.reports[data_set].heads["quality"].srcc for r in results[variant.name]]
+        for variant in variants
+    }
+    theirs = {v.name: published_value(grid, v, data_set, "SRCC") for v in variants}
+    return plots.bars_with_intervals(
+        list(srcc),
+        [float(np.mean(values)) for values in srcc.values()],
+        [(min(values), max(values)) for values in srcc.values()],
+        {name: value for name, value in theirs.items() if value is not None},
+    )
 
 
 def _how_it_went(grid: Grid, results: Sequence[Result]) -> Section:
@@ -152,15 +148,15 @@ def _how_it_went(grid: Grid, results: Sequence[Result]) -> Section:
 
 def _first_run(results: Sequence[Result], samples: Mapping[str, Sequence[Sample]]) -> list[Section]:
     """The first run in detail, and its features in the plane."""
-    first, sections = results[0], []
+    first = results[0]
+    sections: list[Section] = []
     title = f"{first.variant}, round 0"
     for data_set, report in first.reports.items():
         where = f" on {data_set}" if len(first.reports) > 1 else ""
         # Published figures stand beside the mean of the rounds, not beside one of them.
         sections += evaluation_sections(report, f"{title}{where}")
-    for section in (_features(first, samples), attention_section(results, first)):
-        sections += [section] if section else []
-    return sections
+    pictures = (_features(first, samples), attention_section(results, first))
+    return [*sections, *filter(None, pictures)]
 
 
 def _features(first: Result, samples: Mapping[str, Sequence[Sample]]) -> Section | None:

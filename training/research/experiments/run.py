@@ -1,7 +1,6 @@
 """Runs an experiment's cells one after another; what is finished is not run again."""
 
 import csv
-import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 import model
@@ -114,7 +114,7 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
         checkpoint=str(cell.recipe.out),
     )
     for name, report in (result.reports | also).items():
-        text = _predictions(report.predictions)
+        text = pd.DataFrame(report.predictions).to_csv(index=False, lineterminator="\n")
         write_atomically(_predictions_file(cell, name), text.encode())
     content = asdict(result) | {
         "reports": {name: report.as_dict() for name, report in result.reports.items()},
@@ -140,14 +140,6 @@ def _settings(cell: Cell) -> dict[str, Any]:
 
 def _predictions_file(cell: Cell, data_set: str) -> Path:
     return cell.folder / f"predictions-{data_set}.csv"
-
-
-def _predictions(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else ["image"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
 
 
 _NUMBERS = {"mos", "mos_align", "quality", "alignment", "consistency"}

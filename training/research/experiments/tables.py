@@ -2,7 +2,7 @@
 figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import get_args
 
@@ -18,25 +18,19 @@ from training.research.experiments.grid import Grid
 from training.research.experiments.run import Result
 from training.research.published import decimals, value
 
-
-def by_variant(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """The results of each variant, in the order in which they come."""
-    apart: dict[str, list[Result]] = {}
-    for result in results:
-        apart.setdefault(result.variant, []).append(result)
-    return apart
+# The results of each variant by its name, round by round.
+ByVariant = Mapping[str, Sequence[Result]]
 
 
 def variants_table(
-    grid: Grid, variants: Sequence[Variant], results: Sequence[Result], data_set: str
+    grid: Grid, variants: Sequence[Variant], results: ByVariant, data_set: str
 ) -> Table:
     """A row per variant: SRCC and PLCC of quality, mean, deviation and median over the rounds, the
     published figures beside.
     """
-    apart = by_variant(results)
     rows = []
     for variant in variants:
-        reports = [r.reports[data_set] for r in apart.get(variant.name, ())]
+        reports = [result.reports[data_set] for result in results[variant.name]]
         theirs = [_published(grid, variant, data_set, metric) for metric in ("SRCC", "PLCC")]
         rows.append((variant.name, str(len(reports)), *agreement_cells(reports), *theirs))
     header = ("variant", "rounds", *_OURS, "published SRCC", "published PLCC")
@@ -46,14 +40,14 @@ def variants_table(
 
 def rounds_table(results: Sequence[Result], data_set: str) -> Table:
     """A row per run: every head's SRCC, with the no-image baseline where there is one."""
-    reports = [(r, r.reports[data_set]) for r in results if data_set in r.reports]
-    heads = [h for h in get_args(Head) if any(h in report.heads for _, report in reports)]
-    with_baseline = any(_baseline(report, "quality") is not None for _, report in reports)
+    reports = [result.reports[data_set] for result in results]
+    heads = [head for head in get_args(Head) if any(head in report.heads for report in reports)]
+    with_baseline = any(_baseline(report, "quality") is not None for report in reports)
     opinions = _OPINIONS if with_baseline else ()
     header = ("variant", "round", "images", *(f"{head} SRCC" for head in heads))
     header += (*(f"{rated} floor" for rated in opinions), "epochs", "minutes")
     rows = []
-    for result, report in reports:
+    for result, report in zip(results, reports, strict=True):
         cells = [number(r.srcc if (r := report.heads.get(head)) else None) for head in heads]
         cells += [number(_baseline(report, rated)) for rated in opinions]
         epochs, minutes = str(len(result.history)), f"{result.seconds / 60:.1f}"
@@ -78,29 +72,27 @@ def heads_table(results: Sequence[Result], data_set: str) -> Table:
     reports = [r.reports[data_set] for r in results]
     rows = []
     for head in reports[0].heads:
-        baselines = [report.heads[head].baseline for report in reports if head in report.heads]
-        rows.append((head, *agreement_cells(reports, head), spread(baselines)))
+        floor = spread(report.heads[head].baseline for report in reports)
+        rows.append((head, *agreement_cells(reports, head), floor))
     caption = f"All heads on {data_set}; mean ± deviation over {len(reports)} rounds (median)"
     return Table(("head", *_OURS, "no-image floor SRCC"), tuple(rows), caption)
 
 
-def left_out_table(variants: Sequence[Variant], results: Sequence[Result], data_set: str) -> Table:
+def left_out_table(variants: Sequence[Variant], results: ByVariant, data_set: str) -> Table:
     """Leave-one-generator-out: the SRCC on a generator's images of a model that was trained without
     that generator, beside the same images' SRCC by the full model of that round.
     """
-    apart = by_variant(results)
-    full = next(iter(apart.values()))[0].reports[data_set]
+    full = next(iter(results.values()))[0].reports[data_set]
     heads = [head for head in _OPINIONS if head in full.heads]
     rows = []
     for variant in variants:
-        for result in apart.get(variant.name, ()):
-            report = result.reports[data_set]
-            generator = variant.name.removeprefix("without ")
-            cells = []
-            for head in heads:
-                cells.append(number(report.heads[head].srcc))
-                cells.append(number(full.heads[head].within_generator.get(generator)))
-            rows.append((generator, str(report.images), *cells))
+        generator = variant.name.removeprefix("without ")
+        (report,) = (result.reports[data_set] for result in results[variant.name])
+        cells = []
+        for head in heads:
+            cells.append(number(report.heads[head].srcc))
+            cells.append(number(full.heads[head].within_generator.get(generator)))
+        rows.append((generator, str(report.images), *cells))
     columns = [f"{head}, {how}" for head in heads for how in ("left out", "trained on")]
     caption = "SRCC on each generator's test images, left out of training and not"
     return Table(("generator", "images", *columns), tuple(rows), caption)
@@ -110,7 +102,7 @@ def cross_table(grid: Grid, results: Sequence[Result]) -> Table:
     """A row per foreign data set: what models trained here reach there, all images."""
     trained = " and ".join(grid.base.data)
     rows = []
-    for name in results[0].also if results else ():
+    for name in results[0].also:
         reports = [r.also[name] for r in results]
         method = objective_type(grid.base.method).paper_name
         there = partial(value, table="3", trained_on=trained, tested_on=name, metric="SRCC")
@@ -135,11 +127,10 @@ def spread(values: Iterable[float | None]) -> str:
 
 def agreement_cells(reports: Sequence[Report], head: Head = "quality") -> tuple[str, ...]:
     """SRCC, raw and fitted PLCC of a head over rounds."""
-    results = [report.heads[head] for report in reports if head in report.heads]
-    return (
-        spread(result.srcc for result in results),
-        spread(result.plcc for result in results),
-        spread(result.plcc_vqeg for result in results),
+    results = [report.heads[head] for report in reports]
+    return tuple(
+        spread(getattr(result, name) for result in results)
+        for name in ("srcc", "plcc", "plcc_vqeg")
     )
 
 
