@@ -13,6 +13,7 @@ ones pass on a little of it, which roll-out then leaves out. It tells what reach
 whichever head reads that; MP-IQE's decoder reads the patches as well, and only Grad-CAM knows.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def explain(
     else:
         maps, score = _roll_out(subject, crops, reading)
     maps = maps.unflatten(1, subject.tower.visual.grid_size).cpu()  # [views, h', w']
-    laid = lay_back(maps, crops.grid, picture.size)
+    laid = lay_back(maps, crops.layout.grid, picture.size)
     return Explanation(
         laid / max(float(laid.max()), np.finfo(np.float32).tiny),
         float(score.clamp(0, 1)),
@@ -96,10 +97,10 @@ def _grad_cam(
     """
     block = _block(subject.tower, layer)
     with torch.enable_grad(), tokens_entering([block]) as seen:
-        score = reading.value(crops.views(subject.rows(crops.pixels, crops.pass_)))
+        score = reading.value(crops.views(subject.rows(crops.pixels, crops.layout)))
         (tokens,) = seen
         (gradient,) = torch.autograd.grad(score, tokens)
-    patches = slice(1, 1 + _patches(subject.tower))
+    patches = slice(1, 1 + math.prod(subject.tower.visual.grid_size))
     return weigh_tokens(tokens[:, patches].detach(), gradient[:, patches]), score.detach()
 
 
@@ -113,12 +114,12 @@ def weigh_tokens(tokens: Tensor, gradient: Tensor) -> Tensor:
 @torch.inference_mode()
 def _roll_out(subject: Subject, crops: HeadCrops, reading: Reading) -> tuple[Tensor, Tensor]:
     """Each view's map [n, patches] times what the view counts, and the score []."""
-    tower, kept = subject.tower, 1 + _patches(subject.tower)
-    blocks = list(tower.visual.transformer.resblocks)
+    visual = subject.tower.visual
+    blocks, kept = list(visual.transformer.resblocks), 1 + math.prod(visual.grid_size)
     rows, maps = [], []
     for pixels in crops.pixels.split(_CHUNK):
         with tokens_entering(blocks) as seen:
-            rows.append(subject.rows(pixels, crops.pass_))
+            rows.append(subject.rows(pixels, crops.layout))
         attentions = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
         maps.append(roll_out(attentions, kept)[:, 0, 1:])
     score = reading.value(crops.views(torch.cat(rows)))
@@ -131,7 +132,7 @@ def _counted(maps: Tensor, crops: HeadCrops, reading: Reading) -> Tensor:
 
     Every patch is attended to a little, so that the smallest value is what stands for nothing.
     """
-    n = crops.windows
+    n = crops.layout.windows
     share = reading.share(n) if crops.has_whole else 0.0
     windows = (maps[:n] - maps[:n].min()) * (1 - share) / n
     whole = maps[n:]
@@ -174,8 +175,3 @@ def _block(tower: VisionTower, layer: int) -> Any:
     if not -tower.depth <= layer < tower.depth:
         raise ValueError(f"there is no layer {layer}; the image tower has {tower.depth}")
     return tower.visual.transformer.resblocks[layer]
-
-
-def _patches(tower: VisionTower) -> int:
-    rows, columns = tower.visual.grid_size
-    return int(rows * columns)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
@@ -64,7 +63,7 @@ def overlay(image: Image.Image, weights: np.ndarray) -> np.ndarray:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG, the same for the same figure."""
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 

@@ -15,8 +15,7 @@ from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import BackboneError
 from model.methods.network import Explainable, Network, Reading, Views, normalise
 from model.methods.policy import check_policy, choose_policy
-from model.preprocess.crops import CropPlanner
-from model.preprocess.windows import Grid, place_windows
+from model.preprocess.crops import CropPlanner, Layout
 from model.scorer import choose_device
 from model.store.checkpoint import find, load_network
 from training.errors import TrainingError
@@ -27,23 +26,21 @@ Source = str | Path | bytes | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class HeadCrops:
-    """The crops of one image that a head reads: normalised ``pixels`` [n, 3, s, s], the windows
-    before the global view; ``grid`` says where the windows lie.
+    """The crops of one image that a head reads in its one pass: normalised ``pixels``
+    [n, 3, s, s], the windows before the global view, as the ``layout`` has them.
     """
 
     pixels: Tensor
-    pass_: int
-    grid: Grid
-    has_whole: bool
+    layout: Layout
 
     @property
-    def windows(self) -> int:
-        """How many windows; a global view comes on top."""
-        return len(self.pixels) - self.has_whole
+    def has_whole(self) -> bool:
+        """Whether a global view comes after the windows."""
+        return self.layout.crops > self.layout.windows
 
     def views(self, rows: Tensor) -> Views:
-        """The views' rows [n, d], told apart."""
-        return Views(rows[: self.windows], rows[-1] if self.has_whole else None)
+        """The rows [n, d] of windows and global view apart."""
+        return Views(rows[: self.layout.windows], rows[-1] if self.has_whole else None)
 
 
 class Subject:
@@ -82,34 +79,27 @@ class Subject:
         self.folded.place(self.device, torch.float32)
 
     @classmethod
-    def load(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        device: str = "auto",
-        crop_policy: CropPolicy | str | None = None,
-    ) -> Self:
+    def load(cls, name_or_path: str | os.PathLike[str], *, device: str = "auto") -> Self:
         """Of a checkpoint: a bundled name, a folder, or ``hf://owner/name``.
 
         Raises:
             CheckpointError: no such checkpoint, or one that is damaged.
             BackboneError: its image tower is no ViT.
         """
-        return cls(*load_network(find(name_or_path)), device=device, crop_policy=crop_policy)
+        return cls(*load_network(find(name_or_path)), device=device)
 
     def crops(self, picture: Image.Image, head: Head) -> HeadCrops:
         """The crops of an upright RGB image that a head reads."""
-        policy, heads = self.planner.policy, (head,)
-        (pass_,) = self.planner.passes(heads)
-        pixels = torch.from_numpy(self.planner.crops(picture, heads)).to(self.device)
-        grid = place_windows(policy, *picture.size)
-        whole = self.planner.global_in(pass_, heads)
-        return HeadCrops(normalise(pixels, self.config.normalisation), pass_, grid, whole)
+        layout = self.planner.layout(*picture.size, (head,))
+        pixels = torch.from_numpy(self.planner.cut(picture, layout)).to(self.device)
+        return HeadCrops(normalise(pixels, self.config.normalisation), layout)
 
-    def rows(self, pixels: Tensor, pass_: int) -> Tensor:
-        """Float32 rows [n, d] of normalised crops [n, 3, s, s], on the CPU, with their gradient."""
+    def rows(self, pixels: Tensor, layout: Layout) -> Tensor:
+        """Float32 rows [n, d] of normalised crops [n, 3, s, s] in the layout's pass, on the CPU,
+        with their gradient.
+        """
         rows = torch.arange(len(pixels), device=pixels.device)
-        return self.folded(pixels, rows, torch.full_like(rows, pass_)).cpu()
+        return self.folded(pixels, rows, torch.full_like(rows, layout.row_pass[0])).cpu()
 
     def reading(self, head: Head, prompt: str | None = None) -> Reading:
         """How the head is read.

@@ -174,7 +174,7 @@ def test_grad_cam_is_the_gradient_of_the_images_score_written_out(layer: int) ->
         (gradient,) = torch.autograd.grad(score, tokens, retain_graph=True)
         a = gradient[0, 1:50].mean(0)
         maps.append((tokens[0, 1:50] @ a).relu().detach().view(7, 7))
-    wanted = lay_back(torch.stack(maps), crops.grid, PICTURE.size)
+    wanted = lay_back(torch.stack(maps), crops.layout.grid, PICTURE.size)
     found = explain(subject, PICTURE, layer=layer)
     assert found.score == pytest.approx(float(score.detach()), abs=1e-6)
     assert found.map == pytest.approx(wanted / wanted.max(), abs=1e-4)
@@ -214,7 +214,7 @@ def test_rows_of_roll_out_sum_to_one(name: str) -> None:
     crops = subject.crops(PICTURE, "quality")
     blocks = list(subject.tower.visual.transformer.resblocks)
     with torch.no_grad(), tokens_entering(blocks) as seen:
-        subject.rows(crops.pixels, crops.pass_)
+        subject.rows(crops.pixels, crops.layout)
     attentions = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
     assert [len(a[0]) - 50 for a in attentions] == [{"liqe": 0}.get(name, 2)] * 2
     rolled = roll_out(attentions, 50)
@@ -242,12 +242,12 @@ def test_the_map_of_roll_out_mixes_windows_and_whole_as_the_score_does(
     crops = subject.crops(PICTURE, "quality")
     blocks = list(subject.tower.visual.transformer.resblocks)
     with torch.no_grad(), tokens_entering(blocks) as seen:
-        subject.rows(crops.pixels, crops.pass_)
+        subject.rows(crops.pixels, crops.layout)
     attention = [attention_weights(b, x) for b, x in zip(blocks, seen, strict=True)]
     each = roll_out(attention, 50)[:, 0, 1:].view(7, 7, 7)
     windows = (each[:6] - each[:6].min()) * (1 - share) / 6
     whole = (each[6:] - each[6:].min()) * share
-    wanted = lay_back(torch.cat([windows, whole]), crops.grid, PICTURE.size)
+    wanted = lay_back(torch.cat([windows, whole]), crops.layout.grid, PICTURE.size)
     found = explain(subject, PICTURE, kind="roll-out")
     assert found.map == pytest.approx(wanted / wanted.max(), abs=1e-5)
 
