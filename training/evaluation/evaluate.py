@@ -165,12 +165,11 @@ def _accuracies(
     """How often the likeliest scene is one of the image's, and the likeliest distortion its own."""
     accuracies = {}
     for kind in ("scene", "distortion"):
-        hits = []
-        for sample, score in zip(samples, scored, strict=True):
-            labels = _labels(kind, sample)
-            guess: dict[str, float] | None = getattr(score, kind)
-            if guess and labels:
-                hits.append(max(guess, key=guess.__getitem__) in labels)
+        hits = [
+            max(guess, key=guess.__getitem__) in labels
+            for sample, score in zip(samples, scored, strict=True)
+            if (guess := getattr(score, kind)) and (labels := _labels(kind, sample))
+        ]
         if hits:
             baseline = _of_commonest(kind, train, samples) if train else None
             accuracies[kind] = Accuracy(float(np.mean(hits)), baseline)

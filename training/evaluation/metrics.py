@@ -10,6 +10,7 @@ or a value that isn't finite.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -31,32 +32,25 @@ _FLAT = 1e-20
 
 def srcc(predicted: FloatList, mos: FloatList) -> float:
     """Spearman's rank correlation in [-1, 1]."""
-    if _undefined(predicted, mos):
-        return float("nan")
-    return float(stats.spearmanr(predicted, mos).statistic)
+    return _correlation(stats.spearmanr, predicted, mos)
 
 
 def plcc(predicted: FloatList, mos: FloatList) -> float:
     """Pearson's correlation in [-1, 1] of the raw scores; no curve is fitted first."""
-    if _undefined(predicted, mos):
-        return float("nan")
-    return float(stats.pearsonr(_floats(predicted), _floats(mos)).statistic)
+    return _correlation(stats.pearsonr, predicted, mos)
 
 
 def plcc_vqeg(predicted: FloatList, mos: FloatList) -> float:
     """Pearson's correlation after ``fit_logistic`` on the same images: in [0, 1], since the curve
     turns a falling relation round.
     """
-    if _undefined(predicted, mos):
-        return float("nan")
-    return plcc(fit_logistic(predicted, mos)(predicted), mos)
+    x, y = _floats(predicted), _floats(mos)
+    return float("nan") if _constant(x) or _constant(y) else plcc(fit_logistic(x, y)(x), y)
 
 
 def krcc(predicted: FloatList, mos: FloatList) -> float:
     """Kendall's tau-b in [-1, 1]."""
-    if _undefined(predicted, mos):
-        return float("nan")
-    return float(stats.kendalltau(predicted, mos).statistic)
+    return _correlation(stats.kendalltau, predicted, mos)
 
 
 def rmse(predicted: FloatList, mos: FloatList) -> float:
@@ -245,9 +239,9 @@ def _middle(values: Iterable[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _undefined(predicted: FloatList, mos: FloatList) -> bool:
-    """Whether no correlation of the two is defined."""
-    return _constant(_floats(predicted)) or _constant(_floats(mos))
+def _correlation(statistic: Callable[..., Any], predicted: FloatList, mos: FloatList) -> float:
+    x, y = _floats(predicted), _floats(mos)
+    return float("nan") if _constant(x) or _constant(y) else float(statistic(x, y).statistic)
 
 
 def _constant(values: np.ndarray) -> bool:

@@ -12,7 +12,6 @@ from training.evaluation.results import (
     PUBLISHED_PROTOCOL,
     TARGETS,
     HeadResult,
-    Interval,
     Report,
     opinion,
 )
@@ -107,7 +106,7 @@ def figures_table(report: Report) -> Table:
     rows = [
         (
             head,
-            _with_interval(r.srcc, r.intervals.get("srcc")),
+            "{} ({} to {})".format(*map(number, (r.srcc, *r.srcc_interval))),
             *map(number, (r.baseline, r.plcc, r.plcc_vqeg, r.krcc, r.rmse, r.rmse_vqeg)),
         )
         for head, r in report.heads.items()
@@ -228,13 +227,6 @@ def _generators(report: Report) -> list[str]:
     """The generator of each image; none where none is known."""
     names = [row.get("generator") or "" for row in report.predictions]
     return names if any(names) else []
-
-
-def _with_interval(value: float, interval: Interval | None) -> str:
-    if interval is None:
-        return number(value)
-    low, high = interval
-    return f"{number(value)} ({number(low)} to {number(high)})"
 
 
 def number(value: float | None) -> str:

@@ -3,7 +3,6 @@ the runs went.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -163,14 +162,13 @@ def _features(first: Result, samples: Mapping[str, Sequence[Sample]]) -> Section
     """t-SNE of the first run's test images; None where its checkpoint is gone, or can't be asked
     for features.
     """
-    checkpoint = Path(first.checkpoint)
     tested = {row["path"] for row in first.report.predictions}
     test = [s for images in samples.values() for s in images if str(s.path) in tested]
-    if not (checkpoint / "config.json").is_file() or len(test) < _FEWEST:
+    if len(test) < _FEWEST:
         return None
     try:
-        subject = Subject.load(str(checkpoint))
-    except ModelError:  # a tower that can't be looked into
+        subject = Subject.load(first.checkpoint)
+    except ModelError:  # no checkpoint, or a tower that can't be looked into
         return None
     step = -(-len(test) // _EMBEDDED)
     shown = test[::step]

@@ -30,12 +30,12 @@ class Request:
 
     kind: str
     recipe: str
-    settings: tuple[str, ...] = ()
-    rounds: int = 1
-    tests: Mapping[str, Path] | None = None
-    rivals: tuple[str, ...] = ()
-    leave_one_out: bool = True
-    out: Path | None = None
+    settings: tuple[str, ...]
+    rounds: int
+    tests: Mapping[str, Path]
+    rivals: tuple[str, ...]
+    leave_one_out: bool
+    out: Path | None
 
 
 def run_experiment(request: Request) -> Path | None:
@@ -52,10 +52,9 @@ def run_experiment(request: Request) -> Path | None:
     if not isinstance(base, MethodRecipe):
         raise RecipeError(f"{called} is no recipe of a method; experiments train methods")
     rivals = [parse_rival(text, base.device) for text in request.rivals]
-    tests = dict(request.tests or {})
-    if request.kind == "cross-dataset" and not tests:
+    if request.kind == "cross-dataset" and not request.tests:
         raise RecipeError("cross-dataset needs other data sets: --test NAME=FOLDER")
-    if unknown := set(tests) - set(DATA_SETS):
+    if unknown := set(request.tests) - set(DATA_SETS):
         raise RecipeError(
             f"--test {', '.join(unknown)}: unknown data set; known: {', '.join(DATA_SETS)}"
         )
@@ -63,7 +62,7 @@ def run_experiment(request: Request) -> Path | None:
     samples = read_sets(base)
     content, remarks = _with_rounds(request, base, content, samples)
     grid = _grid(request, base, content, samples, remarks)
-    results = run_grid(grid, tests, request.kind)
+    results = run_grid(grid, request.tests, request.kind)
     if not processes(base.device).is_main_process:
         return None
     document = experiment_document(grid, results, samples, rivals, _command(request, base))
@@ -124,7 +123,7 @@ def _of_the_backbone(base: MethodRecipe, samples: Mapping[str, Sequence[Sample]]
 def _command(request: Request, base: MethodRecipe) -> str:
     """The command as a reader would give it."""
     shown = [f"--set {setting}" for setting in shown_settings(request.settings, base)]
-    tests = [f"--test {name}={name}" for name in request.tests or {}]
+    tests = [f"--test {name}={name}" for name in request.tests]
     rivals = [f"--rival {rival}" for rival in request.rivals]
     rest = [] if request.leave_one_out else ["--no-leave-one-out"]
     start = f"agiqa experiment {request.kind} {request.recipe} --rounds {request.rounds}"

@@ -118,7 +118,8 @@ class PyiqaRival:
         """
         self.name = f"pyiqa:{metric}"
         self._pyiqa = _import_pyiqa()
-        self._key, self._device = metric, device
+        self._key = metric
+        self._device = device
         if metric not in (known := self._pyiqa.list_models(metric_mode="NR")):
             near = get_close_matches(metric, known, n=5, cutoff=0.4)
             if metric in self._pyiqa.list_models():

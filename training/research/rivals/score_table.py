@@ -45,7 +45,9 @@ class ScoreTable:
         for parts in self.scores:
             names.setdefault(parts[-1], []).append(parts)
         rows = [self._row(sample, names) for sample in samples]
-        self._refuse_gaps([s.path for s, row in zip(samples, rows, strict=True) if row is None])
+        if lacking := [str(s.path) for s, row in zip(samples, rows, strict=True) if row is None]:
+            first = ", ".join(lacking[:3]) + (" ..." if len(lacking) > 3 else "")
+            raise RivalError(f"{self.name} has no score for {len(lacking)} images: {first}")
         owner: dict[Parts, Path] = {}
         for sample, row in zip(samples, rows, strict=True):
             if row and owner.setdefault(row, sample.path) != sample.path:
@@ -62,12 +64,6 @@ class ScoreTable:
                 return parts[start:]
         alike = names.get(sample.path.name, [])
         return alike[0] if len(alike) == 1 else None
-
-    def _refuse_gaps(self, lacking: Sequence[Path]) -> None:
-        if lacking:
-            first = ", ".join(str(path) for path in lacking[:3])
-            more = " ..." if len(lacking) > 3 else ""
-            raise RivalError(f"{self.name} has no score for {len(lacking)} images: {first}{more}")
 
 
 def parse_table(text: str) -> ScoreTable | None:
