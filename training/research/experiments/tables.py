@@ -72,7 +72,7 @@ def heads_table(results: Sequence[Result], data_set: str) -> Table:
     reports = [r.reports[data_set] for r in results]
     rows = []
     for head in reports[0].heads:
-        floor = spread(report.heads[head].baseline for report in reports)
+        floor = spread(report.heads[head].baseline for report in reports if head in report.heads)
         rows.append((head, *agreement_cells(reports, head), floor))
     caption = f"All heads on {data_set}; mean ± deviation over {len(reports)} rounds (median)"
     return Table(("head", *_OURS, "no-image floor SRCC"), tuple(rows), caption)
@@ -127,7 +127,8 @@ def spread(values: Iterable[float | None]) -> str:
 
 def agreement_cells(reports: Sequence[Report], head: Head = "quality") -> tuple[str, ...]:
     """SRCC, raw and fitted PLCC of a head over rounds."""
-    results = [report.heads[head] for report in reports]
+    # A round whose images lack prompts or an opinion of the alignment has no such head.
+    results = [report.heads[head] for report in reports if head in report.heads]
     return tuple(
         spread(getattr(result, name) for result in results)
         for name in ("srcc", "plcc", "plcc_vqeg")
