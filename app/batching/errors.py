@@ -8,6 +8,8 @@
     │   ├── BadAspectRatio          bad_aspect          422     invalid_image
     │   ├── BadField                bad_field           422     bad_field
     │   ├── BadPath                 bad_path            400     bad_field
+    │   ├── NotFound                not_found           404     -
+    │   ├── MethodNotAllowed        method_not_allowed  405     -
     │   ├── Unauthorized            unauthorized        401     unauthorized
     │   └── UnknownModel            unknown_model       404     bad_field
     ├── Unavailable
@@ -86,6 +88,20 @@ class BadPath(Rejected):
 
     code, status, reason, title = "bad_path", 400, "bad_field", "Bad path"
     default = "The address holds characters that can't be printed; take them out."
+
+
+class NotFound(Rejected):
+    """No endpoint has this address."""
+
+    code, status, reason, title = "not_found", 404, "bad_field", "Not found"
+    default = "There is nothing here; GET /docs lists what there is."
+
+
+class MethodNotAllowed(Rejected):
+    """The endpoint takes another method."""
+
+    code, status, reason, title = "method_not_allowed", 405, "bad_field", "Method not allowed"
+    default = "This address takes another method; GET /docs tells which."
 
 
 class Unauthorized(Rejected):

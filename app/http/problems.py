@@ -1,6 +1,6 @@
 """The one map from errors to HTTP answers: RFC 9457 ``application/problem+json``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,19 +8,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.batching.errors import BadField, ServiceError, Unauthorized, Unavailable
+from app.batching.errors import (
+    BadField,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+)
 from app.http.request_state import state_of
 from app.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
-_BY_STATUS = {
-    404: ("not_found", "Not found", "There is nothing here; GET /docs lists what there is."),
-    405: (
-        "method_not_allowed",
-        "Method not allowed",
-        "This address takes another method; GET /docs tells which.",
-    ),
-}
+# What the router itself refuses; no image was sent that could fail, so no failure is counted.
+_BY_STATUS = {404: NotFound, 405: MethodNotAllowed}
 
 
 def problem(error: ServiceError) -> dict[str, Any]:
@@ -35,9 +36,11 @@ def problem(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def answer(error: ServiceError) -> JSONResponse:
-    """The HTTP answer of an error, with Retry-After and WWW-Authenticate where they belong."""
-    headers = {}
+def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONResponse:
+    """The HTTP answer of an error, with Retry-After and WWW-Authenticate where they belong, and
+    the ``extra`` headers.
+    """
+    headers = dict(extra or {})
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
@@ -62,26 +65,12 @@ def install(app: FastAPI) -> None:
         if refusal := state_of(request.scope).refusal:
             return await on_service_error(request, refusal)
         if error.status_code in _BY_STATUS:
-            return _plain(error.status_code, dict(error.headers or {}))
+            return answer(_BY_STATUS[error.status_code](), error.headers)
         return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-
-
-def _plain(status: int, headers: dict[str, str]) -> JSONResponse:
-    code, title, detail = _BY_STATUS[status]
-    content = {
-        "type": f"urn:agiqa:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    return JSONResponse(
-        content | {"request_id": request_id.get()}, status, headers, media_type=MEDIA_TYPE
-    )
 
 
 def _sentence(errors: Sequence[Any]) -> str:

@@ -29,6 +29,7 @@ from app.service import Scored, Service, Upload
 from model.config import Head
 
 T = TypeVar("T")
+Item = TypeVar("Item", ScoreItem, AgiScoreItem)
 ModelParameter = Annotated[
     str | None, Query(alias="model", description="One of the loaded models; see GET /models.")
 ]
@@ -49,7 +50,7 @@ Prompts = Annotated[
 
 # /score computes quality alone; the second pass belongs to /score-agi, which computes all that the
 # model has.
-_QUALITY: tuple[Head, ...] = ("quality",)
+_HEADS: dict[str, tuple[Head, ...] | None] = {PHOTOGRAPHS: ("quality",), GENERATED: None}
 
 
 def scoring(service: Service) -> APIRouter:
@@ -61,11 +62,7 @@ def scoring(service: Service) -> APIRouter:
         request: Request, image: Image, model: ModelParameter = None, detail: Detail = False
     ) -> ScoreAnswer:
         """Quality of an image."""
-        loaded = service.models.choose(model, PHOTOGRAPHS)
-        upload = await _read(service, request, image)
-        scored = await _unless_gone(
-            request, service.score(upload, loaded, _QUALITY, _deadline(service, request))
-        )
+        scored = await _score(service, request, PHOTOGRAPHS, model, image)
         return ScoreAnswer.of(scored, detail=detail)
 
     @router.post("/score-agi", response_model_exclude_unset=True, **documented("/score-agi"))
@@ -77,11 +74,7 @@ def scoring(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> AgiScoreAnswer:
         """Quality and alignment of a generated image, and its consistency with the prompt."""
-        loaded = service.models.choose(model, GENERATED)
-        upload = await _read(service, request, image, prompt)
-        scored = await _unless_gone(
-            request, service.score(upload, loaded, None, _deadline(service, request))
-        )
+        scored = await _score(service, request, GENERATED, model, image, prompt)
         return AgiScoreAnswer.of(scored, detail=detail)
 
     return router
@@ -96,16 +89,8 @@ def batches(service: Service) -> APIRouter:
         request: Request, images: Images, model: ModelParameter = None, detail: Detail = False
     ) -> BatchAnswer:
         """Quality of several images; a bad one does not keep the others from their scores."""
-        loaded = service.models.choose(model, PHOTOGRAPHS)
-        uploads = await _read_all(service, request, images, None)
-        results = await _many(service, request, uploads, loaded, _QUALITY)
-        items: list[ScoreItem | Problem] = [
-            Problem.of(r, upload.filename)
-            if isinstance(r, ServiceError)
-            else ScoreItem.of(r, detail=detail, filename=upload.filename)
-            for upload, r in zip(uploads, results, strict=True)
-        ]
-        return BatchAnswer(results=items)
+        results = await _score_all(service, request, PHOTOGRAPHS, model, images)
+        return BatchAnswer(results=_items(ScoreItem, images, results, detail=detail))
 
     @router.post(
         "/score-agi/batch", response_model_exclude_unset=True, **documented("/score-agi/batch")
@@ -118,16 +103,8 @@ def batches(service: Service) -> APIRouter:
         detail: Detail = False,
     ) -> AgiBatchAnswer:
         """All scores of several generated images."""
-        loaded = service.models.choose(model, GENERATED)
-        uploads = await _read_all(service, request, images, prompts)
-        results = await _many(service, request, uploads, loaded, None)
-        items: list[AgiScoreItem | Problem] = [
-            Problem.of(r, upload.filename)
-            if isinstance(r, ServiceError)
-            else AgiScoreItem.of(r, detail=detail, filename=upload.filename)
-            for upload, r in zip(uploads, results, strict=True)
-        ]
-        return AgiBatchAnswer(results=items)
+        results = await _score_all(service, request, GENERATED, model, images, prompts)
+        return AgiBatchAnswer(results=_items(AgiScoreItem, images, results, detail=detail))
 
     return router
 
@@ -165,8 +142,22 @@ def operations(service: Service) -> APIRouter:
     return router
 
 
+async def _score(
+    service: Service,
+    request: Request,
+    endpoint: str,
+    model: str | None,
+    image: UploadFile,
+    prompt: str | None = None,
+) -> Scored:
+    loaded = service.models.choose(model, endpoint)
+    upload = await _read(service, request, image, prompt)
+    work = service.score(upload, loaded, _HEADS[endpoint], _deadline(service, request))
+    return await _unless_gone(request, work)
+
+
 async def _read(
-    service: Service, request: Request, image: UploadFile, prompt: str | None = None
+    service: Service, request: Request, image: UploadFile, prompt: str | None
 ) -> Upload:
     data = await image.read()
     seconds = time.monotonic() - state_of(request.scope).started
@@ -188,19 +179,37 @@ async def _read_all(
     return [await _read(service, request, image, prompt) for image, prompt in pairs]
 
 
-async def _many(
+async def _score_all(
     service: Service,
     request: Request,
-    uploads: Sequence[Upload],
-    model: LoadedModel,
-    heads: Sequence[Head] | None,
+    endpoint: str,
+    model: str | None,
+    images: Sequence[UploadFile],
+    prompts: Sequence[str] | None = None,
 ) -> list[Scored | ServiceError]:
-    work = service.score_many(uploads, model, heads, _deadline(service, request))
+    loaded = service.models.choose(model, endpoint)
+    uploads = await _read_all(service, request, images, prompts)
+    work = service.score_many(uploads, loaded, _HEADS[endpoint], _deadline(service, request))
     results = await _unless_gone(request, work)
     for result in results:
         if isinstance(result, ServiceError):
             service.metrics.failures.labels(result.reason).inc()
     return results
+
+
+def _items(
+    kind: type[Item],
+    images: Sequence[UploadFile],
+    results: Sequence[Scored | ServiceError],
+    *,
+    detail: bool,
+) -> list[Item | Problem]:
+    return [
+        Problem.of(result, image.filename)
+        if isinstance(result, ServiceError)
+        else kind.of(result, detail=detail, filename=image.filename)
+        for image, result in zip(images, results, strict=True)
+    ]
 
 
 def _deadline(service: Service, request: Request) -> float:

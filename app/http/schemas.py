@@ -1,7 +1,7 @@
 """What the service answers, as pydantic models: the OpenAPI page is made from them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,7 +10,6 @@ from app.http.problems import problem
 
 if TYPE_CHECKING:
     from app.service import Scored
-    from model.scores import Score
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,6 +30,8 @@ class CropScore(BaseModel):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
+    # The fields of a Score that this answer adds to its quality; null where the model lacks them.
+    heads: ClassVar[tuple[str, ...]]
 
     quality: Unit = Field(description="Quality, high = better.")
     mos: float = Field(
@@ -55,7 +56,7 @@ class _Answer(BaseModel):
         """
         score, config = scored.score, scored.model.config
         low, high = config.score_range.low, config.score_range.high
-        quality = _rounded(score.quality) or 0.0
+        quality = round(score.quality or 0.0, 6)
         values = {
             "quality": quality,
             "mos": round(low + quality * (high - low), 4),
@@ -69,17 +70,16 @@ class _Answer(BaseModel):
             values["crop_scores"] = [
                 CropScore(box=box, score=round(value, 6)) for box, value in pairs
             ]
-        return cls.model_validate(values | cls._heads(score) | upload)
-
-    @classmethod
-    def _heads(cls, score: "Score") -> dict[str, Any]:
-        raise NotImplementedError
+        values |= {head: _rounded(getattr(score, head)) for head in cls.heads}
+        return cls.model_validate(values | upload)
 
 
 class ScoreAnswer(_Answer):
     """Answer of POST /score; scene, distortion and attributes are null for models that don't tell
     them.
     """
+
+    heads = ("scene", "distortion", "attributes")
 
     scene: dict[str, Unit] | None = Field(
         default=None, description="Probability of each kind of scene, by name."
@@ -93,29 +93,16 @@ class ScoreAnswer(_Answer):
         "word of a pair of antonyms.",
     )
 
-    @classmethod
-    def _heads(cls, score: "Score") -> dict[str, Any]:
-        return {
-            "scene": _all_rounded(score.scene),
-            "distortion": _all_rounded(score.distortion),
-            "attributes": _all_rounded(score.attributes),
-        }
-
 
 class AgiScoreAnswer(_Answer):
     """Answer of POST /score-agi; consistency is null without a prompt, and both are for models that
     don't tell them.
     """
 
+    heads = ("alignment", "consistency")
+
     alignment: Unit | None = None
     consistency: Unit | None = None
-
-    @classmethod
-    def _heads(cls, score: "Score") -> dict[str, Any]:
-        return {
-            "alignment": _rounded(score.alignment),
-            "consistency": _rounded(score.consistency),
-        }
 
 
 class Problem(BaseModel):
@@ -182,9 +169,7 @@ class ModelsAnswer(BaseModel):
     models: list[ModelDescription]
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: float | Mapping[str, float] | None) -> float | dict[str, float] | None:
+    if isinstance(value, Mapping):
+        return {name: round(each, 6) for name, each in value.items()}
     return None if value is None else round(value, 6)
-
-
-def _all_rounded(values: Mapping[str, float] | None) -> dict[str, float] | None:
-    return None if values is None else {name: round(value, 6) for name, value in values.items()}
