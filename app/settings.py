@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -127,25 +127,13 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
     if file is not None and not file.is_file():
         raise SettingsError(f"no settings file {file}")
 
-    class Sourced(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del dotenv_settings, file_secret_settings
-            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
-
+    # Named in rising order: what ``Settings`` is called with outranks all that it reads itself.
+    values = TomlConfigSettingsSource(Settings, file)() | EnvSettingsSource(Settings)()
+    values |= {key: value for key, value in (flags or {}).items() if value is not None}
     try:
-        settings = Sourced(
-            **{key: value for key, value in (flags or {}).items() if value is not None}
-        )
+        settings = Settings(**values)
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     if faults:
         raise SettingsError("the settings can't be used:\n  " + "\n  ".join(faults))
-    return Settings.model_construct(**settings.model_dump())
+    return settings
