@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.batching.batcher import Outcome
+from app.batching.errors import InferenceFailed
+from app.batching.scheduler import Fault
 from app.device import arena
 from app.device.messages import (
     BatchFailed,
     Done,
     LoadedModel,
     Piece,
-    PieceFailed,
     Ready,
     Run,
     StartFailed,
@@ -126,9 +128,10 @@ class Worker:
         except Exception as error:
             if is_out_of_memory(error):
                 torch.cuda.empty_cache()
-                return BatchFailed(run.number, "oom", str(error))
+                return BatchFailed(run.number, Fault.OUT_OF_MEMORY, str(error))
             logger.exception("batch failed")
-            return BatchFailed(run.number, "inference", f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+            return BatchFailed(run.number, Fault.INFERENCE, message)
 
     def compute(self, run: Run) -> Done:
         """One call of the network for all pieces, then each piece's result."""
@@ -147,15 +150,15 @@ class Worker:
         results = tuple(_result(scorer, p, part) for p, part in zip(run.pieces, parts, strict=True))
         reduced = time.perf_counter()
         gpu = torch.cuda.memory_allocated(scorer.device) if scorer.device.type == "cuda" else 0
-        return Done(
-            run.number,
+        outcome = Outcome(
             results,
-            computed - start,
-            reduced - computed,
-            cached,
-            len(prompts) - cached,
-            gpu,
+            seconds=computed - start,
+            reduce_seconds=reduced - computed,
+            cached_prompts=cached,
+            new_prompts=len(prompts) - cached,
+            gpu_bytes=gpu,
         )
+        return Done(run.number, outcome)
 
     def _gather(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int], list[int]]:
         return gather(
@@ -202,14 +205,14 @@ def _embed_all(scorer: Scorer, prompts: Sequence[str]) -> None:
         logger.exception("prompts failed together")
 
 
-def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | PieceFailed:
+def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | InferenceFailed:
     if not piece.completes:
         return rows
     try:
         return scorer.reduce(np.concatenate([*piece.before, rows]), piece.layout, piece.prompt)
-    except Exception as error:
+    except Exception:
         logger.exception("reduce failed")
-        return PieceFailed(f"{type(error).__name__}: {error}")
+        return InferenceFailed()
 
 
 def warm_up(scorer: Scorer) -> list[tuple[int, float]]:

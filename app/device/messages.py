@@ -4,13 +4,13 @@ memory.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from app.batching.batcher import Outcome
+from app.batching.scheduler import Fault
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout
-from model.scores import Score
 
 
 @dataclass(frozen=True)
@@ -81,29 +81,17 @@ class Run:
 
 
 @dataclass(frozen=True)
-class PieceFailed:
-    """The rows of this piece were computed, but no score could be read from them."""
-
-    message: str
-
-
-@dataclass(frozen=True)
 class Done:
-    """Results of a batch, one per piece: a Score, rows, or PieceFailed."""
+    """Results of a batch, one per piece: a Score, rows, or InferenceFailed."""
 
     number: int
-    results: tuple[Score | np.ndarray | PieceFailed, ...]
-    inference_seconds: float
-    reduce_seconds: float
-    cached_prompts: int
-    new_prompts: int
-    gpu_bytes: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
 class BatchFailed:
-    """A batch without results; ``fault`` is ``inference`` or ``oom``."""
+    """A batch without results; ``fault`` is INFERENCE or OUT_OF_MEMORY."""
 
     number: int
-    fault: Literal["inference", "oom"]
+    fault: Fault
     message: str

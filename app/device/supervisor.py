@@ -17,14 +17,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from app.batching.batcher import DeviceError, Outcome
-from app.batching.errors import InferenceFailed
 from app.batching.scheduler import Batch, Fault, Slice
 from app.device.arena import Arena
 from app.device.messages import (
     BatchFailed,
     Done,
     Piece,
-    PieceFailed,
     Ready,
     Run,
     StartFailed,
@@ -41,7 +39,6 @@ _BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _WELL_AFTER = 60.0
 # A batch that takes longer is taken for a hang; batches are sized to take a quarter of a second.
 _HANG_SECONDS = 60.0
-_FAULTS = {"inference": Fault.INFERENCE, "oom": Fault.OUT_OF_MEMORY}
 
 
 class StartError(Exception):
@@ -57,7 +54,7 @@ class WorkerDevice:
         self._on_change: OnChange  # from ``start`` on
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any] | None = None
-        self._waiting: dict[int, asyncio.Future[Done]] = {}
+        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._numbers = iter(range(1 << 62))
         self._stopping = False
         self._keeper: asyncio.Task[None] | None = None
@@ -83,13 +80,13 @@ class WorkerDevice:
         if not self.up or self._pipe is None:
             raise DeviceError(Fault.WORKER_DIED, "no worker is up")
         number = next(self._numbers)
-        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         pieces = tuple(_piece(s) for s in batch.slices)
         try:
             self._pipe.send(Run(number, batch.model, pieces))
             async with asyncio.timeout(_HANG_SECONDS):
-                done = await future
+                return await future
         except OSError as error:
             if isinstance(error, TimeoutError):
                 logger.error("the worker hangs; it is killed")
@@ -97,15 +94,6 @@ class WorkerDevice:
             raise DeviceError(Fault.WORKER_DIED, "the worker died") from error
         finally:
             self._waiting.pop(number, None)
-        results = [InferenceFailed() if isinstance(r, PieceFailed) else r for r in done.results]
-        return Outcome(
-            results,
-            seconds=done.inference_seconds,
-            reduce_seconds=done.reduce_seconds,
-            cached_prompts=done.cached_prompts,
-            new_prompts=done.new_prompts,
-            gpu_bytes=done.gpu_bytes,
-        )
 
     async def stop(self) -> None:
         """Ends the worker; it finishes the batch that it is at."""
@@ -178,11 +166,11 @@ class WorkerDevice:
             case StartFailed():
                 ready.set_exception(StartError(message.message))
             case Done():
-                self._resolve(message.number, message)
+                self._resolve(message.number, message.outcome)
             case BatchFailed():
-                self._resolve(message.number, DeviceError(_FAULTS[message.fault], message.message))
+                self._resolve(message.number, DeviceError(message.fault, message.message))
 
-    def _resolve(self, number: int, result: Done | DeviceError) -> None:
+    def _resolve(self, number: int, result: Outcome | DeviceError) -> None:
         future = self._waiting.get(number)
         if future is None or future.done():
             return

@@ -51,8 +51,8 @@ class Desk:
     def run(self, name: str, *pieces: Piece) -> list[Score]:
         done = self.worker.answer(Run(0, name, pieces))
         assert isinstance(done, Done), done
-        assert all(isinstance(result, Score) for result in done.results)
-        return [result for result in done.results if isinstance(result, Score)]
+        assert all(isinstance(result, Score) for result in done.outcome.results)
+        return list(done.outcome.results)
 
 
 @pytest.fixture(scope="module")

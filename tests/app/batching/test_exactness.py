@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.batching.scheduler import Fault
 from app.device.arena import Arena
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
 from app.worker import Worker
@@ -46,7 +47,7 @@ class Desk:
     def run(self, pieces: Sequence[Piece]) -> tuple[object, ...]:
         done = self.worker.answer(Run(0, self.model.config.name, tuple(pieces)))
         assert isinstance(done, Done), done
-        return done.results
+        return tuple(done.outcome.results)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -89,4 +90,4 @@ def test_a_batch_that_cannot_be_computed_is_an_answer_too(desk: Desk) -> None:
     broken = dataclasses.replace(piece, offset=desk.arena.size)
     answer = desk.worker.answer(Run(7, desk.model.config.name, (broken,)))
     assert isinstance(answer, BatchFailed)
-    assert (answer.number, answer.fault) == (7, "inference")
+    assert (answer.number, answer.fault) == (7, Fault.INFERENCE)
