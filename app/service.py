@@ -140,7 +140,7 @@ class Service:
     async def stop(self) -> None:
         """Drains, then ends the worker and gives everything back."""
         self.begin_drain()
-        await self._batcher.drain(self.settings.drain_seconds)
+        await self._batcher.drain(self.admission.empty(), self.settings.drain_seconds)
         await self._device.stop()
         for task in list(self._tasks):
             task.cancel()

@@ -1,5 +1,6 @@
 """Admission: who comes in, decided from the image's header, before any decoding."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Admission:
         self.state = State.LOADING
         self._costs: Counter[str] = Counter()
         self.bytes = 0
+        self._given_back = asyncio.Event()
 
     @property
     def cost(self) -> int:
@@ -114,3 +116,10 @@ class Admission:
         """Called by tickets."""
         self._costs[model] -= cost
         self.bytes -= bytes_
+        self._given_back.set()
+
+    async def empty(self) -> None:
+        """Returns when all that was admitted is answered, what is still being decoded included."""
+        while self.cost:
+            self._given_back.clear()
+            await self._given_back.wait()

@@ -5,7 +5,7 @@ one answer.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +76,6 @@ class Batcher:
         self._observer = observer
         self._clock = clock
         self._wake = asyncio.Event()
-        self._batch_ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(
@@ -140,23 +139,15 @@ class Batcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
 
-    async def drain(self, seconds: float) -> None:
-        """Lets everything that was admitted finish; after ``seconds`` the rest is answered with
-        Draining.
+    async def drain(self, finished: Awaitable[object], seconds: float) -> None:
+        """Lets what was admitted finish, until ``finished`` returns; after ``seconds`` the rest is
+        answered with Draining.
         """
         self.scheduler.draining = True
         self._wake.set()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._idle()
+            await asyncio.wait_for(finished, seconds)
         self.scheduler.fail_all(Draining())
-
-    async def _idle(self) -> None:
-        """Returns when nothing is queued or running; every batch that ends sets the event."""
-        while not self.scheduler.idle:
-            self._batch_ended.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._batch_ended.wait(), 0.1)  # queued ones may expire
 
     def _hand_over(self) -> None:
         self.scheduler.expire(self._clock())
@@ -181,4 +172,3 @@ class Batcher:
             self.scheduler.lost(batch, Internal())
         finally:
             self._wake.set()
-            self._batch_ended.set()

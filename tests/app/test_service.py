@@ -1,11 +1,13 @@
 """The whole service over HTTP, in memory, on a device without a process."""
 
 import asyncio
+import threading
 
 import httpx
 import pytest
 from starlette.types import Message
 
+from app.batching.admission import State
 from app.batching.batcher import DeviceError
 from app.batching.scheduler import Batch, Fault
 from app.catalogue import Models
@@ -222,6 +224,25 @@ def test_a_shutdown_finishes_what_was_admitted_and_refuses_what_comes() -> None:
             assert not any(task.done() for task in tasks)
             device.gate.set()
         assert {response.status_code for response in await asyncio.gather(*tasks)} == {200}
+
+    run(scenario)
+
+
+def test_a_shutdown_waits_for_an_image_that_is_still_being_decoded() -> None:
+    async def scenario() -> None:
+        async with served(FakeDevice()) as here:
+            service, free = here.app.state.service, threading.Event()
+            service._decoders.submit(free.wait, 10)  # the one thread that decodes
+            task = asyncio.create_task(here.post())
+            await until(lambda: service.admission.cost > 0)
+
+            async def decode_once_it_drains() -> None:
+                await until(lambda: service.admission.state is State.DRAINING)
+                free.set()
+
+            freed = asyncio.create_task(decode_once_it_drains())
+        await freed
+        assert outcome(await task) == (200, None)
 
     run(scenario)
 

@@ -144,18 +144,18 @@ def test_drain_waits_for_what_runs_and_refuses_the_rest_when_its_time_is_over() 
             device.gate.clear()
             stuck = submit(batcher, "stuck")
             await until(lambda: device.images == 1)
-            await batcher.drain(0.05)
+            await batcher.drain(asyncio.Event().wait(), 0.05)
             with pytest.raises(Draining):
                 await stuck
 
     run(scenario)
 
 
-def test_drain_returns_at_once_when_nothing_is_there() -> None:
+def test_drain_returns_once_what_was_admitted_is_answered() -> None:
     async def scenario() -> None:
         async with running() as (batcher, _):
             done = submit(batcher, "a")
-            await batcher.drain(10)
+            await batcher.drain(asyncio.wait([done]), 10)
             assert await done == "scored a"
 
     run(scenario)
