@@ -157,7 +157,8 @@ class _QueueCollector(Collector):
     """Gauges read off the queue when they are asked for, so that they are never stale."""
 
     def __init__(self, scheduler: Scheduler, clock: Callable[[], float]) -> None:
-        self._scheduler, self._clock = scheduler, clock
+        self._scheduler = scheduler
+        self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """The three gauges."""

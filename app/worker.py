@@ -6,6 +6,7 @@ ends when the pipe closes.
 """
 
 import argparse
+import contextlib
 import logging
 import mmap
 import signal
@@ -76,17 +77,9 @@ def start_failure(error: Exception) -> StartFailed:
 
 def serve(worker: "Worker", pipe: "Connection[Any, Any]") -> None:
     """Answers every batch until the other side closes."""
-    while True:
-        try:
-            message = pipe.recv()
-        except (EOFError, OSError):
-            return
-        if not isinstance(message, Run):
-            return
-        try:
+    with contextlib.suppress(EOFError, OSError):  # it has closed, or died
+        while isinstance(message := pipe.recv(), Run):
             pipe.send(worker.answer(message))
-        except BrokenPipeError:
-            return
 
 
 class Worker:

@@ -189,8 +189,6 @@ class OutOfMemory(InferenceFailed):
 class Internal(Failed):
     """Anything unforeseen."""
 
-    title = "Internal error"
-
 
 def _reasons(error: type[ServiceError]) -> set[str]:
     return {error.reason}.union(*map(_reasons, error.__subclasses__()))
