@@ -21,7 +21,6 @@ class JsonFormatter(logging.Formatter):
     """time, level, logger, message, request_id, then the call's ``extra``; an exception as text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
         line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",

@@ -109,7 +109,6 @@ class Metrics:
                 self.stages.labels("queue").observe(max(0.0, batch.sent - piece.job.arrived))
 
     def batch_done(self, batch: Batch, outcome: Outcome) -> None:
-        """Counts what was computed."""
         self.crops_processed.inc(batch.cost)
         self.batch_seconds.observe(outcome.seconds)
         self.stages.labels("inference").observe(outcome.seconds)
@@ -161,7 +160,6 @@ class _QueueCollector(Collector):
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        """The three gauges."""
         jobs: list[Any] = self._scheduler.queued
         oldest = max((self._clock() - job.arrived for job in jobs), default=0.0)
         yield GaugeMetricFamily("agiqa_queue_requests", "Images that wait.", len(jobs))

@@ -73,7 +73,6 @@ class _Planned:
 
     @property
     def bytes(self) -> int:
-        """What the crops take."""
         return self.layout.nbytes
 
 

@@ -113,7 +113,6 @@ class Admission:
         return Ticket(self, model, cost, bytes_)
 
     def give_back(self, model: str, cost: int, bytes_: int) -> None:
-        """Called by tickets."""
         self._costs[model] -= cost
         self.bytes -= bytes_
         self._given_back.set()

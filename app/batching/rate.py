@@ -12,7 +12,6 @@ class Rate:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Takes in one batch."""
         self._n = self._n * _DECAY + 1
         self._x = self._x * _DECAY + rows
         self._y = self._y * _DECAY + seconds

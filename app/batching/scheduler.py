@@ -79,7 +79,6 @@ class Job:
 
     @property
     def left(self) -> int:
-        """Rows still to compute."""
         return self.rows - self.done
 
     @property
@@ -103,17 +102,14 @@ class Slice:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
         return self.stop - self.start
 
     @property
     def cost(self) -> int:
-        """What the rows cost."""
         return self.rows * self.job.row_cost
 
     @property
     def completes(self) -> bool:
-        """Whether the job is whole after this slice."""
         return self.stop == self.job.rows
 
 
@@ -127,17 +123,14 @@ class Batch:
 
     @property
     def model(self) -> str:
-        """The model of all slices."""
         return self.slices[0].job.model
 
     @property
     def rows(self) -> int:
-        """Rows of all slices."""
         return sum(s.rows for s in self.slices)
 
     @property
     def cost(self) -> int:
-        """What all the rows cost."""
         return sum(s.cost for s in self.slices)
 
 

@@ -19,7 +19,7 @@ class Grouped(Protocol):
     """Anything that says which group it belongs to."""
 
     @property
-    def group(self) -> str: ...  # noqa: D102
+    def group(self) -> str: ...
 
 
 G = TypeVar("G", bound=Grouped)
