@@ -75,7 +75,7 @@ def test_the_backbone_is_the_one_that_the_prompts_were_tuned_on(name: str) -> No
 
 def test_the_bundled_models_stand_on_one_backbone_in_memory() -> None:
     towers = [
-        next(m for m in scorer._net.modules() if isinstance(m, VisionTower)).visual  # type: ignore[attr-defined]
+        next(m for m in scorer._net.modules() if isinstance(m, VisionTower)).visual
         for scorer in Scorer.load_several(list(MODELS), device="cpu")
     ]
     assert towers[0] is towers[1]

@@ -52,11 +52,12 @@ class ConvStem(nn.Sequential):
             layers.append(nn.BatchNorm2d(fan_out))
             layers.append(nn.GELU())
         super().__init__(*layers[:-1])
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # faster on CPUs
+        self.to(memory_format=torch.channels_last)  # faster on CPUs
 
     def forward(self, x: Tensor) -> Tensor:
         """Runs the convolutions in channels-last order."""
-        return super().forward(x.contiguous(memory_format=torch.channels_last))
+        channels_last = x.contiguous(memory_format=torch.channels_last)
+        return super().forward(channels_last)  # type: ignore[no-untyped-call]
 
 
 def build(architecture: Architecture) -> nn.Module:

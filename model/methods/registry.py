@@ -37,6 +37,6 @@ def build_network(method: str, clip: nn.Module, options: Mapping[str, Any]) -> N
         BackboneError: a CLIP that the method can't use.
     """
     network = network_type(method)
-    made: Network = network(clip, network.options_type.model_validate(options))  # type: ignore[call-arg, arg-type]
+    made: Network = network(clip, network.options_type.model_validate(options))  # type: ignore[arg-type]
     made.freeze_undeclared()
     return made

@@ -44,7 +44,7 @@ class Ball:
     @property
     def middle(self) -> Array:
         """[3]."""
-        return np.float32((self.x, self.radius, self.z))
+        return np.array((self.x, self.radius, self.z), np.float32)
 
     def distance(self, start: Array, way: Array) -> Array:
         """Along rays [n, 3] to the ball; infinite where they miss it."""

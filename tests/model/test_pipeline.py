@@ -210,7 +210,12 @@ def test_room_bounds_what_is_ahead_but_lets_the_next_one_in() -> None:
     room = Room(10)
     room.enter(0, 50)
     entered = threading.Event()
-    later = threading.Thread(target=lambda: (room.enter(2, 5), entered.set()))
+
+    def enter() -> None:
+        room.enter(2, 5)
+        entered.set()
+
+    later = threading.Thread(target=enter)
     later.start()
     assert not entered.wait(0.05)
     room.leave(0)

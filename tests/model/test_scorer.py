@@ -182,7 +182,7 @@ def test_without_a_prompt_there_is_no_consistency(scorer: Scorer) -> None:
 
 def test_an_unknown_head_is_refused(scorer: Scorer) -> None:
     with pytest.raises(ValueError, match="no head 'beauty'"):
-        scorer.score(tiny.picture(224, 224), heads=["beauty"])  # type: ignore[list-item]
+        scorer.score(tiny.picture(224, 224), heads=["beauty"])
 
 
 def test_another_prompt_changes_the_consistency_and_nothing_else(scorer: Scorer) -> None:
@@ -234,7 +234,7 @@ def test_grid_by_name_is_the_checkpoints_own_grid(tiny_checkpoint: Path) -> None
 @pytest.mark.parametrize(("option", "value"), [("crop_policy", "spiral"), ("dtype", "float16")])
 def test_an_unknown_option_is_refused(option: str, value: str, tiny_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=f"{value}'.*choose"):
-        model.load(str(tiny_checkpoint), **{option: value})  # type: ignore[arg-type]
+        model.load(str(tiny_checkpoint), **{option: value})
 
 
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
@@ -370,7 +370,7 @@ def test_a_score_of_a_prompted_image_fills_the_cache(scorer: Scorer) -> None:
 def test_a_score_is_a_plain_value() -> None:
     assert Score(crops=1, quality=0.5) == Score(crops=1, quality=0.5)
     with pytest.raises(AttributeError):
-        Score(crops=1).quality = 1.0  # type: ignore[misc]
+        Score(crops=1).quality = 1.0
 
 
 def test_an_extreme_aspect_is_refused_whatever_the_image_comes_as(scorer: Scorer) -> None:

@@ -33,8 +33,8 @@ NAME = "linear-probe"
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two lines."""
     objective = "tests.training.linear_probe_objective:LinearProbeObjective"
-    monkeypatch.setitem(METHODS, NAME, "tests.training.linear_probe:LinearProbe")  # type: ignore[arg-type]
-    monkeypatch.setitem(OBJECTIVES, NAME, objective)  # type: ignore[arg-type]
+    monkeypatch.setitem(METHODS, NAME, "tests.training.linear_probe:LinearProbe")
+    monkeypatch.setitem(OBJECTIVES, NAME, objective)
 
 
 @pytest.fixture

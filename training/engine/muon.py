@@ -43,7 +43,7 @@ class Muon(torch.optim.AdamW):
                         self._step(p, p.grad, group)
         self.param_groups = [group for group in groups if not group.get("orthogonal")]
         try:
-            return super().step(closure)  # type: ignore[no-any-return]
+            return super().step(closure)
         finally:
             self.param_groups = groups
 

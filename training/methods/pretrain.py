@@ -71,7 +71,7 @@ class Pretraining:
         self.clip, self.weights = clip, weights
         self.patch_dropout, self.part = patch_dropout, part
         self.normalisation = normalisation or Normalisation()
-        self.vision, self.text = VisionTower(clip.visual), TextTower(clip)  # type: ignore[arg-type]
+        self.vision, self.text = VisionTower(clip.visual), TextTower(clip)
         self.tokenizer = Tokenizer()
         self.sources = list(sources)
 
@@ -246,7 +246,7 @@ class Pretraining:
         )
 
     def _scale(self) -> Tensor:
-        return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator, union-attr]
+        return self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()  # type: ignore[operator]
 
 
 def _with_mean(views: Tensor) -> Tensor:

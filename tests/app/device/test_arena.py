@@ -31,21 +31,22 @@ def test_freed_neighbours_join(house: Arena) -> None:
 
 
 def test_random_use_never_overlaps_and_gives_everything_back(house: Arena) -> None:
-    rng, held = random.Random(1), {}
+    rng = random.Random(1)
+    allocated: dict[int, int] = {}
     for i in range(2000):
-        if held and rng.random() < 0.5:
-            offset = rng.choice(list(held))
-            size = held.pop(offset)
+        if allocated and rng.random() < 0.5:
+            offset = rng.choice(list(allocated))
+            size = allocated.pop(offset)
             assert (house.view(offset, (size,)) == offset % 251).all()
             house.release(offset, size)
         else:
             size = rng.randint(1, 900)
-            offset = house.allocate(size)
-            if offset is not None:
-                house.view(offset, (size,))[:] = offset % 251
-                held[offset] = size
+            new = house.allocate(size)
+            if new is not None:
+                house.view(new, (size,))[:] = new % 251
+                allocated[new] = size
         assert i >= 0
-    for offset, size in held.items():
+    for offset, size in allocated.items():
         house.release(offset, size)
     assert house.allocate(house.size) == 0
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import open_clip
 import pytest
@@ -19,7 +20,7 @@ TEXT = {"layers": 3, "width": 16, "heads": 2, "context_length": 20}
 
 def open_clips(seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return open_clip.CLIP(24, vision_cfg=dict(VISION), text_cfg=dict(TEXT))  # type: ignore[arg-type]
+    return open_clip.CLIP(24, vision_cfg=dict(VISION), text_cfg=dict(TEXT))
 
 
 def ours(seed: int = 0) -> OwnClip:
@@ -56,7 +57,9 @@ def test_the_towers_make_of_it_what_open_clip_makes_of_its_own() -> None:
         ({}, {"heads": 3}, "can't be shared by 3 heads"),
     ],
 )
-def test_settings_that_make_no_clip_are_named(vision: dict, text: dict, said: str) -> None:
+def test_settings_that_make_no_clip_are_named(
+    vision: dict[str, Any], text: dict[str, Any], said: str
+) -> None:
     architecture = Architecture(
         embed_dim=24, vision_cfg={**VISION, **vision}, text_cfg={**TEXT, **text}
     )
@@ -67,7 +70,9 @@ def test_settings_that_make_no_clip_are_named(vision: dict, text: dict, said: st
 @pytest.mark.parametrize(
     ("vision", "text"), [({}, {"ls_init_value": 0.1}), ({"image_size": [32, 48]}, {})]
 )
-def test_other_settings_of_open_clip_s_are_left_to_it(vision: dict, text: dict) -> None:
+def test_other_settings_of_open_clip_s_are_left_to_it(
+    vision: dict[str, Any], text: dict[str, Any]
+) -> None:
     architecture = Architecture(
         embed_dim=24, vision_cfg={**VISION, **vision}, text_cfg={**TEXT, **text}
     )

@@ -71,7 +71,7 @@ def test_every_prompt_is_split_without_loss_into_the_fewest_parts() -> None:
     draw = random.Random(0)
     for _ in range(300):
         limit = draw.randint(4, 12)
-        ids = []
+        ids: list[int] = []
         while len(ids) <= limit:
             ids += [*range(1, draw.randint(1, limit)), COMMA]
         parts = split_prompt(ids, limit, COMMAS)

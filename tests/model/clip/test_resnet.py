@@ -240,7 +240,7 @@ def test_whole_images_of_one_size_share_a_batch_and_keep_their_scores() -> None:
     rows = ours.forward(crops, [2, 0, 1], [0, 0, 0])
     layout = ours.plan(352, 224)
     batched = [ours.reduce(rows[i : i + 1], layout).quality for i in (1, 2, 0)]
-    single = [ours.score(picture).quality for picture in pictures]
+    single: list[Any] = [ours.score(picture).quality for picture in pictures]
     assert batched == pytest.approx(single, abs=1e-6)
     assert max(single) - min(single) > 1e-2  # so that equality means something
 

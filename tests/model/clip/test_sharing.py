@@ -75,7 +75,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def image_tower(scorer: Scorer) -> nn.Module:
-    (tower,) = (m for m in scorer._net.modules() if isinstance(m, VisionTower))  # type: ignore[attr-defined]
+    (tower,) = (m for m in scorer._net.modules() if isinstance(m, VisionTower))
     return tower.visual
 
 

@@ -130,7 +130,7 @@ class Evil(nn.Module):
 
     @torch.jit.export
     def __setstate__(self, state: tuple[Tensor, str, bool]) -> None:
-        self.w = state[0]
+        self.w = state[0]  # type: ignore[assignment]
         self.victim = state[1]
         self.training = state[2]
         torch.save(self.w, self.victim)

@@ -201,7 +201,7 @@ def test_pairs_of_ones_own_are_attributes_beside_the_papers() -> None:
 
 @pytest.mark.parametrize("name", ["quality", "sharpness"])
 def test_a_pair_of_ones_own_replaces_the_papers_of_that_name(name: str) -> None:
-    def value(score: Score) -> float:
+    def value(score: Score) -> Any:
         return score.quality if name == "quality" else score.attributes[name]
 
     better, worse = TEXTS[name]

@@ -283,7 +283,7 @@ def test_features_and_first_queries_are_constants_once_folded() -> None:
         constant += network.text.text.transformer.parameters()
         weight = folded.global_weight.clone()
         for parameter in constant:
-            parameter += torch.randn(parameter.shape)
+            parameter.add_(torch.randn(parameter.shape))
         assert torch.equal(folded(*args), before)
         assert torch.equal(folded.global_weight, weight)
         assert not torch.allclose(network.fold()(*args), before, atol=1e-3)

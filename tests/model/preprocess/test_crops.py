@@ -36,7 +36,7 @@ with_and_without_global_view = pytest.mark.parametrize(
 def sweep(count: int, seed: int, aspect: int = 50) -> list[tuple[int, int]]:
     """Random sizes from a pixel to 20 megapixels, none of them over ``aspect`` : 1."""
     draw = random.Random(seed)
-    sizes = []
+    sizes: list[tuple[int, int]] = []
     while len(sizes) < count:
         long = round(2 ** draw.uniform(0, 13))
         short = max(1, round(long / draw.uniform(1, aspect)))

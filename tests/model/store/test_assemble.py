@@ -294,4 +294,4 @@ def test_a_liqe_checkpoint_holds_its_clip_in_32_bit_and_no_parameters_beside_it(
     assemble("liqe", tmp_path / "out", architecture=VIT, weights=weights)
     _, network = load_network(tmp_path / "out")
     assert network.stored() == {}
-    assert torch.equal(network.vision.visual.proj, clip.visual.proj)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(network.vision.visual.proj, clip.visual.proj)

@@ -108,7 +108,9 @@ def test_groups_without_the_mark_are_adamws() -> None:
 
 
 def test_a_restored_optimiser_goes_on_bit_by_bit() -> None:
-    def trained(steps: int, state: dict[str, object] | None, values: list[Tensor]) -> tuple:
+    def trained(
+        steps: int, state: dict[str, object] | None, values: list[Tensor]
+    ) -> tuple[Any, ...]:
         module = network()
         for p, value in zip(module.parameters(), values, strict=False):
             p.data.copy_(value)

@@ -69,7 +69,7 @@ def test_a_method_s_quality_learns_to_fall(method: str, clip: Any) -> None:
     for _ in range(30):
         losses = task.loss_of_degraded(*qualities(), batch())
         optimiser.zero_grad()
-        sum(losses.values()).backward()  # type: ignore[union-attr]
+        sum(losses.values()).backward()
         optimiser.step()
     clean, of_worse = qualities()
     weaker, stronger = task.open_quality(of_worse)
