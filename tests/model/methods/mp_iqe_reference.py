@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import open_clip
+import pytest
 import torch
 from open_clip.transformer import QuickGELU
 from PIL import Image
@@ -246,6 +247,10 @@ ABLATIONS: dict[str, MpIqeOptions] = {
 }
 
 
+def changed(**changes: Any) -> MpIqeOptions:
+    return OPTIONS.model_copy(update=changes)
+
+
 def fresh(options: MpIqeOptions = OPTIONS, clip: nn.Module | None = None, seed: int = 0) -> MpIqe:
     """MP-IQE as training starts it."""
     with torch.random.fork_rng():
@@ -341,3 +346,18 @@ ODD: dict[str, Image.Image] = {
     "one-window": tiny.picture(224, 224),
     "large": tiny.picture(2600, 1900),
 }
+
+
+def assert_equations(network: MpIqe, x: Tensor) -> None:
+    """Eq. 6 to 14 of float64 crops [B, 3, 224, 224]."""
+    texts = queries(network)
+    with torch.no_grad():
+        tokens = network.tokens(x)
+        own_queries = network.texts().queries
+    assert own_queries.numpy() == pytest.approx(np.concatenate(texts), abs=1e-10)
+    ours = outputs(network, x) | {"tokens": tokens}
+    for row, crop in enumerate(x):
+        slow = everything(network, crop.numpy(), texts)
+        assert slow.keys() == ours.keys()
+        for name, value in slow.items():
+            assert ours[name][row].numpy() == pytest.approx(value, abs=1e-9)

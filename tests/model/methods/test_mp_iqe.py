@@ -10,13 +10,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torch.nn import functional as F
 
 from model.clip.weights import load_strictly
 from model.config import CropPolicy
 from model.errors import CheckpointError
-from model.methods.mp_iqe import MpIqe, MpIqeOptions
+from model.methods.mp_iqe import MpIqeOptions
 from model.methods.network import Views
 from model.scorer import Scorer
 from model.store.checkpoint import PARAMETERS, load_network
@@ -26,6 +25,8 @@ from tests.model.methods.mp_iqe_reference import (
     ABLATIONS,
     DISTORTIONS,
     SCENES,
+    assert_equations,
+    changed,
     outputs,
     pixels,
     shaken,
@@ -34,25 +35,7 @@ from tests.model.methods.mp_iqe_reference import (
 every_ablation = pytest.mark.parametrize("options", ABLATIONS.values(), ids=ABLATIONS.keys())
 
 
-def changed(**changes: Any) -> MpIqeOptions:
-    return reference.OPTIONS.model_copy(update=changes)
-
-
 # The equations.
-
-
-def assert_equations(network: MpIqe, x: Tensor) -> None:
-    """Eq. 6 to 14 of float64 crops [B, 3, 224, 224]."""
-    texts = reference.queries(network)
-    with torch.no_grad():
-        tokens, queries = network.tokens(x), network.texts().queries
-    assert queries.numpy() == pytest.approx(np.concatenate(texts), abs=1e-10)
-    ours = outputs(network, x) | {"tokens": tokens}
-    for row, crop in enumerate(x):
-        slow = reference.everything(network, crop.numpy(), texts)
-        assert slow.keys() == ours.keys()
-        for name, value in slow.items():
-            assert ours[name][row].numpy() == pytest.approx(value, abs=1e-9)
 
 
 @every_ablation
