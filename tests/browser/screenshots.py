@@ -4,17 +4,18 @@ The photographs are those of scikit-image that are in the public domain or CC0 (
 coffee, rocket), whole and spoiled.
 """
 
+import contextlib
 import io
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from app.cli.main import main as agiqa
 from app.http.page import STATIC
 from tests.app.pictures import encoded
 from tests.app.server import Running, serving
@@ -55,7 +56,7 @@ def _file(name: str, image: Image.Image) -> "FilePayload":
     return {"name": name, "mimeType": "image/png", "buffer": encoded(image)}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _visit(browser: "Browser", service: Running, **options: Any) -> Iterator[Visit]:
     settings = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
     context = browser.new_context(**settings)
@@ -107,9 +108,29 @@ def take(folder: Path) -> None:
             _keep(visit, folder / "page-phone.png")
 
 
+def take_report(target: Path) -> None:
+    """Writes a picture of the report of ``agiqa score`` over the photographs and a broken file."""
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
+        folder = Path(name)
+        images = folder / "images"
+        images.mkdir()
+        for file in files():
+            (images / file["name"]).write_bytes(file["buffer"])
+            (images / file["name"]).with_suffix(".txt").write_text("a photograph")
+        (images / "broken.png").write_bytes(b"broken")
+        report = folder / "report.html"
+        command = ["score", str(images), "-o", str(folder / "scores.csv"), "--prompts", "beside"]
+        with contextlib.suppress(SystemExit):  # a file that can't be scored is a status of its own
+            agiqa([*command, "--dtype", "float32", "--quiet", "--report", str(report)])
+        page = browser.new_page(viewport={"width": 1120, "height": 1420})
+        page.goto(report.as_uri())
+        page.screenshot(path=target)
+
+
 def main(arguments: Sequence[str]) -> None:
     (folder,) = arguments
     take(Path(folder))
+    take_report(Path(folder) / "report.png")
 
 
 if __name__ == "__main__":
