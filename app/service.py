@@ -32,7 +32,7 @@ from app.device.messages import LoadedModel, Piece, Ready
 from app.device.supervisor import OnChange
 from app.metrics import Metrics
 from app.settings import Settings
-from model.config import Head
+from model.config import HEADS, Head
 from model.errors import ImageError
 from model.preprocess import images
 from model.preprocess.crops import CropPlanner, Layout
@@ -272,7 +272,7 @@ class Service:
         return self.clock() - start
 
     def _observe(self, model: str, score: Score) -> None:
-        for head in ("quality", "alignment", "consistency"):
+        for head in HEADS:
             value = getattr(score, head)
             if value is not None:
                 self.metrics.score.labels(model, head).observe(value)

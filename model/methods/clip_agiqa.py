@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from model.clip.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
 from model.clip.towers import TextTower, VisionTower
-from model.config import Head
+from model.config import HEADS, Head
 from model.methods.antonyms import positive_probability
 from model.methods.consistency import ConsistencyHead, Start, pool_views
 from model.methods.network import FoldedFeatures, Network, Options, Reading, Views
@@ -86,8 +86,7 @@ class ClipAgiqa(Network):
     def __init__(self, clip: nn.Module, options: ClipAgiqaOptions) -> None:
         super().__init__(clip, VisionTower(cast(Any, clip.visual), options.prompt_position))
         self.options = options
-        heads: tuple[Head, ...] = ("quality", "alignment", "consistency")
-        self.heads = heads if options.auxiliary_task else heads[:1]
+        self.heads = HEADS if options.auxiliary_task else ("quality",)
         self.require_room(options.context_length, (*QUALITY_WORDS, *ALIGNMENT_WORDS))
         self.quality = self._task_prompts()
         self.alignment = self._task_prompts() if options.auxiliary_task else None

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from training.commands import options
-from training.commands.errors import said
+from training.commands.errors import reported_errors
 
 
 @click.group()
@@ -43,7 +43,7 @@ def check(
     """
     if lower_better and not declared:
         raise click.UsageError("--lower-better belongs to --range")
-    with said():
+    with reported_errors():
         from training.data import check_report
         from training.data.check import check as look
         from training.data.check import which

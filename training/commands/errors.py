@@ -11,7 +11,7 @@ from training.errors import TrainingError
 
 
 @contextmanager
-def said() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """Errors that this project raises on purpose end the command with their sentence; so does a
     package of the ``train`` extra that is missing.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from training.commands import options
-from training.commands.errors import said
+from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
     from training.data.samples import Sample
@@ -80,7 +80,7 @@ def evaluate(
     """Measure a checkpoint on rated images, beside the no-image floor and rivals."""
     if lower_better and not declared:
         raise click.UsageError("--lower-better belongs to --range")
-    with said():
+    with reported_errors():
         import model
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from training.commands import options
-from training.commands.errors import said
+from training.commands.errors import reported_errors
 
 _KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
 _ROUNDS = {"rounds": 10}
@@ -52,7 +52,7 @@ def experiment(
     """
     if protocol:
         settings = (*settings, f"protocol={protocol}")
-    with said():
+    with reported_errors():
         from training.research.experiments.experiment import Request, run_experiment
 
         request = Request(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.config import HEADS
 from model.errors import ModelError
-from training.commands.errors import said
+from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
     from model.config import Head
@@ -30,7 +31,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--beside", metavar="CHECKPOINT", help="Another, as the visual-only variant.")
 @click.option(
     "--head",
-    type=click.Choice(["quality", "alignment", "consistency"]),
+    type=click.Choice(HEADS),
     default="quality",
     show_default=True,
 )
@@ -66,7 +67,7 @@ def explain(images: tuple[Path, ...], data: Path | None, part: str, **options: A
     """Show what a model looks at in each IMAGE, or with --features how it sorts a data set."""
     if bool(images) == bool(data):
         raise click.UsageError("give images, or --features with the folder of a data set")
-    with said():
+    with reported_errors():
         try:
             if data:
                 _features(data, part, options)

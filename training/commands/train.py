@@ -3,7 +3,7 @@
 import click
 
 from training.commands import options
-from training.commands.errors import said
+from training.commands.errors import reported_errors
 
 
 @click.command()
@@ -19,7 +19,7 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
     """
     if protocol:
         settings = (*settings, f"protocol={protocol}")
-    with said():
+    with reported_errors():
         from training.recipe import MethodRecipe, load_recipe, shown_settings
         from training.reports.write import write
         from training.research.documents.training import training_document
