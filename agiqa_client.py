@@ -213,7 +213,8 @@ class AsyncClient:
         # Reading a port that is no number raises ValueError too.
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError(f"{url}: give an address like http://localhost:8000")
-        self._timeout, self._retries = given.get("timeout", 60.0), given.get("retries", 4)
+        self._timeout = given.get("timeout", 60.0)
+        self._retries = given.get("retries", 4)
         self._clock = given.get("clock", Clock())
         key = given.get("api_key")
         key = os.environ.get("AGIQA_API_KEY") if key is None else key
@@ -462,7 +463,8 @@ class Client:
     """As ``AsyncClient``, but waits for the answers; threads may share it."""
 
     def __init__(self, url: str = "http://127.0.0.1:8000", **given: Unpack[Connection]) -> None:
-        self._calls, self._given = _Waiting(url, **given), given
+        self._calls = _Waiting(url, **given)
+        self._given = given
         self.url = self._calls.url
 
     score = _now(AsyncClient.score)

@@ -81,7 +81,8 @@ class ImageTransformer(nn.Module):
             raise ValueError(f"a width of {width} has no heads of {settings.head_width}")
         if size % patch:
             raise ValueError(f"an image of {size} has no whole patches of {patch}")
-        self.image_size, self.patch_size = (size, size), (patch, patch)
+        self.image_size = (size, size)
+        self.patch_size = (patch, patch)
         self.grid_size = (size // patch, size // patch)
         scale = width**-0.5
         self.conv1: nn.Module = nn.Conv2d(3, width, patch, stride=patch, bias=False)

@@ -135,7 +135,8 @@ class _ScriptReader(pickle.Unpickler):
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
-        self._archive, self._root = archive, root
+        self._archive = archive
+        self._root = root
         self._module = type("_Module", (), {})
         self._known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): collections.OrderedDict,

@@ -19,7 +19,8 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"{heads} heads do not divide the width {width}")
         self.heads = heads
-        self.q, self.v = nn.Linear(width, width), nn.Linear(width, width)
+        self.q = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
         # A bias of the keys would add the same to every logit of a query: the softmax cancels it.
         self.k = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width)

@@ -103,7 +103,9 @@ class _Training:
     """A run on a machine: optimiser, wrapped step, weights and progress."""
 
     def __init__(self, run: Run, accelerator: Accelerator) -> None:
-        self.run, self.accelerator, self.task = run, accelerator, run.task
+        self.run = run
+        self.accelerator = accelerator
+        self.task = run.task
         self.task.module.to(accelerator.device)
         self.weights = Weights(self.task.trained(), run.schedule.ema)
         optimiser = run.schedule.optimiser_of(self.weights.parameters, self.task.hidden_maps())

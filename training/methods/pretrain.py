@@ -68,10 +68,13 @@ class Pretraining:
         normalisation: Normalisation | None = None,
         part: int | None = None,
     ) -> None:
-        self.clip, self.weights = clip, weights
-        self.patch_dropout, self.part = patch_dropout, part
+        self.clip = clip
+        self.weights = weights
+        self.patch_dropout = patch_dropout
+        self.part = part
         self.normalisation = normalisation or Normalisation()
-        self.vision, self.text = VisionTower(clip.visual), TextTower(clip)
+        self.vision = VisionTower(clip.visual)
+        self.text = TextTower(clip)
         self.tokenizer = Tokenizer()
         self.sources = list(sources)
 
