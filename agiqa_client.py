@@ -30,7 +30,15 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -477,7 +485,7 @@ class Client:
 
     def score_many(
         self, items: Iterable[Item], *, concurrency: int = 8, **options: Unpack[Options]
-    ) -> Iterator[tuple[Item, Result]]:
+    ) -> Generator[tuple[Item, Result], None, None]:
         """As ``AsyncClient.score_many``; ``items`` are taken, and images read, in other threads."""
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)

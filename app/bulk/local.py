@@ -1,6 +1,6 @@
 """Scoring on this machine: what the pipeline gives, as rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ class LocalScoring:
         self._pipeline = pipeline
         self._heads = heads
 
-    def score(self, items: Sequence[Item]) -> Iterator[Row]:
+    def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
         """One row per item, in order."""
         files = [(item.path, item.prompt) for item in items]
         with closing(self._pipeline.score(files, self._heads)) as results:

@@ -5,45 +5,30 @@ metadata.
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from app.bulk.embedded import embedded_prompt
 from app.bulk.errors import CannotScore
 from app.bulk.rows import Item
 
-BESIDE, EMBEDDED = "beside", "embedded"
-_WHERE = {BESIDE: "in a .txt file beside them", EMBEDDED: "in their metadata"}
+
+def beside(image: Path) -> str | None:
+    """The whole text of ``cat.txt`` beside ``cat.png``; None: there is none."""
+    file = image.with_suffix(".txt")
+    try:
+        return file.read_text(encoding="utf-8-sig").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise CannotScore(f"{file}: {_reason(error)}") from error
 
 
-class Source(Protocol):
-    """Where prompts come from."""
-
-    def of(self, image: Path) -> str | None:
-        """The image's prompt; None where there is none."""
-
-
-class Beside:
-    """``cat.txt`` beside ``cat.png``."""
-
-    def of(self, image: Path) -> str | None:
-        """The whole text of the file."""
-        file = image.with_suffix(".txt")
-        try:
-            return file.read_text(encoding="utf-8-sig").strip() or None
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeError) as error:
-            raise CannotScore(f"{file}: {_reason(error)}") from error
-
-
-class Embedded:
-    """What AUTOMATIC1111 and ComfyUI write into their images."""
-
-    def of(self, image: Path) -> str | None:
-        """The positive prompt of the image's metadata."""
-        return embedded_prompt(image)
+# What --prompts may name but a table: where each finds an image's prompt, and that place in words.
+_SOURCES: dict[str, tuple[Callable[[Path], str | None], str]] = {
+    "beside": (beside, "in a .txt file beside them"),
+    "embedded": (embedded_prompt, "in their metadata"),
+}
 
 
 class Table:
@@ -76,16 +61,6 @@ class Table:
         return next(iter(prompts), None) or None
 
 
-def source_of(source: str) -> Source:
-    """``beside``, ``embedded``, or the path of a table.
-
-    Raises:
-        CannotScore: the table can't be read.
-    """
-    words: dict[str, type[Source]] = {BESIDE: Beside, EMBEDDED: Embedded}
-    return words[source]() if source in words else Table(Path(source))
-
-
 def with_prompts(
     images: Sequence[Path], source: str | None, for_all: str | None
 ) -> tuple[list[Item], list[str]]:
@@ -102,17 +77,17 @@ def with_prompts(
     fallback = (for_all or "").strip() or None
     if source is None:
         return [Item(image, fallback) for image in images], []
-    prompts = source_of(source)
-    found = [(image, prompts.of(image)) for image in images]
+    table = None if source in _SOURCES else Table(Path(source))
+    prompt_of, where = (table.of, f"in {source}") if table else _SOURCES[source]
+    found = [(image, prompt_of(image)) for image in images]
     missing = sum(prompt is None for _, prompt in found)
     warnings = []
     if missing:
         then = "they are scored with --prompt" if fallback else "they get no consistency"
-        where = _WHERE.get(source, f"in {source}")
         warnings.append(f"{missing} of {len(images)} images have no prompt {where}: {then}")
-    if isinstance(prompts, Table) and prompts.ambiguous:
+    if table and table.ambiguous:
         warnings.append(
-            f"{len(prompts.ambiguous)} of them have a file name that stands in {source} with "
+            f"{len(table.ambiguous)} of them have a file name that stands in {source} with "
             "several prompts: write their paths there, as seen from its folder"
         )
     return [Item(image, prompt or fallback) for image, prompt in found], warnings

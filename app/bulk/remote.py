@@ -1,9 +1,9 @@
 """Scoring through a running service."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import agiqa_client as client
 from app.bulk.errors import CannotScore, Stopped
@@ -64,7 +64,7 @@ class RemoteScoring:
             "score" if tuple(wanted) == ("quality",) else "score-agi"
         )
 
-    def score(self, items: Sequence[Item]) -> Iterator[Row]:
+    def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
         """One row per item, in order.
 
         Raises:
@@ -79,7 +79,7 @@ class RemoteScoring:
                 sent, concurrency=self._concurrency, deadline=self._deadline
             )
             # Closed at once when it ends early: what is under way at the service is given up.
-            with closing(cast("Generator[tuple[client.Item, client.Result]]", results)):
+            with closing(results):
                 for item, (_, result) in zip(items, results, strict=True):
                     row = self._row(item, result)
                     silent = silent + 1 if row["code"] == "unreachable" else 0
@@ -108,18 +108,7 @@ def _facts(url: str, loaded: Sequence[client.Model], wanted: str | None) -> Mode
     names = ", ".join(model.name for model in loaded)
     for model in loaded:
         if model.name == wanted or (wanted is None and "/score-agi" in model.default_for):
-            raw = model.raw
-            return ModelFacts(
-                model.name,
-                raw["revision"],
-                raw["crop_policy"]["kind"],
-                tuple(head for head in get_args(Head) if head in model.heads),
-                tuple(raw["score_range"]),
-                model.method,
-                raw["backbone"],
-                tuple(raw["trained_on"]),
-                raw["metrics"],
-            )
+            return ModelFacts.of(model.raw)
     raise CannotScore(f"the service at {url} has no model {wanted!r}; it has loaded {names}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.bulk.errors import CannotScore, require
-from app.bulk.rows import Item, ModelFacts, Row, heads_for, is_passing
+from app.bulk.rows import PASSING_CODES, Item, ModelFacts, Row, heads_for
 from app.bulk.tables import FORMATS, PARQUET, journal_of, read
 from model.config import HEADS, Head
 
@@ -34,7 +34,7 @@ def rows_so_far(out: Path) -> list[Row]:
     """
     # A journal that was begun from OUT repeats its rows: the last word on a path counts.
     rows = {row["path"]: row for file in _files(out) if file.is_file() for row in read(file)}
-    return [row for row in rows.values() if not is_passing(row)]
+    return [row for row in rows.values() if row["code"] not in PASSING_CODES]
 
 
 def check_same(
@@ -88,7 +88,7 @@ def remove(out: Path) -> None:
 
 
 def _files(out: Path) -> list[Path]:
-    return [out, journal_of(out)] if out.suffix == PARQUET else [out]
+    return list(dict.fromkeys((out, journal_of(out))))
 
 
 def _other(out: Path, what: str) -> CannotScore:

@@ -1,7 +1,7 @@
 """A row per image: what it was scored with, and the result."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +15,10 @@ COLUMNS = (
     *("path", *HEADS, "code", "detail"),
     *("prompt", "mos", "crops", "scene", "distortion", "model", "revision", "crop_policy"),
 )
-NUMBERS = (*HEADS, "mos", "crops")
+# What a column holds where it is no text; every cell may be None.
+NUMBERS: dict[str, type] = dict.fromkeys((*HEADS, "mos"), float) | {"crops": int}
 # Rows with these are tried again by --resume: the image had no part in it, or is mended by now.
-_PASSING = {
+PASSING_CODES = {
     *("overloaded", "loading", "draining", "worker_down", "deadline", "client_gone", "unreachable"),
     *("internal", "unauthorized", "unreadable_file", "bad_field"),
 }
@@ -33,8 +34,8 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The path as OUT has it."""
-        return text_of(self.path)
+        r"""The path as OUT has it: text that any file can hold, what is no UTF-8 as ``\xe9``."""
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,27 @@ class ModelFacts:
     intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     tested_on: int | None = None
 
+    @classmethod
+    def of(
+        cls, described: Mapping[str, Any], measured: Mapping[str, Any] | None = None
+    ) -> "ModelFacts":
+        """From a model as ``GET /models`` describes it, and from its ``metrics.json``."""
+        measured = measured or {}
+        low, high = described["score_range"]
+        return cls(
+            name=described["name"],
+            revision=described["revision"],
+            crop_policy=described["crop_policy"]["kind"],
+            heads=tuple(head for head in HEADS if head in described["heads"]),
+            score_range=(low, high),
+            method=described["method"],
+            backbone=described["backbone"],
+            trained_on=tuple(described["trained_on"]),
+            figures=described["metrics"],
+            intervals=measured.get("intervals", {}),
+            tested_on=measured.get("images"),
+        )
+
 
 class Scoring(Protocol):
     """Something that scores: this machine, or a service."""
@@ -65,8 +87,8 @@ class Scoring(Protocol):
     def model(self) -> ModelFacts:
         """The model behind it."""
 
-    def score(self, items: Sequence[Item]) -> Iterator[Row]:
-        """One row per item, in order."""
+    def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
+        """One row per item, in order; closing it gives up what is under way."""
 
 
 def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:
@@ -90,27 +112,14 @@ def failed(item: Item, model: ModelFacts, code: str, detail: str) -> Row:
     return _blank(item, model) | {"code": code, "detail": detail}
 
 
-def is_passing(row: Row) -> bool:
-    """Whether the row failed for a reason that may be gone by the next run."""
-    return row["code"] in _PASSING
-
-
 def heads_for(
     model: ModelFacts, chosen: Sequence[Head] | None, *, prompted: bool
 ) -> tuple[Head, ...]:
     """The heads that an image gets: those chosen, or all that the model has (consistency: if
     prompted).
     """
-    return tuple(
-        head
-        for head in (model.heads if chosen is None else chosen)
-        if head != "consistency" or prompted
-    )
-
-
-def text_of(path: Path) -> str:
-    r"""The path as text that any file can hold: bytes that are no UTF-8 as ``\xe9``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    heads = model.heads if chosen is None else chosen
+    return tuple(head for head in heads if head != "consistency" or prompted)
 
 
 def _blank(item: Item, model: ModelFacts) -> Row:

@@ -1,13 +1,11 @@
 """A run of ``agiqa score``: finds images, scores what is not scored yet, writes rows, sums up."""
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import click
 
@@ -17,7 +15,7 @@ from app.bulk.images import find_images
 from app.bulk.progress import Progress
 from app.bulk.prompts import with_prompts
 from app.bulk.rows import Item, Row, Scoring
-from app.bulk.tables import PARQUET, CsvLines, Table
+from app.bulk.tables import PARQUET, Write, opened, write_all
 from model.config import Head
 from reporting.errors import ReportingError
 from reporting.html import jinja
@@ -65,13 +63,6 @@ class Job:
         return self.fail_under is not None or self.fail_under_mean is not None
 
 
-class Lines(Protocol):
-    """Something that takes rows."""
-
-    def write(self, row: Row) -> None:
-        """Appends a row."""
-
-
 def run(job: Job, connect: Callable[[], Scoring]) -> int:
     """Does the job and returns the exit code.
 
@@ -97,11 +88,13 @@ def run(job: Job, connect: Callable[[], Scoring]) -> int:
     have = {row["path"] for row in kept}
     todo = [item for item in items if item.name not in have]
     started = time.monotonic()
-    new, stopped = _score(job, scoring, todo, kept)
-    seconds = time.monotonic() - started
-    if stopped is not None:
+    new: list[Row] = []
+    try:
+        _score(job, scoring, todo, kept, new)
+    except (KeyboardInterrupt, Stopped) as stopped:
         click.echo(_how_to_go_on(job, stopped, len(new), len(todo)), err=True)
         return INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else SOME_FAILED
+    seconds = time.monotonic() - started
     rows = [*kept, *new]
     if not job.quiet:
         click.echo(summary.as_text(rows, seconds, len(new), worst=job.worst), err=True)
@@ -127,46 +120,30 @@ def _check(job: Job) -> None:
 
 
 def _score(
-    job: Job, scoring: Scoring, todo: Sequence[Item], kept: Sequence[Row]
-) -> tuple[list[Row], BaseException | None]:
-    """The new rows, written as they come; and what has stopped the run, if anything has."""
-    new: list[Row] = []
-    bar = Progress(len(todo), quiet=job.quiet, to_terminal=_to_terminal(job))
-    try:
-        with _opened(job, kept) as lines, contextlib.closing(bar):
-            # Closed at once when it ends early, not when its last reference goes.
-            with contextlib.closing(_rows(scoring, todo)) as rows:
-                for row in rows:
-                    lines.write(row)
-                    new.append(row)
-                    bar.step(failed=row["code"] is not None)
-            if isinstance(lines, Table):
-                lines.finish()
-    except (KeyboardInterrupt, Stopped) as stopped:
-        return new, stopped
-    return new, None
+    job: Job, scoring: Scoring, todo: Sequence[Item], kept: Sequence[Row], new: list[Row]
+) -> None:
+    """Scores and writes each row as it comes, and appends it to ``new``: an error that stops the
+    run leaves there what is done.
+    """
+    to_terminal = job.out is None and sys.stdout.isatty()
+    bar = Progress(len(todo), quiet=job.quiet, to_terminal=to_terminal)
+    # The rows are closed at once when the run ends early, not when their last reference goes.
+    with _opened(job, kept) as write, closing(bar), closing(scoring.score(todo)) as rows:
+        for row in rows:
+            write(row)
+            new.append(row)
+            bar.step(failed=row["code"] is not None)
 
 
-def _rows(scoring: Scoring, todo: Sequence[Item]) -> Generator[Row, None, None]:
-    yield from scoring.score(todo)
-
-
-def _to_terminal(job: Job) -> bool:
-    return job.out is None and sys.stdout.isatty()
-
-
-@contextmanager
-def _opened(job: Job, kept: Sequence[Row]) -> Iterator[Lines]:
+def _opened(job: Job, kept: Sequence[Row]) -> AbstractContextManager[Write]:
     if job.out is None:
-        yield CsvLines(sys.stdout, header=True)
-        return
+        return nullcontext(write_all(sys.stdout, ()))
     if job.overwrite:
         resume.remove(job.out)
     elif not job.resume:
         for free in resume.keep_away(job.out):
             click.echo(f"{job.out} was there already: it is kept as {free}", err=True)
-    with contextlib.closing(Table(job.out, kept)) as table:
-        yield table
+    return opened(job.out, kept)
 
 
 def _how_to_go_on(job: Job, stopped: BaseException, new: int, wanted: int) -> str:

@@ -7,9 +7,10 @@ it until the run ends, and the file is then written at once.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from app.bulk.errors import CannotScore
 from app.bulk.rows import COLUMNS, NUMBERS, Row
@@ -17,81 +18,63 @@ from model.store.files import replacing
 
 CSV, JSONL, PARQUET = ".csv", ".jsonl", ".parquet"
 FORMATS = (CSV, JSONL, PARQUET)
+Write = Callable[[Row], None]
 
 
-class CsvLines:
-    """Rows as CSV into an open file; the header is written where ``header`` asks for it."""
-
-    def __init__(self, file: IO[str], *, header: bool) -> None:
-        self._file = file
-        if header:
-            self.write(dict(zip(COLUMNS, COLUMNS, strict=True)))
-
-    def write(self, row: Row) -> None:
-        """Appends a row; it is in the file when this returns."""
-        line = io.StringIO()
-        # With this ending the module puts a lone \r in quotes too; without, it can't read it back.
-        csv.DictWriter(line, COLUMNS, lineterminator="\r\n").writerow(row)
-        self._file.write(line.getvalue().removesuffix("\r\n") + "\n")
-        self._file.flush()
-
-
-class JsonLines:
-    """Rows as JSON lines into an open file."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: Row) -> None:
-        """Appends a row; it is in the file when this returns."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-
-
-class Table:
-    """OUT, open to take rows. ``finish`` once all are there; leaving without it keeps them for
-    ``--resume``.
+@contextmanager
+def opened(out: Path, kept: Sequence[Row] = ()) -> Iterator[Write]:
+    """OUT, open to take rows. It is whole once the block ends well; rows of a block that an error
+    ends are kept for ``--resume``.
 
     Args:
         out: its suffix says the format.
         kept: rows that it begins with.
     """
-
-    def __init__(self, out: Path, kept: Sequence[Row] = ()) -> None:
-        self._out = out
-        self._journal = journal_of(out) if out.suffix == PARQUET else out
-        write_lines(self._journal, kept)
-        self._file = self._journal.open("a", encoding="utf-8", newline="")
-        as_csv = self._journal.suffix == CSV
-        self._lines = CsvLines(self._file, header=False) if as_csv else JsonLines(self._file)
-
-    def write(self, row: Row) -> None:
-        """Appends a row; it is in the file when this returns."""
-        self._lines.write(row)
-
-    def finish(self) -> None:
-        """Makes OUT whole."""
-        self._file.close()
-        if self._journal != self._out:
-            write_parquet(self._out, read_jsonl(self._journal))
-            self._journal.unlink()
-
-    def close(self) -> None:
-        """Closes the file, finished or not."""
-        self._file.close()
+    journal = journal_of(out)
+    with replacing(journal) as temporary, _text(temporary, "w") as file:
+        write_all(file, kept, journal.suffix)
+    with _text(journal, "a") as file:
+        yield writer(file, journal.suffix)
+    if journal != out:
+        write_parquet(out, read_jsonl(journal))
+        journal.unlink()
 
 
 def journal_of(out: Path) -> Path:
-    """Where the rows of a Parquet file are until it is written."""
-    return out.with_name(f"{out.name}.partial.jsonl")
+    """Where the rows are until OUT is whole: beside a Parquet file, else in OUT itself."""
+    return out.with_name(f"{out.name}.partial.jsonl") if out.suffix == PARQUET else out
 
 
-def write_lines(file: Path, rows: Iterable[Row]) -> None:
-    """Writes CSV or JSON lines with these rows, atomically."""
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
-        lines = CsvLines(opened, header=True) if file.suffix == CSV else JsonLines(opened)
-        for row in rows:
-            lines.write(row)
+def write_all(file: IO[str], rows: Iterable[Row], suffix: str = CSV) -> Write:
+    """Begins a file of CSV or JSON lines with these rows; returns what appends to it."""
+    write = writer(file, suffix)
+    if suffix == CSV:
+        write(dict(zip(COLUMNS, COLUMNS, strict=True)))
+    for row in rows:
+        write(row)
+    return write
+
+
+def writer(file: IO[str], suffix: str) -> Write:
+    """Appends rows as CSV or JSON lines; each is in the file when the call returns."""
+    as_line = _csv_line if suffix == CSV else _json_line
+
+    def write(row: Row) -> None:
+        file.write(as_line(row))
+        file.flush()
+
+    return write
+
+
+def _csv_line(row: Row) -> str:
+    line = io.StringIO()
+    # With this ending the module puts a lone \r in quotes too; without, it can't read it back.
+    csv.DictWriter(line, COLUMNS, lineterminator="\r\n").writerow(row)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _json_line(row: Row) -> str:
+    return json.dumps(row) + "\n"
 
 
 def write_parquet(file: Path, rows: Sequence[Row]) -> None:
@@ -99,14 +82,14 @@ def write_parquet(file: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {name: pa.string() for name in COLUMNS}
-    types |= {name: pa.float64() for name in NUMBERS} | {"crops": pa.int32()}
+    types = {str: pa.string(), float: pa.float64(), int: pa.int32()}
+    schema = pa.schema([(name, types[NUMBERS.get(name, str)]) for name in COLUMNS])
     with replacing(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), pa.schema(list(types.items()))), temporary)
+        pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
 
 
 def read(file: Path) -> list[Row]:
-    """The whole rows of a file that ``Table`` wrote; a last one that is cut off is left out.
+    """The whole rows of a file that ``opened`` wrote; a last one that is cut off is left out.
 
     Raises:
         CannotScore: it holds something else.
@@ -122,8 +105,8 @@ def read(file: Path) -> list[Row]:
 
 def read_csv(file: Path) -> list[Row]:
     """The rows of CSV, numbers as numbers, empty cells as None."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        table = csv.DictReader(whole_records(opened), strict=True)
+    with _text(file, "r") as lines:
+        table = csv.DictReader(whole_records(lines), strict=True)
         rows = list(table)
     if rows or table.fieldnames:
         _require(file, table.fieldnames)
@@ -132,8 +115,8 @@ def read_csv(file: Path) -> list[Row]:
 
 def read_jsonl(file: Path) -> list[Row]:
     """The rows of JSON lines."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        rows = [json.loads(line) for line in opened if line.endswith("\n")]
+    with _text(file, "r") as lines:
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
     for row in rows:
         _require(file, list(row))
     return rows
@@ -145,8 +128,7 @@ def read_parquet(file: Path) -> list[Row]:
 
     table = pq.read_table(file)
     _require(file, table.column_names)
-    rows: list[Row] = table.to_pylist()
-    return rows
+    return cast("list[Row]", table.to_pylist())
 
 
 def whole_records(lines: Iterable[str]) -> Iterator[str]:
@@ -163,6 +145,10 @@ def whole_records(lines: Iterable[str]) -> Iterator[str]:
             record = []
 
 
+def _text(file: Path, mode: str) -> IO[str]:
+    return file.open(mode, encoding="utf-8", newline="")
+
+
 def _require(file: Path, columns: Sequence[str] | None) -> None:
     if tuple(columns or ()) != COLUMNS:
         raise CannotScore(
@@ -171,8 +157,4 @@ def _require(file: Path, columns: Sequence[str] | None) -> None:
 
 
 def _value(name: str, cell: str) -> Any:
-    if cell == "":
-        return None
-    if name == "crops":
-        return int(cell)
-    return float(cell) if name in NUMBERS else cell
+    return NUMBERS.get(name, str)(cell) if cell else None

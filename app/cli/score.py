@@ -245,18 +245,4 @@ def _load(
 def _facts(scorer: "Scorer", measured: dict[str, Any]) -> ModelFacts:
     from app.catalogue import describe
 
-    config, policy = scorer.config, scorer.planner.policy
-    described = describe(config, policy, [])
-    return ModelFacts(
-        config.name,
-        config.revision,
-        policy.kind,
-        config.heads,
-        (config.score_range.low, config.score_range.high),
-        config.method,
-        described["backbone"],
-        tuple(described["trained_on"]),
-        dict(config.provenance.metrics),
-        measured.get("intervals", {}),
-        measured.get("images"),
-    )
+    return ModelFacts.of(describe(scorer.config, scorer.planner.policy, []), measured)
