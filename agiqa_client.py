@@ -30,15 +30,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -413,7 +405,7 @@ class _Timed(httpx.SyncByteStream):
     body: Any
     late: Callable[[], bool]
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Generator[bytes, None, None]:
         for part in self.body:
             for start in range(0, len(part), _PART):
                 if self.late():

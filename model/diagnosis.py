@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 
 from model.config import Head
 from model.preprocess import images
@@ -39,9 +39,8 @@ class Torch:
 class Trial:
     """A checkpoint that loaded and scored a picture."""
 
-    name: str
     revision: str
-    heads: dict[Head, float]
+    heads: tuple[Head, ...]
     seconds_to_load: float
     seconds_to_score: float
 
@@ -118,11 +117,6 @@ def undecodable(formats: Sequence[str] = FORMATS) -> dict[str, str]:
     return faults
 
 
-def manages_colours() -> bool:
-    """Whether colour profiles can be applied (LittleCMS)."""
-    return features.check_module("littlecms2")
-
-
 def try_checkpoint(name_or_path: str, device: str = "auto", dtype: str = "auto") -> Trial:
     """Loads a checkpoint and scores a picture by every head.
 
@@ -138,11 +132,11 @@ def try_checkpoint(name_or_path: str, device: str = "auto", dtype: str = "auto")
     prompt = "a test picture" if "consistency" in scorer.config.heads else None
     score = scorer.score(sample_picture(), prompt)
     done = time.perf_counter()
-    heads: dict[Head, float] = {h: float(getattr(score, h)) for h in scorer.config.heads}
-    for head, value in heads.items():
-        if not 0 <= value <= 1:
+    config = scorer.config
+    for head in config.heads:
+        if not 0 <= (value := getattr(score, head)) <= 1:
             raise ArithmeticError(f"{head} is {value}, not within 0 and 1")
-    return Trial(scorer.config.name, scorer.config.revision, heads, loaded - start, done - loaded)
+    return Trial(config.revision, config.heads, loaded - start, done - loaded)
 
 
 def sample_picture(side: int = 256) -> Image.Image:

@@ -16,7 +16,7 @@ Read by hand: sd-parsers, the library for it, has had no release since March 202
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,39 +71,41 @@ def _of_graph(text: str) -> str | None:
         nodes = json.loads(text)
         if not isinstance(nodes, dict):
             return None
-        found = {prompt for start in _positives(nodes) if (prompt := _text(nodes, start, set()))}
+        inputs = {name: _inputs(node) for name, node in nodes.items()}
+        starts = map(_positive, nodes.values())
+        found = {prompt for start in starts if (prompt := _text(inputs, start, set()))}
     except (ValueError, RecursionError):  # no JSON, or a chain of nodes that nobody draws
         return None
     return _plain(found.pop()) if len(found) == 1 else None
 
 
-def _positives(nodes: Mapping[str, Any]) -> Iterator[Any]:
-    """What is linked to the input ``positive`` of the nodes that take one (samplers, and the
-    guiders and control nets before them), or to a guider that takes but one conditioning.
+def _inputs(node: Any) -> dict[str, Any]:
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _positive(node: Any) -> list[Any] | None:
+    """What is linked to the input ``positive`` of a node that takes one (samplers, and the guiders
+    and control nets before them), or to a guider that takes but one conditioning.
     """
-    for node in nodes.values():
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        if not isinstance(inputs, dict):
-            continue
-        guides = str(node.get("class_type", "")).endswith("Guider")
-        link = inputs.get("positive", inputs.get("conditioning") if guides else None)
-        if isinstance(link, list):
-            yield link
+    inputs = _inputs(node)
+    guides = inputs and str(node.get("class_type", "")).endswith("Guider")
+    link = inputs.get("positive", inputs.get("conditioning") if guides else None)
+    return link if isinstance(link, list) else None
 
 
-def _text(nodes: Mapping[str, Any], link: Any, seen: set[str]) -> str | None:
-    """Follows links up to the one text that they lead to."""
+def _text(nodes: Mapping[str, Mapping[str, Any]], link: Any, seen: set[str]) -> str | None:
+    """Follows links through the nodes' inputs up to the one text that they lead to."""
     if isinstance(link, str):
         return link.strip() or None
-    name = str(link[0]) if isinstance(link, list) and link else None
-    node = nodes.get(name) if name is not None and name not in seen else None
-    inputs = node.get("inputs") if isinstance(node, dict) else None
-    if name is None or not isinstance(inputs, dict):
+    name = str(link[0]) if isinstance(link, list) and link else ""
+    if name in seen:  # a ring
         return None
     seen.add(name)
+    inputs = nodes.get(name, {})
     order = ("positive",) if "positive" in inputs else _ON_THE_WAY
     texts = (_text(nodes, inputs[key], seen) for key in order if key in inputs)
-    return next((text for text in texts if text), None)
+    return next(filter(None, texts), None)
 
 
 def _plain(prompt: str) -> str | None:

@@ -31,24 +31,22 @@ class Progress:
         self, total: int, *, quiet: bool, to_terminal: bool, interval: float = 30.0
     ) -> None:
         self._failed = 0
-        if sys.stderr.isatty():
-            silent = quiet or to_terminal
-            self._bar = tqdm(
-                total=total, unit=" images", leave=False, dynamic_ncols=True, disable=silent
-            )
-        else:
-            self._bar = tqdm(
-                total=total,
-                unit=" images",
-                leave=False,
-                file=_Lines(),
-                disable=quiet,
-                delay=interval,
-                mininterval=interval,
-                miniters=1,  # else tqdm's monitor adds lines of its own
-                smoothing=0,
-                bar_format="{n} of {total} images, {rate_noinv_fmt}, {remaining} left{postfix}",
-            )
+        on_terminal = sys.stderr.isatty()
+        for_logs = {
+            "file": _Lines(),
+            "delay": interval,
+            "mininterval": interval,
+            "miniters": 1,  # else tqdm's monitor adds lines of its own
+            "smoothing": 0,
+            "bar_format": "{n} of {total} images, {rate_noinv_fmt}, {remaining} left{postfix}",
+        }
+        self._bar = tqdm(
+            total=total,
+            unit=" images",
+            leave=False,
+            disable=quiet or (on_terminal and to_terminal),
+            **({"dynamic_ncols": True} if on_terminal else for_logs),
+        )
 
     def step(self, *, failed: bool) -> None:
         """Counts an image that is done."""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from model.config import HEADS, Head
@@ -60,10 +61,9 @@ class ModelFacts:
 
     @classmethod
     def of(
-        cls, described: Mapping[str, Any], measured: Mapping[str, Any] | None = None
+        cls, described: Mapping[str, Any], measured: Mapping[str, Any] = MappingProxyType({})
     ) -> "ModelFacts":
         """From a model as ``GET /models`` describes it, and from its ``metrics.json``."""
-        measured = measured or {}
         low, high = described["score_range"]
         return cls(
             name=described["name"],

@@ -24,8 +24,6 @@ class Distribution:
     median: float
     p5: float
     p95: float
-    lowest: float
-    highest: float
     bins: tuple[int, ...]
 
 
@@ -66,8 +64,6 @@ def distribution(values: Sequence[float]) -> Distribution:
         median,
         p5,
         p95,
-        min(values),
-        max(values),
         tuple(map(int, bins)),
     )
 

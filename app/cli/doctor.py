@@ -9,8 +9,10 @@ import platform
 import shutil
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from PIL import features
 
 from app.device.arena import Arena, ArenaError
 from app.settings import Settings
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from model.diagnosis import Torch
 
 Verdict = Literal["ok", "warning", "fault"]
+_PILLOW = "install Pillow's wheel: pip install -U pillow"
 _REINSTALL = "install torch and torchvision again, both from one index: make clean, then make serve"
 
 
@@ -35,10 +38,6 @@ class Finding:
     verdict: Verdict
     found: str
     remedy: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """As the command prints it with ``--json``."""
-        return asdict(self)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -136,16 +135,13 @@ def _decoders() -> Finding:
     found = "; ".join([good, *(f"not {name} ({why})" for name, why in faults.items())])
     # Builds of Pillow without AVIF are common, and the service says 415 then.
     verdict: Verdict = "warning" if set(faults) <= {"AVIF"} else "fault"
-    return Finding("decoders", verdict, found, "install Pillow's wheel: pip install -U pillow")
+    return Finding("decoders", verdict, found, _PILLOW)
 
 
 def _colours() -> Finding:
-    from model.diagnosis import manages_colours
-
-    if manages_colours():
+    if features.check_module("littlecms2"):
         return Finding("colour profiles", "ok", "applied by LittleCMS")
-    remedy = "install Pillow's wheel: pip install -U pillow"
-    return Finding("colour profiles", "fault", "Pillow was built without LittleCMS", remedy)
+    return Finding("colour profiles", "fault", "Pillow was built without LittleCMS", _PILLOW)
 
 
 def _shared_memory(settings: Settings) -> Finding:

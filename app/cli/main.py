@@ -15,15 +15,12 @@ class _Commands(click.Group):
     """The group, with the commands of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(
-            {*super().list_commands(ctx), *(e.name for e in entry_points(group="agiqa.commands"))}
-        )
+        return sorted({*super().list_commands(ctx), *entry_points(group="agiqa.commands").names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if own := super().get_command(ctx, cmd_name):
-            return own
-        found = [e for e in entry_points(group="agiqa.commands") if e.name == cmd_name]
-        return found[0].load() if found else None
+        own = super().get_command(ctx, cmd_name)
+        found = entry_points(group="agiqa.commands", name=cmd_name)
+        return own or next((entry.load() for entry in found), None)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,25 +1,29 @@
 """The commands about checkpoints: which there are, and making and publishing them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import click
 
+from app.cli.errors import as_messages
 from model.config import CROP_POLICIES
+from model.errors import ModelError
 
 CLIENT_KEY = "AGIQA_API_KEY"
 _SECONDS = 10.0
-_COLUMNS = (
-    "name",
-    "method",
-    "backbone",
-    "heads",
-    "trained on",
-    "quality SRCC",
-    "default for",
-)
+# Heading of a column -> its cell of a model as ``GET /models`` describes it.
+_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "name": itemgetter("name"),
+    "method": itemgetter("method"),
+    "backbone": itemgetter("backbone"),
+    "heads": lambda model: ", ".join(model["heads"]),
+    "trained on": lambda model: ", ".join(model["trained_on"]),
+    "quality SRCC": lambda model: _srcc(model["metrics"].get("quality_srcc")),
+    "default for": lambda model: " ".join(model["default_for"]),
+}
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -34,7 +38,7 @@ def models(server: str | None, api_key: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"models": described}, indent=2))
     else:
-        click.echo(table([_COLUMNS, *map(_row, described)]))
+        click.echo(table([list(_COLUMNS), *map(_row, described)]))
 
 
 @click.command()
@@ -43,13 +47,10 @@ def models(server: str | None, api_key: str | None, *, as_json: bool) -> None:
 @click.option("--private", is_flag=True, help="Only you can see it.")
 def push(folder: Path, url: str, *, private: bool) -> None:
     """Upload a checkpoint to the Hugging Face hub."""
-    from model.errors import ModelError
     from model.store.publish import push as upload
 
-    try:
+    with as_messages(ModelError):
         page = upload(folder, url, private=private)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
     click.echo(page)
 
 
@@ -79,15 +80,12 @@ def assemble(
     """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
     own = {"pairs": read_pairs(pairs)} if pairs else {}
 
-    from model.errors import ModelError
     from model.store.assemble import assemble as put_together
 
-    try:
+    with as_messages(ModelError):
         config = put_together(
             method, out, weights=weights, pretrained=pretrained, options=own, **options
         )
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out} ({config.name}); serve it with: agiqa serve --model {out}")
 
 
@@ -101,13 +99,10 @@ def assemble(
 )
 def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
     """Turn published CLIP-AGIQA weights into a checkpoint."""
-    from model.errors import ModelError
     from model.store.official import import_official as convert
 
-    try:
+    with as_messages(ModelError):
         convert(backbone, aux, tar, out, architecture=architecture)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
 
 
@@ -143,17 +138,11 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(described: Mapping[str, Any]) -> list[str]:
-    srcc = described["metrics"].get("quality_srcc")
-    cells = [
-        described["name"],
-        described["method"],
-        described["backbone"],
-        ", ".join(described["heads"]),
-        ", ".join(described["trained_on"]),
-        "" if srcc is None else f"{srcc:.3f}",
-        " ".join(described["default_for"]),
-    ]
-    return [cell or "-" for cell in cells]
+    return [cell(described) or "-" for cell in _COLUMNS.values()]
+
+
+def _srcc(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _bundled() -> list[dict[str, Any]]:
@@ -182,7 +171,7 @@ def _of_service(server: str, api_key: str | None) -> list[dict[str, Any]]:
     try:
         with Client(server, api_key=api_key, timeout=_SECONDS, retries=0) as client:
             described = [model.raw for model in client.models()]
-        table([_COLUMNS, *map(_row, described)])  # whether it can be read at all
+        table([list(_COLUMNS), *map(_row, described)])  # whether it can be read at all
     except AgiqaError as error:
         hint = f" (here: --api-key, or {CLIENT_KEY})" if error.status == 401 else ""
         raise click.ClickException(f"{error}{hint}") from error

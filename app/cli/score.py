@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -12,8 +13,8 @@ from app.bulk.errors import CannotScore
 from app.bulk.images import STANDARD_INPUT, read_list
 from app.bulk.rows import ModelFacts, Scoring
 from app.bulk.run import INTERRUPTED, Job, run
+from app.cli.errors import as_messages
 from app.cli.models import CLIENT_KEY
-from app.cli.options import together
 from model.config import CROP_POLICIES, Head
 
 if TYPE_CHECKING:
@@ -35,97 +36,84 @@ Exit codes:
 """
 
 
-_IMAGES = together(
-    click.argument("paths", nargs=-1, metavar="[PATH]..."),
-    click.option(
-        "-t",
-        "--target",
-        "-i",
-        "--input",
-        "targets",
-        multiple=True,
-        metavar="PATH",
-        help="As PATH, and an argument is then the model, as in: pyiqa MODEL -t PATH.",
-    ),
-    click.option("-0", "--null", is_flag=True, help="The list of '-' is separated by NUL bytes."),
-    click.option("--prompt", metavar="TEXT", help="The prompt of all images that have no other."),
-    click.option(
-        "--prompts",
-        metavar="CSV|beside|embedded",
-        help="CSV with the columns image,prompt; or the text file beside each image; or what "
-        "AUTOMATIC1111 and ComfyUI wrote into it.",
-    ),
-)
-_MODEL = together(
-    click.option(
-        "-m",
-        "--checkpoint",
-        "--metric_name",
-        metavar="NAME",
-        help="Bundled name, folder or hf://owner/name; with --server one of its models  "
-        f"[{_DEFAULT}]",
-    ),
-    click.option("--heads", help="Of quality,alignment,consistency  [all that apply]"),
-    click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [auto]"),
-    click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]"),
-    click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]"),
-)
-_SERVER = together(
-    click.option("--server", metavar="URL", help="Score through this running service."),
-    click.option("--api-key", metavar="KEY", help=f"The service's key  [{CLIENT_KEY}]"),
-    click.option(
-        "--concurrency", type=click.IntRange(1), help="Images under way at the service  [8]"
-    ),
-    click.option(
-        "--deadline",
-        type=click.FloatRange(0, min_open=True),
-        metavar="SECONDS",
-        help="For each image, with all tries  [the service's, for each try]",
-    ),
-)
-_OUTPUT = together(
-    click.option(
-        "-o",
-        "--out",
-        "--save_file",
-        type=_FILE,
-        help=".csv, .jsonl or .parquet  [CSV to the terminal]",
-    ),
-    click.option("--resume", is_flag=True, help="Go on with OUT: leave out what it has already."),
-    click.option(
-        "--overwrite", is_flag=True, help="Replace OUT  [an OUT that is there gets another name]"
-    ),
-    click.option("--report", type=_FILE, metavar="HTML", help="Write a report to look at."),
-    click.option(
-        "--worst",
-        type=click.IntRange(0),
-        default=10,
-        show_default=True,
-        help="How many of the worst images the summary lists.",
-    ),
-    click.option(
-        "-q/-v", "--quiet/--verbose", "quiet", default=False, help="No progress and no summary."
-    ),
-    click.option(
-        "--fail-under",
-        type=click.FloatRange(0, 1),
-        metavar="Q",
-        help="Exit with 4 if an image's quality is lower.",
-    ),
-    click.option(
-        "--fail-under-mean",
-        type=click.FloatRange(0, 1),
-        metavar="Q",
-        help="Exit with 4 if the mean quality is lower.",
-    ),
-)
-
-
 @click.command(epilog=_EPILOG)
-@_IMAGES
-@_MODEL
-@_SERVER
-@_OUTPUT
+# Images and prompts.
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "-t",
+    "--target",
+    "-i",
+    "--input",
+    "targets",
+    multiple=True,
+    metavar="PATH",
+    help="As PATH, and an argument is then the model, as in: pyiqa MODEL -t PATH.",
+)
+@click.option("-0", "--null", is_flag=True, help="The list of '-' is separated by NUL bytes.")
+@click.option("--prompt", metavar="TEXT", help="The prompt of all images that have no other.")
+@click.option(
+    "--prompts",
+    metavar="CSV|beside|embedded",
+    help="CSV with the columns image,prompt; or the text file beside each image; or what "
+    "AUTOMATIC1111 and ComfyUI wrote into it.",
+)
+# The model, and how it runs here.
+@click.option(
+    "-m",
+    "--checkpoint",
+    "--metric_name",
+    metavar="NAME",
+    help=f"Bundled name, folder or hf://owner/name; with --server one of its models  [{_DEFAULT}]",
+)
+@click.option("--heads", help="Of quality,alignment,consistency  [all that apply]")
+@click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [auto]")
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]")
+@click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]")
+# The service instead.
+@click.option("--server", metavar="URL", help="Score through this running service.")
+@click.option("--api-key", metavar="KEY", help=f"The service's key  [{CLIENT_KEY}]")
+@click.option("--concurrency", type=click.IntRange(1), help="Images under way at the service  [8]")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For each image, with all tries  [the service's, for each try]",
+)
+# What comes of it.
+@click.option(
+    "-o",
+    "--out",
+    "--save_file",
+    type=_FILE,
+    help=".csv, .jsonl or .parquet  [CSV to the terminal]",
+)
+@click.option("--resume", is_flag=True, help="Go on with OUT: leave out what it has already.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace OUT  [an OUT that is there gets another name]"
+)
+@click.option("--report", type=_FILE, metavar="HTML", help="Write a report to look at.")
+@click.option(
+    "--worst",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many of the worst images the summary lists.",
+)
+@click.option(
+    "-q/-v", "--quiet/--verbose", "quiet", default=False, help="No progress and no summary."
+)
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 1),
+    metavar="Q",
+    help="Exit with 4 if an image's quality is lower.",
+)
+@click.option(
+    "--fail-under-mean",
+    type=click.FloatRange(0, 1),
+    metavar="Q",
+    help="Exit with 4 if the mean quality is lower.",
+)
 def score(**given: Any) -> None:
     """Score images: files, folders, globs, and with '-' a list on standard input.
 
@@ -134,9 +122,8 @@ def score(**given: Any) -> None:
     goes on with it. No server is needed.
     """
     try:
-        status = run(_job(given), lambda: _connect(given))
-    except CannotScore as error:
-        raise click.ClickException(str(error)) from error
+        with as_messages(CannotScore):
+            status = run(_job(given), lambda: _connect(given))
     except KeyboardInterrupt:  # before the first image: while the model loads, say
         click.echo("stopped", err=True)
         status = INTERRUPTED
@@ -149,15 +136,10 @@ def _job(given: dict[str, Any]) -> Job:
     if given["null"] and not asks:
         raise CannotScore("--null is about a list on standard input: give '-' as a path")
     stdin = sys.stdin.buffer.read() if asks else b""
-    names = (
-        *("paths", "prompt", "prompts", "out", "resume", "overwrite", "report", "worst", "quiet"),
-        *("fail_under", "fail_under_mean"),
-    )
-    return Job(
-        listed=read_list(stdin, null=given["null"]),
-        heads=_heads(given["heads"]),
-        **{name: given[name] for name in names},
-    )
+    given["listed"] = read_list(stdin, null=given["null"])
+    given["heads"] = _heads(given["heads"])
+    # The other options, by the names of their parameters, are about who scores.
+    return Job(**{field.name: given[field.name] for field in fields(Job)})
 
 
 def _take_pyiqas_arguments(given: dict[str, Any]) -> None:
@@ -200,7 +182,7 @@ def _service(given: dict[str, Any]) -> Scoring:
     return RemoteScoring(
         given["server"],
         given["checkpoint"],
-        _heads(given["heads"]),
+        given["heads"],
         api_key=given["api_key"] or os.environ.get(CLIENT_KEY),
         concurrency=given["concurrency"] or 8,
         deadline=given["deadline"],
@@ -211,38 +193,30 @@ def _here(given: dict[str, Any]) -> Scoring:
     from app.bulk.local import LocalScoring
     from model.pipeline import Pipeline
 
-    name, heads = given["checkpoint"] or _DEFAULT, _heads(given["heads"])
-    scorer, measured = _load(
-        name, given["device"] or "auto", given["dtype"] or "auto", given["crop_policy"]
-    )
+    scorer, facts = _load(given)
     try:
-        scorer.planner.heads(heads, prompted=True)
+        scorer.planner.heads(given["heads"], prompted=True)
     except ValueError as error:
         raise CannotScore(str(error)) from error
-    return LocalScoring(Pipeline(scorer), _facts(scorer, measured), heads)
+    return LocalScoring(Pipeline(scorer), facts, given["heads"])
 
 
-def _load(
-    name: str, device: str, dtype: str, crop_policy: str | None
-) -> tuple["Scorer", dict[str, Any]]:
-    """The scorer, and the checkpoint's measured figures (``metrics.json``) as far as it has any."""
+def _load(given: dict[str, Any]) -> tuple["Scorer", ModelFacts]:
+    """The scorer, and what is known of it: with its ``metrics.json`` as far as it has any."""
     import model
+    from app.catalogue import describe
     from model.errors import ModelError
     from model.store.checkpoint import find
 
     try:
-        folder = find(name)
-        scorer = model.load(str(folder), device, dtype, crop_policy)
+        folder = find(given["checkpoint"] or _DEFAULT)
+        device, dtype = given["device"] or "auto", given["dtype"] or "auto"
+        scorer = model.load(str(folder), device, dtype, given["crop_policy"])
     except (ModelError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
         raise CannotScore(str(error)) from error
     try:
         measured = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
         measured = {}
-    return scorer, measured if isinstance(measured, dict) else {}
-
-
-def _facts(scorer: "Scorer", measured: dict[str, Any]) -> ModelFacts:
-    from app.catalogue import describe
-
-    return ModelFacts.of(describe(scorer.config, scorer.planner.policy, []), measured)
+    described = describe(scorer.config, scorer.planner.policy, [])
+    return scorer, ModelFacts.of(described, measured if isinstance(measured, dict) else {})

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.errors import as_messages
 from app.cli.options import together
 
 if TYPE_CHECKING:
@@ -40,10 +42,8 @@ def serve(**given: Any) -> None:
     from app.main import serve as run
     from app.startup.sockets import ListenError
 
-    try:
+    with as_messages(ArenaError, ListenError):
         status = run(_settings(given))
-    except (ArenaError, ListenError) as error:
-        raise click.ClickException(str(error)) from error
     sys.exit(status)
 
 
@@ -68,7 +68,7 @@ def doctor(*, as_json: bool, **given: Any) -> None:
                 click.echo(f"       -> {finding.remedy}")
     faults = sum(finding.verdict == "fault" for finding in findings)
     if as_json:
-        click.echo(json.dumps({"findings": [f.as_json() for f in findings]}, indent=2))
+        click.echo(json.dumps({"findings": [asdict(f) for f in findings]}, indent=2))
     elif faults:
         click.echo(f"\n{faults} to mend before the service can run")
     else:
@@ -80,7 +80,5 @@ def _settings(given: dict[str, Any]) -> "Settings":
     from app.settings import SettingsError, load_settings
 
     flags = {name: value for name, value in given.items() if name not in {"config", "models"}}
-    try:
+    with as_messages(SettingsError):
         return load_settings(flags | {"models": given["models"] or None}, given["config"])
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from error
