@@ -27,7 +27,7 @@ from model.errors import ModelError
 from model.methods.network import Network, Views, normalise
 from model.methods.policy import check_policy, choose_policy
 from model.preprocess import images
-from model.preprocess.crops import CropPlanner, Layout
+from model.preprocess.crops import PASSES, CropPlanner, Layout
 from model.scores import Score
 from model.store.checkpoint import find, load_network
 
@@ -159,16 +159,17 @@ class Scorer:
             raise ValueError(f"{len(rows)} rows, but the image's layout has {layout.rows}")
         chosen = self.planner.heads(layout.heads, prompted=prompt is not None)
         windows = layout.windows
-        parts = torch.from_numpy(rows).split([count for _, count in layout.passes])
-        passes = {
-            pass_: Views(own[:windows], own[windows] if count > windows else None)
-            for (pass_, count), own in zip(layout.passes, parts, strict=True)
-        }
+        passes, counts = zip(*layout.passes, strict=True)
+        parts = dict(zip(passes, torch.from_numpy(rows).split(counts), strict=True))
+        views: dict[Head, Views] = {}
+        for head in chosen:
+            own = parts[PASSES[head]]
+            whole = own[windows] if self.planner.counts_global_view(head) else None
+            views[head] = Views(own[:windows], whole)
         t_user = None
         if prompt is not None and "consistency" in chosen:
             t_user = self.embed([prompt])[0]
-        counts = self.planner.policy.global_view
-        return self._net.read(passes, chosen, t_user, whole=counts)
+        return self._net.read(views, t_user)
 
     def __call__(self, image: "ImageSource | Tensor") -> Tensor:
         """Quality as pyiqa's metrics give it: float32 [N, 1] on the CPU, high = better, no

@@ -23,12 +23,13 @@ class TaskPrompts(nn.Module):
         self, context: tuple[int, int], text_layers: int, visual: tuple[int, int, int], std: float
     ) -> None:
         super().__init__()
-        self.context = _normal(context, std)
-        self.text = _normal((text_layers, *context), std)
-        self.visual = _normal(visual, std)
+        self.context = random_prompts(context, std)
+        self.text = random_prompts((text_layers, *context), std)
+        self.visual = random_prompts(visual, std)
 
 
-def _normal(shape: tuple[int, ...], std: float) -> nn.Parameter:
+def random_prompts(shape: tuple[int, ...], std: float) -> nn.Parameter:
+    """Prompts of that shape as training starts them: normal, around 0."""
     return nn.Parameter(torch.empty(shape).normal_(std=std))
 
 

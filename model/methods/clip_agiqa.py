@@ -15,7 +15,7 @@ task.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,17 +28,11 @@ from model.config import HEADS, Head
 from model.methods.antonyms import positive_probability
 from model.methods.consistency import ConsistencyHead, Start, pool_views
 from model.methods.network import FoldedFeatures, Network, Options, Reading, Views
-from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.preprocess.crops import ALIGNMENT_PASS, PASSES, QUALITY_PASS
 from model.scores import Score
 
 QUALITY_WORDS = ("good photo.", "bad photo.")
 ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
-
-_PASSES: Mapping[Head, int] = {
-    "quality": QUALITY_PASS,
-    "alignment": ALIGNMENT_PASS,
-    "consistency": ALIGNMENT_PASS,
-}
 
 
 class ClipAgiqaOptions(Options):
@@ -84,7 +78,7 @@ class ClipAgiqa(Network):
     vision: VisionTower
 
     def __init__(self, clip: nn.Module, options: ClipAgiqaOptions) -> None:
-        super().__init__(clip, VisionTower(cast(Any, clip.visual), options.prompt_position))
+        super().__init__(clip, VisionTower(clip.visual, options.prompt_position))
         self.options = options
         self.heads = HEADS if options.auxiliary_task else ("quality",)
         self.require_room(options.context_length, (*QUALITY_WORDS, *ALIGNMENT_WORDS))
@@ -124,12 +118,9 @@ class ClipAgiqa(Network):
     def text_features(self) -> TextFeatures:
         """Both tasks' class features."""
         quality = self._class_features(self.quality, QUALITY_WORDS)
-        alignment = (
-            self._class_features(self.alignment, ALIGNMENT_WORDS)
-            if self.alignment is not None
-            else None
-        )
-        return TextFeatures(quality, alignment)
+        if self.alignment is None:
+            return TextFeatures(quality, None)
+        return TextFeatures(quality, self._class_features(self.alignment, ALIGNMENT_WORDS))
 
     def probability(self, z: Tensor, classes: Tensor) -> Tensor:
         """softmax(s * cos(z, t))[positive] for features [..., d] and classes [2, d]."""
@@ -165,11 +156,7 @@ class ClipAgiqa(Network):
         return head
 
     def _class_features(self, task: TaskPrompts, words: Sequence[str]) -> Tensor:
-        ids = [self.tokenizer(word) for word in words]
-        deep = task.text if len(task.text) else None
-        return F.normalize(
-            encode_with_context(self.text, ids, task.context, self.tokenizer, deep), dim=-1
-        )
+        return self.encode_texts(words, task.context, task.text)
 
 
 class FoldedClipAgiqa(FoldedFeatures):
@@ -207,35 +194,20 @@ class FoldedClipAgiqa(FoldedFeatures):
         """
         if head == "consistency":
             return Reading(lambda views: self._consistency(views, t_user))
-        task = _PASSES[head]
+        task = PASSES[head]
         weight = self.global_weight[task]
         return Reading(
             lambda views: views.mixed(weight, lambda z: self._probability(z, task)), weight
         )
 
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[Head],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
-        """The image's Score from its views per pass; ``whole``: the global view counts for quality
-        and alignment.
-        """
-        values: dict[Head, float] = {}
-        for head in heads:
-            views = passes[_PASSES[head]]
-            if not whole and head != "consistency":
-                views = Views(views.windows, None)
-            values[head] = float(self.reading(head, t_user).value(views))
-        windows = next(iter(passes.values())).windows
+    def read(self, views: Mapping[Head, Views], t_user: Tensor | None = None) -> Score:
+        values = {head: float(self.reading(head, t_user).value(views[head])) for head in views}
         crop_quality = None
-        if "quality" in heads:
+        if "quality" in views:
+            windows = views["quality"].windows
             crop_quality = tuple(self._probability(windows, QUALITY_PASS).tolist())
         return Score(
-            len(windows),
+            len(next(iter(views.values())).windows),
             values.get("quality"),
             values.get("alignment"),
             values.get("consistency"),

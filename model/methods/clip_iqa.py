@@ -13,9 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from model.clip.prompts import encode_with_context
 from model.clip.resnet import image_tower
 from model.methods.antonyms import FoldedAntonyms
 from model.methods.network import Network, Options
@@ -59,13 +57,7 @@ class ClipIqa(Network):
 
     def text_features(self) -> dict[str, Tensor]:
         """Normalised features [2, d] of each pair."""
-        none = torch.empty(0, self.text.width, device=self.logit_scale.device)
-        features = {}
-        for name, pair in self.options.texts().items():
-            words = [self.tokenizer(text) for text in pair]
-            z = encode_with_context(self.text, words, none, self.tokenizer)
-            features[name] = F.normalize(z, dim=-1)
-        return features
+        return {name: self.encode_texts(pair) for name, pair in self.options.texts().items()}
 
     def fold(self) -> FoldedAntonyms:
         """Text features computed once."""

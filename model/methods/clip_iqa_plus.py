@@ -9,9 +9,8 @@ from typing import ClassVar, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from model.clip.prompts import encode_with_context
+from model.clip.prompts import random_prompts
 from model.clip.resnet import image_tower
 from model.methods.antonyms import FoldedAntonyms, positive_probability
 from model.methods.network import ImageTower, Network, Options
@@ -38,19 +37,12 @@ class ClipIqaPlus(Network):
         self.options = options
         self.require_room(options.context_length, WORDS)
         shape = (options.context_length, self.text.width)
-        self.context = nn.Parameter(torch.empty(shape).normal_(std=options.init_std))
+        self.context = random_prompts(shape, options.init_std)
 
     def text_features(self) -> Tensor:
         """Normalised features [2, d] of "good" and "bad"."""
         half = len(self.context) // 2
-        z = encode_with_context(
-            self.text,
-            [self.tokenizer(words) for words in WORDS],
-            self.context[:half],
-            self.tokenizer,
-            after=self.context[half:],
-        )
-        return F.normalize(z, dim=-1)
+        return self.encode_texts(WORDS, self.context[:half], after=self.context[half:])
 
     def features(self, pixels: Tensor) -> Tensor:
         """Image features [B, d], not normalised, of normalised crops [B, 3, h, w]."""

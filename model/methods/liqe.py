@@ -13,13 +13,12 @@ backbone is what was learned.
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import encode_with_context
 from model.clip.towers import VisionTower
 from model.config import CropKind
 from model.methods.network import FoldedFeatures, Network, Options, ReadsQuality, Views
@@ -77,16 +76,14 @@ class Liqe(Network):
     vision: VisionTower
 
     def __init__(self, clip: nn.Module, options: Options) -> None:
-        super().__init__(clip, VisionTower(cast(Any, clip.visual)))
+        super().__init__(clip, VisionTower(clip.visual))
         self.options = options
 
     def text_features(self) -> Tensor:
         """Normalised features [495, d] of the joint texts."""
-        none = torch.empty(0, self.text.width, device=self.logit_scale.device)
-        words = [self.tokenizer(text) for text in joint_texts()]
-        chunks = [words[i : i + _CHUNK] for i in range(0, len(words), _CHUNK)]
-        z = [encode_with_context(self.text, chunk, none, self.tokenizer) for chunk in chunks]
-        return F.normalize(torch.cat(z), dim=-1)
+        texts = joint_texts()
+        chunks = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
+        return torch.cat([self.encode_texts(chunk) for chunk in chunks])
 
     def logits(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """Logits s * cos(x, t) [B, 495] of normalised crops [B, 3, h, w]."""

@@ -18,16 +18,15 @@ Alone in self-attention it sees only itself, so queries and keys there change no
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import encode_with_context
+from model.clip.prompts import random_prompts
 from model.clip.towers import VisionTower
 from model.methods.decoder import Decoder
 from model.methods.network import Network, Options, ReadsQuality, Views
@@ -103,16 +102,20 @@ class MpIqe(Network):
     vision: VisionTower
 
     def __init__(self, clip: nn.Module, options: MpIqeOptions) -> None:
-        super().__init__(clip, VisionTower(cast(Any, clip.visual), options.prompt_position))
+        super().__init__(clip, VisionTower(clip.visual, options.prompt_position))
         self.options = o = options
         self.require_room(o.context_length, (*SCENES, *DISTORTIONS))
         context = (o.context_length, self.text.width)
-        self.scene_context = _prompts(context, o.init_std) if o.scene_prompts else None
-        self.distortion_context = _prompts(context, o.init_std) if o.distortion_prompts else None
+        self.scene_context = random_prompts(context, o.init_std) if o.scene_prompts else None
+        self.distortion_context = (
+            random_prompts(context, o.init_std) if o.distortion_prompts else None
+        )
         query = (1, self.vision.embed_dim)
-        self.query = _prompts(query, o.init_std) if o.visual_only else None
+        self.query = random_prompts(query, o.init_std) if o.visual_only else None
         layers = {"deep": self.vision.depth, "shallow": 1, "none": 0}[o.visual_prompts]
-        self.visual_prompts = _prompts((layers, o.visual_length, self.vision.width), o.init_std)
+        self.visual_prompts = random_prompts(
+            (layers, o.visual_length, self.vision.width), o.init_std
+        )
         self.projection = nn.Linear(self.vision.width, self.vision.embed_dim)
         with torch.no_grad():
             self.projection.weight.copy_(self.vision.visual.proj.T)
@@ -123,9 +126,10 @@ class MpIqe(Network):
 
     def texts(self) -> Texts:
         """V^s and V^d (Eq. 6), or the query instead of them."""
+        scene, distortion = self.scene_context, self.distortion_context
         return Texts(
-            self._text_features(self.scene_context, SCENES),
-            self._text_features(self.distortion_context, DISTORTIONS),
+            None if scene is None else self.encode_texts(SCENES, scene),
+            None if distortion is None else self.encode_texts(DISTORTIONS, distortion),
             self.query,
         )
 
@@ -160,12 +164,6 @@ class MpIqe(Network):
             texts = self.texts()
             return FoldedMpIqe(self, texts, self.decoder.ask(texts.queries))
 
-    def _text_features(self, context: Tensor | None, names: Sequence[str]) -> Tensor | None:
-        if context is None:
-            return None
-        words = [self.tokenizer(name) for name in names]
-        return F.normalize(encode_with_context(self.text, words, context, self.tokenizer), dim=-1)
-
 
 def pool_regions(patches: Tensor, side: int) -> Tensor:
     """The patches [B, n, d] as a square map, adaptively max-pooled to [B, side * side, d]."""
@@ -180,10 +178,6 @@ def aggregate(regions: Tensor, texts: Tensor, temperature: float) -> Tensor:
     """
     similarity = F.normalize(regions, dim=-1) @ texts.T  # [B, regions, c]
     return ((similarity / temperature).softmax(1) * similarity).sum(1)
-
-
-def _prompts(shape: tuple[int, ...], std: float) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape).normal_(std=std))
 
 
 class FoldedMpIqe(nn.Module, ReadsQuality):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import Tokenizer
+from model.clip.prompts import Tokenizer, encode_with_context
 from model.clip.resnet import ResNetTower
 from model.clip.towers import TextTower
 from model.config import CropKind, Head, Normalisation
@@ -93,15 +93,8 @@ class Folded(Protocol):
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Normalised float32 features [n, d] of users' prompts."""
 
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[Head],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
-        """One image's Score from its views per pass; ``whole``: the global view counts."""
+    def read(self, views: Mapping[Head, Views], t_user: Tensor | None = None) -> Score:
+        """One image's Score from the views that count for each head."""
 
 
 @runtime_checkable
@@ -187,6 +180,23 @@ class Network(nn.Module):
         if context_length > most:
             raise ValueError(f"context_length is {context_length}; this backbone takes {most}")
 
+    def encode_texts(
+        self,
+        texts: Iterable[str],
+        context: Tensor | None = None,
+        deep: Tensor | None = None,
+        *,
+        after: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised features [n, d] of [context, text, after] (see ``encode_with_context``); None:
+        the text alone.
+        """
+        if context is None:
+            context = torch.empty(0, self.text.width, device=self.logit_scale.device)
+        words = [self.tokenizer(text) for text in texts]
+        z = encode_with_context(self.text, words, context, self.tokenizer, deep, after=after)
+        return F.normalize(z, dim=-1)
+
     def fold(self) -> Folded:
         """The network at inference."""
         raise TypeError(f"{type(self).__name__} can't be folded")
@@ -254,18 +264,9 @@ class ReadsQuality(ABC):
     def score(self, views: Views) -> Score:
         """One image's Score from its views."""
 
-    def read(
-        self,
-        passes: Mapping[int, Views],
-        heads: Sequence[Head],
-        t_user: Tensor | None,
-        *,
-        whole: bool,
-    ) -> Score:
-        """One image's Score from its views in the one pass."""
-        del heads, t_user, whole
-        (views,) = passes.values()
-        return self.score(views)
+    def read(self, views: Mapping[Head, Views], t_user: Tensor | None = None) -> Score:
+        del t_user
+        return self.score(views["quality"])
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Refused: there is no head that compares with users' prompts."""

@@ -5,7 +5,7 @@ pairs, in the order pass by pass, windows before the global view.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,12 @@ from model.config import CheckpointConfig, CropPolicy, Head
 from model.preprocess.windows import Grid, place_windows
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
+# The vision pass that each head reads; alignment and consistency share one.
+PASSES: Mapping[Head, int] = {
+    "quality": QUALITY_PASS,
+    "alignment": ALIGNMENT_PASS,
+    "consistency": ALIGNMENT_PASS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +133,15 @@ class CropPlanner:
         """``plan`` for heads that are chosen: pass by pass, windows first, the global view last."""
         grid = place_windows(self.policy, width, height)
         windows = len(grid.windows)
-        passes = tuple((p, windows + self.global_in(p, heads)) for p in self.passes(heads))
+        # Heads that share a pass share its global view, if one of them counts it.
+        whole = {PASSES[head] for head in heads if self.counts_global_view(head)}
+        passes = tuple((p, windows + (p in whole)) for p in sorted({PASSES[h] for h in heads}))
         row_cost = math.ceil(math.prod(grid.window) / self.policy.size**2)
         return Layout(grid, tuple(heads), passes, row_cost)
 
-    def passes(self, heads: Sequence[Head]) -> tuple[int, ...]:
-        """Which vision passes the heads need: quality reads one, alignment and consistency share
-        the other.
-        """
-        passes = (QUALITY_PASS,) if "quality" in heads else ()
-        return (*passes, ALIGNMENT_PASS) if {"alignment", "consistency"} & set(heads) else passes
-
-    def global_in(self, pass_: int, heads: Sequence[Head]) -> bool:
-        """Whether that pass also looks at the whole image squashed to one crop."""
-        return self.policy.global_view or (pass_ == ALIGNMENT_PASS and "consistency" in heads)
+    def counts_global_view(self, head: Head) -> bool:
+        """Whether the head also reads the whole image squashed to one crop."""
+        return self.policy.global_view or head == "consistency"
 
     def crops(self, image: Image.Image, heads: Sequence[Head] | None = None) -> np.ndarray:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one (None: all

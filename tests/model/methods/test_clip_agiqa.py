@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.config import Head
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
 from model.methods.consistency import pool_views
 from model.methods.network import Views, mix_views
-from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
+from model.preprocess.crops import ALIGNMENT_PASS, PASSES, QUALITY_PASS
 from model.scorer import Scorer
 from tests.model import tiny
 
@@ -171,19 +172,18 @@ def test_each_layer_is_conditioned_by_its_own_linear() -> None:
 @every_ablation
 def test_folding_changes_no_score(options: ClipAgiqaOptions, position: Any) -> None:
     network = tiny.random_network(options.model_copy(update={"prompt_position": position}))
-    passes = (QUALITY_PASS, ALIGNMENT_PASS) if options.auxiliary_task else (QUALITY_PASS,)
+    heads: tuple[Head, ...] = ("quality", "alignment") if options.auxiliary_task else ("quality",)
     x = pixels(3)
     with torch.no_grad():
         texts = network.text_features()
-        unfolded = {p: features(network, x, p) for p in passes}
+        unfolded = {PASSES[head]: features(network, x, PASSES[head]) for head in heads}
         folded = network.fold()
-        heads = ["quality", "alignment"][: len(passes)]
         views = {}
-        for p in passes:
-            z = folded(x, torch.arange(3), torch.full((3,), p))
-            torch.testing.assert_close(z, unfolded[p], atol=1e-5, rtol=1e-5)
-            views[p] = Views(z, None)
-        score = folded.read(views, heads, None, whole=False)
+        for head in heads:
+            z = folded(x, torch.arange(3), torch.full((3,), PASSES[head]))
+            torch.testing.assert_close(z, unfolded[PASSES[head]], atol=1e-5, rtol=1e-5)
+            views[head] = Views(z, None)
+        score = folded.read(views)
         quality = network.probability(unfolded[QUALITY_PASS], texts.quality)
     assert score.quality == pytest.approx(float(quality.mean()), abs=1e-5)
     assert score.crop_quality == pytest.approx(quality.tolist(), abs=1e-5)
@@ -215,17 +215,21 @@ def test_the_global_view_is_mixed_in_with_its_own_learned_weight_per_task(
     with torch.no_grad():
         network.global_logit.copy_(torch.tensor([1.0, -2.0]))
         texts, x = network.text_features(), pixels(3)
-        views, wanted = {}, []
-        for p, classes in ((QUALITY_PASS, texts.quality), (ALIGNMENT_PASS, texts.alignment)):
+        views: dict[Head, Views] = {}
+        wanted = []
+        tasks: dict[Head, Any] = {"quality": texts.quality, "alignment": texts.alignment}
+        for head, classes in tasks.items():
+            p = PASSES[head]
             z = features(network, x, p)
-            views[p] = Views(z[:2], z[2])
+            views[head] = Views(z[:2], z[2])
             each = network.probability(z, classes)
             weight = 1 / (1 + math.exp([-1.0, 2.0][p]))
             wanted.append(float((1 - weight) * each[:2].mean() + weight * each[2]))
         folded = network.fold()
-        mixed = folded.read(views, ["quality", "alignment"], None, whole=True)
-        plain = folded.read(views, ["quality"], None, whole=False)
-        each = network.probability(views[QUALITY_PASS].windows, texts.quality)
+        mixed = folded.read(views)
+        windows = views["quality"].windows
+        plain = folded.read({"quality": Views(windows, None)})
+        each = network.probability(windows, texts.quality)
     assert [mixed.quality, mixed.alignment] == pytest.approx(wanted, abs=1e-6)
     assert plain.quality == pytest.approx(float(each.mean()), abs=1e-6)
 

@@ -126,7 +126,7 @@ def test_text_features_are_those_of_plain_clip(backbone: str) -> None:
 
 
 def read(net: ClipIqa, z: Tensor, whole: Tensor | None = None) -> Score:
-    return net.fold().read({0: Views(z, whole)}, ["quality"], None, whole=whole is not None)
+    return net.fold().read({"quality": Views(z, whole)})
 
 
 @every_backbone

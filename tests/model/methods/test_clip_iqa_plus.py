@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.config import CropPolicy
+from model.config import CropPolicy, Head
 from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
 from model.methods.clip_iqa_plus import ClipIqaPlus, ClipIqaPlusOptions
 from model.methods.network import Views
@@ -156,7 +156,7 @@ def test_folding_changes_no_score(backbone: str) -> None:
         each = net.probability(z)
         folded = net.fold()
         rows = folded(x, torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long))
-        score = folded.read({0: Views(rows, None)}, ["quality"], None, whole=False)
+        score = folded.read({"quality": Views(rows, None)})
     torch.testing.assert_close(rows, z, atol=1e-5, rtol=1e-5)
     assert score.crop_quality == pytest.approx(each.tolist(), abs=1e-5)
     assert score.quality == pytest.approx(float(each.mean()), abs=1e-5)
@@ -164,13 +164,13 @@ def test_folding_changes_no_score(backbone: str) -> None:
 
 def test_a_folded_network_does_not_follow_later_training() -> None:
     net = network()
-    views = {0: Views(F.normalize(torch.ones(2, 16), dim=-1), None)}
+    views: dict[Head, Views] = {"quality": Views(F.normalize(torch.ones(2, 16), dim=-1), None)}
     folded = net.fold()
-    before = folded.read(views, ["quality"], None, whole=False)
+    before = folded.read(views)
     with torch.no_grad():
         net.context += torch.randn(net.context.shape, generator=torch.Generator().manual_seed(0))
-    assert folded.read(views, ["quality"], None, whole=False) == before
-    after = net.fold().read(views, ["quality"], None, whole=False)
+    assert folded.read(views) == before
+    after = net.fold().read(views)
     assert abs(after.quality - before.quality) > 1e-4
 
 

@@ -114,7 +114,7 @@ def scorer_of(net: Liqe) -> Scorer:
 
 
 def read(net: Liqe, z: Tensor, whole: Tensor | None = None) -> Score:
-    return net.fold().read({0: Views(z, whole)}, ["quality"], None, whole=whole is not None)
+    return net.fold().read({"quality": Views(z, whole)})
 
 
 def test_there_are_495_texts_in_the_papers_order() -> None:
@@ -230,7 +230,7 @@ def test_rounding_leaves_no_score_outside_of_0_to_1(grade: int) -> None:
     folded.texts = -torch.ones(495, 16) / 4
     folded.texts[(grade - 1) * 99 : grade * 99] *= -1  # all of one grade fit perfectly
     view = Views(torch.ones(3, 16) / 4, None)
-    score = folded.read({0: view}, ["quality"], None, whole=False)
+    score = folded.read({"quality": view})
     assert score.quality == pytest.approx((grade - 1) / 4, abs=1e-6)
     assert all(0 <= q <= 1 for q in (score.quality, *score.crop_quality))
     assert to_unit(torch.tensor([1 - 1e-5, 2.0, 5 + 1e-5])).tolist() == [0, 0.25, 1]

@@ -277,7 +277,7 @@ def test_one_image_is_read_from_its_rows_clipped_at_the_very_end() -> None:
     folded.global_weight = torch.tensor(0.25)
     rows = torch.rand(3, 12)
     rows[:, 0] = torch.tensor([1.5, -0.3, 0.6])
-    score = folded.read({0: Views(rows[:2], rows[2])}, ("quality",), None, whole=True)
+    score = folded.read({"quality": Views(rows[:2], rows[2])})
     assert score.quality == pytest.approx(0.75 * 0.6 + 0.25 * 0.6)  # not of clipped windows
     assert score.crop_quality == (1, 0)
     mixed = 0.75 * rows[:2, 1:].mean(0) + 0.25 * rows[2, 1:]
