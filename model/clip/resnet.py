@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.towers import VisionTower, is_open_clips
+from model.clip.towers import VisionTower, is_open_clips, join_heads, split_heads
 from model.errors import BackboneError
 
 
@@ -44,18 +44,10 @@ class ResNetTower(nn.Module):
     def _pool(self, tokens: Tensor) -> Tensor:
         """``attnpool`` of CLIP for the first token alone, without positions."""
         pool = self.visual.attnpool
-        batch, _, width = tokens.shape
-
-        def heads(linear: nn.Linear, x: Tensor) -> Tensor:
-            return (
-                linear(x).view(batch, -1, pool.num_heads, width // pool.num_heads).transpose(1, 2)
-            )
-
-        q = heads(pool.q_proj, tokens[:, :1])
-        out = F.scaled_dot_product_attention(
-            q, heads(pool.k_proj, tokens), heads(pool.v_proj, tokens)
-        )
-        return pool.c_proj(out.transpose(1, 2).reshape(batch, width))
+        projected = pool.q_proj(tokens[:, :1]), pool.k_proj(tokens), pool.v_proj(tokens)
+        q, k, v = (split_heads(x, pool.num_heads) for x in projected)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return pool.c_proj(join_heads(out)[:, 0])
 
 
 def image_tower(clip: nn.Module) -> nn.Module:

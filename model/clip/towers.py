@@ -38,23 +38,14 @@ def check_vision(visual: Any) -> None:
     Raises:
         BackboneError: names what was found and what was wanted.
     """
-    _demand(
-        (_is_vit(visual), f"a ViT image tower (found {_kind(visual)})"),
-        (
-            getattr(visual, "attn_pool", None) is None,
-            "class-token pooling (found attentional pooling)",
-        ),
-        (
-            getattr(visual, "pool_type", None) == "tok",
-            f"class-token pooling (found {_pooling(visual)!r})",
-        ),
-    )
-    _check_blocks(visual.transformer.resblocks)
-
-
-def _is_vit(visual: Any) -> bool:
     open_clips = is_open_clips(visual, "transformer.VisionTransformer")
-    return isinstance(visual, ImageTransformer) or open_clips
+    is_vit = isinstance(visual, ImageTransformer) or open_clips
+    _demand(is_vit, f"a ViT image tower (found {type(visual).__name__})")
+    attentional = getattr(visual, "attn_pool", None) is not None
+    _demand(not attentional, "class-token pooling (found attentional pooling)")
+    pooling = getattr(visual, "pool_type", "none")
+    _demand(pooling == "tok", f"class-token pooling (found {pooling!r})")
+    _check_blocks(visual.transformer.resblocks)
 
 
 def check_text(clip: nn.Module) -> None:
@@ -64,29 +55,26 @@ def check_text(clip: nn.Module) -> None:
         BackboneError: names what was found and what was wanted.
     """
     text = text_part(clip)
-    pooling = _text_pooling(clip, text)
-    _demand(
-        (getattr(text, "attn_mask", None) is not None, "a causal text tower (found none)"),
-        (
-            getattr(text, "cls_emb", None) is None,
-            "pooling at the end-of-text token (found an added class token)",
-        ),
-        (pooling == "argmax", f"pooling at the end-of-text token (found {pooling!r})"),
-    )
+    causal = getattr(text, "attn_mask", None) is not None
+    _demand(causal, "a causal text tower (found none)")
+    at_end = "pooling at the end-of-text token"
+    _demand(getattr(text, "cls_emb", None) is None, f"{at_end} (found an added class token)")
+    pooling = getattr(clip, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
+    _demand(pooling == "argmax", f"{at_end} (found {pooling!r})")
     _check_blocks(text.transformer.resblocks)
 
 
-def _demand(*demands: tuple[bool, str]) -> None:
-    for holds, wanted in demands:
-        if not holds:
-            raise BackboneError(f"this backbone can't be prompted: it needs {wanted}")
+def _demand(holds: bool, wanted: str) -> None:
+    if not holds:
+        raise BackboneError(f"this backbone can't be prompted: it needs {wanted}")
 
 
 def _check_blocks(blocks: Iterable[Any]) -> None:
     for block in blocks:
         plain = type(block) is Block or is_open_clips(block, _OPEN_CLIPS_BLOCK, exactly=True)
         if not plain or not isinstance(block.attn, nn.MultiheadAttention):
-            raise BackboneError(f"this backbone can't be prompted: it has {_kind(block)} layers")
+            found = type(block).__name__
+            raise BackboneError(f"this backbone can't be prompted: it has {found} layers")
 
 
 def text_part(clip: nn.Module) -> Any:
@@ -94,18 +82,6 @@ def text_part(clip: nn.Module) -> Any:
     ``CLIP`` itself.
     """
     return getattr(clip, "text", clip)
-
-
-def _kind(module: object) -> str:
-    return type(module).__name__
-
-
-def _pooling(visual: nn.Module) -> str:
-    return str(getattr(visual, "pool_type", "none"))
-
-
-def _text_pooling(clip: nn.Module, text: nn.Module) -> str:
-    return str(getattr(clip, "text_pool_type", None) or getattr(text, "pool_type", "argmax"))
 
 
 class VisionTower(nn.Module):
@@ -241,6 +217,16 @@ class TextTower(nn.Module):
         return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
 
 
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, n, w] -> [B, heads, n, w / heads]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """[B, heads, n, w / heads] -> [B, n, w]."""
+    return x.transpose(1, 2).flatten(2)
+
+
 def run_block(block: Any, x: Tensor, *, queries: int | None = None, causal: bool = False) -> Tensor:
     """One pre-norm transformer layer on [B, n, w]; with ``queries``, only the first so many tokens
     come out.
@@ -261,11 +247,9 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor, queries: int | None, caus
     else:
         q = F.linear(x[:, :queries], weight[:width], bias[:width])
         k, v = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
-    q, k, v = (
-        t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v)
-    )  # [B, heads, n, w / heads]
+    q, k, v = (split_heads(t, heads) for t in (q, k, v))  # [B, heads, n, w / heads]
     out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return attn.out_proj(out.transpose(1, 2).flatten(2))
+    return attn.out_proj(join_heads(out))
 
 
 def attention_weights(block: Any, x: Tensor) -> Tensor:
@@ -277,7 +261,7 @@ def attention_weights(block: Any, x: Tensor) -> Tensor:
     attn = block.attn
     qk = slice(0, 2 * attn.embed_dim)
     both = F.linear(block.ln_1(x), attn.in_proj_weight[qk], attn.in_proj_bias[qk])
-    q, k = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in both.chunk(2, dim=-1))
+    q, k = (split_heads(t, attn.num_heads) for t in both.chunk(2, dim=-1))
     return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
 
 

@@ -24,16 +24,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "params")
 # Prefixes of the tensors' names in such files: DataParallel's, and that of LIQE in pyiqa.
 _PREFIXES = ("module.", "clip_model.")
 _WANTED = "a state dict as safetensors, as torch.save writes it, or in OpenAI's TorchScript archive"
-# What the pickle of a TorchScript archive calls the types of its tensors.
-_STORAGES = {
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "BoolStorage": torch.bool,
-}
 
 
 def sha256_of(path: Path) -> str:
@@ -126,6 +116,34 @@ def _torchscript_root(archive: zipfile.ZipFile) -> str | None:
     return found[0].removesuffix(ends) if found else None
 
 
+class _ScriptModule:
+    """What stands for every class of a TorchScript archive: attributes and no code."""
+
+
+def _view(
+    storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
+) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+def _first(value: Any, *_: object) -> Any:
+    return value
+
+
+# The names outside of the archive that its tensors need.
+_SCRIPT_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _view,
+    ("torch", "HalfStorage"): torch.float16,
+    ("torch", "BFloat16Storage"): torch.bfloat16,
+    ("torch", "FloatStorage"): torch.float32,
+    ("torch", "DoubleStorage"): torch.float64,
+    ("torch", "IntStorage"): torch.int32,
+    ("torch", "LongStorage"): torch.int64,
+    ("torch", "BoolStorage"): torch.bool,
+}
+
+
 class _ScriptReader(pickle.Unpickler):
     """Takes the tensors out of a TorchScript archive and leaves its code alone.
 
@@ -137,12 +155,6 @@ class _ScriptReader(pickle.Unpickler):
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
         self._archive = archive
         self._root = root
-        self._module = type("_Module", (), {})
-        self._known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _view,
-            **{("torch", name): dtype for name, dtype in _STORAGES.items()},
-        }
 
     def weights(self) -> dict[str, Tensor]:
         """Every tensor by its path through the modules."""
@@ -151,11 +163,11 @@ class _ScriptReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Modules of the archive, and the few names that tensors need."""
         if module.partition(".")[0] == "__torch__":
-            return self._module
-        if (module, name) in self._known:
-            return self._known[module, name]
+            return _ScriptModule
         if module == "torch.jit._pickle":  # lists with the type of their items
             return _first
+        if (module, name) in _SCRIPT_NAMES:
+            return _SCRIPT_NAMES[module, name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, saved: Any) -> Tensor:
@@ -168,18 +180,8 @@ class _ScriptReader(pickle.Unpickler):
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 yield ".".join((*path, name)), value
-            elif isinstance(value, self._module):
+            elif isinstance(value, _ScriptModule):
                 yield from self._walk(value, (*path, name))
-
-
-def _view(
-    storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
-) -> Tensor:
-    return storage.as_strided(size, stride, offset)
-
-
-def _first(value: Any, *_: object) -> Any:
-    return value
 
 
 def is_openais(weights: Mapping[str, Tensor]) -> bool:

@@ -10,6 +10,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.clip.towers import join_heads, split_heads
+
 
 class Attention(nn.Module):
     """Multi-head attention of [B, n, d] queries over [B, m, d] keys and values."""
@@ -27,12 +29,10 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """[B, n, d]; keys are the values too."""
-        q, k, v = (
-            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for linear, x in ((self.q, queries), (self.k, keys), (self.v, keys))
-        )
+        projected = self.q(queries), self.k(keys), self.v(keys)
+        q, k, v = (split_heads(x, self.heads) for x in projected)
         out = F.scaled_dot_product_attention(q, k, v)
-        return cast(Tensor, self.out(out.transpose(1, 2).flatten(2)))
+        return cast(Tensor, self.out(join_heads(out)))
 
 
 class DecoderLayer(nn.Module):
@@ -40,7 +40,9 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.norm_self = nn.LayerNorm(width)
+        self.norm_cross = nn.LayerNorm(width)
+        self.norm_mlp = nn.LayerNorm(width)
         self.self_attention = Attention(width, heads)
         self.cross_attention = Attention(width, heads)
         self.mlp = nn.Sequential(
