@@ -48,8 +48,6 @@ class UnsupportedImage(ImageError):
 class UnreadableImage(ImageError):
     """The bytes start like an image, but they can't be decoded."""
 
-    code = "unreadable_image"
-
 
 class ImageTooLarge(ImageError):
     """The image is over the limit of bytes or of pixels, as its header says."""

@@ -55,7 +55,6 @@ class ConvStem(nn.Sequential):
         self.to(memory_format=torch.channels_last)  # faster on CPUs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Runs the convolutions in channels-last order."""
         channels_last = x.contiguous(memory_format=torch.channels_last)
         return super().forward(channels_last)  # type: ignore[no-untyped-call]
 
@@ -67,14 +66,14 @@ def build(architecture: Architecture) -> nn.Module:
         BackboneError: open_clip knows no such setting. Whether a method can use the towers, it
             says itself.
     """
-    a = architecture
-    settings = {"vision_cfg": dict(a.vision_cfg), "text_cfg": dict(a.text_cfg)}
+    settings = architecture.model_dump(include={"embed_dim", "vision_cfg", "text_cfg"})
+    quick = architecture.quick_gelu
     clip: Any
     try:
-        if own_clip.can_be(**settings) and not a.quick_gelu:
-            clip = own_clip.OwnClip(a.embed_dim, **settings)
+        if own_clip.can_be(architecture.vision_cfg, architecture.text_cfg) and not quick:
+            clip = own_clip.OwnClip(**settings)
         else:
-            clip = _open_clip().CLIP(a.embed_dim, **settings, quick_gelu=a.quick_gelu)
+            clip = _open_clip().CLIP(**settings, quick_gelu=quick)
     except (TypeError, ValueError, AssertionError) as error:
         raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:

@@ -111,6 +111,7 @@ class OwnClip(nn.Module):
         if text.width % text.heads:
             raise ValueError(f"a width of {text.width} can't be shared by {text.heads} heads")
         self.context_length = text.context_length
+        # First, as the weights are drawn in the order in which they are made.
         embedding = nn.Embedding(text.vocab_size, text.width)
         self.transformer = Layers(text.width, text.layers, text.heads)
         self.token_embedding = embedding
@@ -139,6 +140,6 @@ class OwnClip(nn.Module):
 
 def can_be(vision_cfg: Mapping[str, Any], text_cfg: Mapping[str, Any]) -> bool:
     """Whether these settings of open_clip's ask for nothing but what ``OwnClip`` has."""
-    known = set(vision_cfg) <= set(VisionSettings.model_fields)
-    known = known and set(text_cfg) <= set(TextSettings.model_fields)
+    known = vision_cfg.keys() <= VisionSettings.model_fields.keys()
+    known = known and text_cfg.keys() <= TextSettings.model_fields.keys()
     return known and all(type(v) is int for v in (*vision_cfg.values(), *text_cfg.values()))

@@ -106,7 +106,6 @@ class VisionTower(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Number of transformer layers."""
         return len(self.visual.transformer.resblocks)
 
     @property
@@ -179,7 +178,6 @@ class TextTower(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Number of transformer layers."""
         return len(self.text.transformer.resblocks)
 
     @property

@@ -32,11 +32,9 @@ class FoldedAntonyms(FoldedFeatures, ReadsQuality):
         return positive_probability(views.all, self.pairs[name], self.scale)
 
     def value(self, views: Views) -> Tensor:
-        """The mean probability over the views."""
         return self.probabilities(views, "quality").mean()
 
     def score(self, views: Views) -> Score:
-        """Each pair's probability, mean over the views."""
         means = {name: float(self.probabilities(views, name).mean()) for name in self.pairs}
         windows = len(views.windows)
         return Score(

@@ -116,7 +116,6 @@ class ClipAgiqa(Network):
         return torch.stack([main, auxiliary])
 
     def text_features(self) -> TextFeatures:
-        """Both tasks' class features."""
         quality = self._class_features(self.quality, QUALITY_WORDS)
         if self.alignment is None:
             return TextFeatures(quality, None)

@@ -60,6 +60,5 @@ class ClipIqa(Network):
         return {name: self.encode_texts(pair) for name, pair in self.options.texts().items()}
 
     def fold(self) -> FoldedAntonyms:
-        """Text features computed once."""
         with torch.no_grad():
             return FoldedAntonyms(self.vision, self.text_features(), self.logit_scale.exp())

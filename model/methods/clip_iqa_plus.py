@@ -54,7 +54,6 @@ class ClipIqaPlus(Network):
         return positive_probability(z, self.text_features(), self.logit_scale.exp())
 
     def fold(self) -> FoldedAntonyms:
-        """Text features computed once."""
         with torch.no_grad():
             pairs = {"quality": self.text_features()}
             return FoldedAntonyms(self.vision, pairs, self.logit_scale.exp())

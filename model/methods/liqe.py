@@ -91,7 +91,6 @@ class Liqe(Network):
         return self.logit_scale.exp() * z @ texts.T
 
     def fold(self) -> "FoldedLiqe":
-        """Text features computed once."""
         with torch.no_grad():
             return FoldedLiqe(self.vision, self.text_features(), self.logit_scale.exp())
 

@@ -256,7 +256,6 @@ class ReadsQuality(ABC):
         """The quality [], differentiable and not clipped."""
 
     def reading(self, head: Head, t_user: Tensor | None = None) -> Reading:
-        """Of the one head."""
         del head, t_user
         return Reading(self.value, self.global_weight)
 

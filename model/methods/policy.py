@@ -4,13 +4,13 @@ take its crops.
 
 from collections.abc import Callable, Mapping
 
-from model.config import CheckpointConfig, CropKind, CropPolicy
+from model.config import CheckpointConfig, CropPolicy
 from model.methods.network import Network
 
 # Larger images are reduced before a ResNet sees them whole: its memory grows with their area.
 _WHOLE_SIDE = 2048
 
-_BY_NAME: Mapping[CropKind, Callable[[int], CropPolicy]] = {
+_BY_NAME: Mapping[str, Callable[[int], CropPolicy]] = {
     "grid": lambda size: CropPolicy(size=size),
     "official": CropPolicy.official,
     "liqe": CropPolicy.liqe,
@@ -29,10 +29,9 @@ def choose_policy(config: CheckpointConfig, policy: CropPolicy | str | None) -> 
         return policy or config.crop_policy
     if policy == config.crop_policy.kind:
         return config.crop_policy
-    for name, make in _BY_NAME.items():
-        if name == policy:
-            return make(config.crop_policy.size)
-    raise ValueError(f"crop policy {policy!r}: choose {', '.join(_BY_NAME)}")
+    if policy not in _BY_NAME:
+        raise ValueError(f"crop policy {policy!r}: choose {', '.join(_BY_NAME)}")
+    return _BY_NAME[policy](config.crop_policy.size)
 
 
 def check_policy(name: str, policy: CropPolicy, network: Network) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageCms, ImageFile, ImageOps, features
 
 from model.errors import BadAspect, ImageTooLarge, UnreadableImage, UnsupportedImage
 
@@ -41,8 +41,8 @@ class Header:
 
 def supported_formats() -> tuple[str, ...]:
     """Names of the formats that this installation decodes, as Pillow writes them."""
-    formats = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
-    return (*formats, "AVIF") if _has_avif() else tuple(formats)
+    formats = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+    return (*formats, "AVIF") if features.check("avif") else formats
 
 
 def read_header(
@@ -142,14 +142,7 @@ def _decoding() -> Iterator[None]:
     """
     try:
         yield
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        LookupError,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError) as error:
         raise UnreadableImage(
             "The image is broken or cut off; send the whole file again."
         ) from error
@@ -157,15 +150,11 @@ def _decoding() -> Iterator[None]:
         raise UnreadableImage("The image can't be decoded; save it as PNG or JPEG.") from error
 
 
-def _has_avif() -> bool:
-    return bool(features.check("avif"))
-
-
 def _looks_like_an_image(data: bytes) -> bool:
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
     if data[4:8] == b"ftyp":
-        return data[8:12] in {b"avif", b"avis", b"mif1", b"miaf"} and _has_avif()
+        return data[8:12] in {b"avif", b"avis", b"mif1", b"miaf"} and "AVIF" in supported_formats()
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
 
 

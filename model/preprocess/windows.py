@@ -87,8 +87,7 @@ def _random(policy: CropPolicy, width: int, height: int) -> Grid:
 
 
 def _whole(policy: CropPolicy, width: int, height: int) -> Grid:
-    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
-    w, h = _scaled(width, height, max(scale, policy.size / min(width, height)), policy.size)
+    w, h = _scaled(width, height, _scale(policy, width, height), policy.size)
     return Grid(w, h, (w, h), ((0, 0),))
 
 
@@ -115,17 +114,21 @@ def _at_least_a_window(policy: CropPolicy, width: int, height: int) -> tuple[int
 
 def _grid_size(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
     size = policy.size
-    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
-    scale = max(scale, size / min(width, height))
+    scale = _scale(policy, width, height)
     w, h = _scaled(width, height, scale, size)
-    while (
-        math.ceil(w / size) * math.ceil(h / size) > policy.max_windows
-    ):  # not even edge to edge: shrink
+    # Not even edge to edge do so few windows cover it: shrink.
+    while math.ceil(w / size) * math.ceil(h / size) > policy.max_windows:
         scale *= 0.98
         w, h = _scaled(width, height, scale, size)
         if min(w, h) == size:
             return min(w, policy.max_windows * size), min(h, policy.max_windows * size)
     return w, h
+
+
+def _scale(policy: CropPolicy, width: int, height: int) -> float:
+    """Down to ``max_side``, but never to less than one window."""
+    scale = min(1.0, (policy.max_side or math.inf) / max(width, height))
+    return max(scale, policy.size / min(width, height))
 
 
 def _scaled(width: int, height: int, scale: float, least: int) -> tuple[int, int]:

@@ -57,11 +57,10 @@ def import_official(
     clip.float()
     tensors = convert(learner_weights(auxiliary), learner_weights(main))
     network = ClipAgiqa(clip, options_of(tensors))
-    own = {k: v.detach() for k, v in network.trainable_parameters().items()}
-    untouched = {
-        k: v for k, v in own.items() if k.startswith("consistency.") or k == "global_logit"
-    }
-    load_strictly(network.stored(), tensors | untouched)
+    stored = network.stored()
+    # What the published network does not have stays as it starts.
+    ours = {k: v for k, v in stored.items() if k.startswith(("consistency.", "global_logit"))}
+    load_strictly(stored, tensors | ours)
     config = CheckpointConfig(
         name=out.name,
         revision=sha256_of(main)[:12],
