@@ -1,5 +1,7 @@
 """What the published code of CLIP-AGIQA computes, step by step, on open_clip's own layers."""
 
+from typing import Any
+
 import open_clip
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,8 @@ class Published(nn.Module):
 
     def __init__(self, clip: nn.Module, network: ClipAgiqa) -> None:
         super().__init__()
-        self.clip, self.network = clip, network
+        self.clip: Any = clip
+        self.network: Any = network
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Quality and alignment, [n] each, of normalised crops [n, 3, s, s]."""

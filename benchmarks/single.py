@@ -9,6 +9,7 @@ alone gives), our default grid of windows, and both heads.
 """
 
 import argparse
+import copy
 
 import numpy as np
 import open_clip
@@ -17,8 +18,9 @@ from PIL import Image
 
 from benchmarks.published import Published
 from benchmarks.timing import ratios, shown
-from model.config import CheckpointConfig, CropPolicy
+from model.config import CheckpointConfig, CropPolicy, Head
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.methods.network import normalise
 from model.scorer import Scorer
 
 
@@ -35,7 +37,8 @@ def main() -> None:
     )
     rival = Published(clip, network)
     official, grid = (
-        Scorer(config, network, device="cpu", crop_policy=policy)
+        # A scorer converts its network in place, and the rival's stays float32.
+        Scorer(config, copy.deepcopy(network), device="cpu", crop_policy=policy)
         for policy in (CropPolicy.official(), CropPolicy())
     )
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
@@ -43,11 +46,11 @@ def main() -> None:
 
     @torch.no_grad()
     def published() -> tuple[float, float]:
-        crops = torch.from_numpy(official.crops(image, ["quality"])).float()
-        quality, alignment = rival((crops - official._mean) / official._std)
+        crops = torch.from_numpy(official.crops(image, ["quality"]))
+        quality, alignment = rival(normalise(crops, config.normalisation))
         return float(quality.mean()), float(alignment.mean())
 
-    both = ["quality", "alignment"]
+    both: list[Head] = ["quality", "alignment"]
     ours = official.score(image, heads=both)
     theirs = published()
     difference = max(abs(ours.quality - theirs[0]), abs(ours.alignment - theirs[1]))
