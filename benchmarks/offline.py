@@ -16,8 +16,9 @@ from PIL import Image
 
 import model
 from app.bulk.local import LocalScoring
-from app.bulk.rows import HEADS, Item, ModelFacts
+from app.bulk.rows import Item, ModelFacts
 from benchmarks.timing import ratios, shown
+from model.config import HEADS
 from model.pipeline import Pipeline
 from model.scorer import Scorer
 

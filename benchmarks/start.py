@@ -36,7 +36,7 @@ def scored(name: str, files: list[Path]) -> list[float]:
     scorer = model.load(name, device="cpu")
     prompt = "a tray of sushi" if "consistency" in scorer.config.heads else None
     scorer.score(files[0], prompt)
-    return [1000 * seconds(lambda file=file: scorer.score(file, prompt)) for file in files]
+    return [1000 * seconds(lambda file=file: scorer.score(file, prompt)) for file in files]  # type: ignore[misc]
 
 
 def quantiles(values: list[float], unit: str) -> str:

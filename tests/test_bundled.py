@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -60,7 +61,7 @@ def test_a_bundled_model_holds_its_target_and_says_so_everywhere(name: str) -> N
 
 @every_model
 def test_the_card_of_a_bundled_model_has_a_header_that_the_hub_reads(name: str) -> None:
-    data = huggingface_hub.ModelCard((find(name) / "README.md").read_text()).data
+    data: Any = huggingface_hub.ModelCard((find(name) / "README.md").read_text()).data
     assert (data.license, data.library_name) == ("apache-2.0", "agiqa")
     assert data.datasets == [MODELS[name][0]]
     assert read_config(find(name)).method in data.tags
@@ -75,7 +76,7 @@ def test_the_backbone_is_the_one_that_the_prompts_were_tuned_on(name: str) -> No
 
 def test_the_bundled_models_stand_on_one_backbone_in_memory() -> None:
     towers = [
-        next(m for m in scorer._net.modules() if isinstance(m, VisionTower)).visual
+        next(m for m in scorer._net.modules() if isinstance(m, VisionTower)).visual  # type: ignore[attr-defined]
         for scorer in Scorer.load_several(list(MODELS), device="cpu")
     ]
     assert towers[0] is towers[1]

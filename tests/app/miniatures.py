@@ -71,7 +71,7 @@ def _write(
         network = build_network(method, clip, options)
         with torch.no_grad():
             for parameter in network.stored().values():
-                parameter += 0.2 * torch.randn(parameter.shape)
+                parameter.add_(0.2 * torch.randn(parameter.shape))
     own = BackboneConfig(source="checkpoint", architecture=tiny.ARCHITECTURE)
     config = CheckpointConfig(
         name=folder.name,

@@ -17,8 +17,10 @@ Array = NDArray[np.float32]
 
 WIDTH, HEIGHT, RAYS = 768, 512, 3  # rays per pixel and axis
 EYE, LOWERED, FOCAL = (0.1, 1.9, -1.1), 0.2, 1.12
-SUN = np.float32((-0.55, 0.85, -0.45)) / np.linalg.norm((-0.55, 0.85, -0.45)).astype(np.float32)
-SUNLIGHT, SKYLIGHT = np.float32((1.5, 1.38, 1.2)), np.float32((0.3, 0.36, 0.46))
+TO_SUN = (-0.55, 0.85, -0.45)
+SUN = np.array(TO_SUN, np.float32) / np.linalg.norm(TO_SUN).astype(np.float32)
+SUNLIGHT = np.array((1.5, 1.38, 1.2), np.float32)
+SKYLIGHT = np.array((0.3, 0.36, 0.46), np.float32)
 SHADOW_RAYS, BOUNCES = 12, 2
 # Direction (x, y), size, colour of the lights in the room; the last is a window behind the eye.
 LAMPS = (
@@ -72,7 +74,7 @@ def still_life() -> Image.Image:
     for y in down.reshape(-1, 8 * RAYS):
         u, v = np.meshgrid((across - WIDTH / 2) / HEIGHT, 0.5 - y / HEIGHT - LOWERED)
         way = _unit(np.stack([u, v, np.full_like(u, FOCAL)], -1).reshape(-1, 3).astype(np.float32))
-        light = trace(np.broadcast_to(np.float32(EYE), way.shape), way, BOUNCES)
+        light = trace(np.broadcast_to(np.array(EYE, np.float32), way.shape), way, BOUNCES)
         rows.append(light.reshape(8, RAYS, WIDTH, RAYS, 3).mean((1, 3)))
     shown = np.clip(np.concatenate(rows), 0, 1) ** (1 / 2.2)
     return Image.fromarray(np.round(255 * shown).astype(np.uint8))
@@ -91,7 +93,7 @@ def trace(start: Array, way: Array, bounces: int) -> Array:
     on_table, ball = table[hit] <= reach[hit].min(-1), reach[hit].argmin(-1)
     normal = _unit(point - np.stack([b.middle for b in BALLS])[ball])
     normal[on_table] = (0, 1, 0)
-    colour = np.float32([b.colour for b in BALLS])[ball]
+    colour = np.array([b.colour for b in BALLS], np.float32)[ball]
     speckle = noise(normal[:, 0] * 9 + 40, normal[:, 1] * 9 + normal[:, 2] * 5 + 40)
     colour *= (0.92 + 0.16 * speckle)[:, None]
     colour[on_table] = wood(point[on_table])
@@ -120,7 +122,8 @@ def lit(point: Array, normal: Array) -> tuple[Array, Array]:
     sun = np.zeros(len(point), np.float32)
     for turn in np.linspace(0, 2 * np.pi, SHADOW_RAYS, endpoint=False):
         for part in (0.35, 0.8):
-            shift = 0.08 * part * np.float32((np.cos(turn + part), 0, np.sin(turn + part)))
+            side = np.array((np.cos(turn + part), 0, np.sin(turn + part)), np.float32)
+            shift = 0.08 * part * side
             way = _unit((SUN + shift)[None])
             blocked = [np.isfinite(ball.distance(point, way)) for ball in BALLS]
             sun += ~np.any(blocked, 0) / (2 * SHADOW_RAYS)
@@ -136,10 +139,10 @@ def lit(point: Array, normal: Array) -> tuple[Array, Array]:
 def room(way: Array) -> Array:
     """A dim room out of focus, and its lamps as soft discs; [n, 3]."""
     wall = 0.05 + 0.1 * np.maximum(0, 0.4 - np.abs(way[:, 1] - 0.1))
-    light = wall[:, None] * np.float32((1.15, 1, 0.85))
+    light = wall[:, None] * np.array((1.15, 1, 0.85), np.float32)
     for x, y, size, colour in LAMPS:
         edge = (size - np.hypot(way[:, 0] - x, way[:, 1] - y)) / 0.012
-        light += np.clip(edge, 0, 1)[:, None] * np.float32(colour)
+        light += np.clip(edge, 0, 1)[:, None] * np.array(colour, np.float32)
     return light.astype(np.float32)
 
 
@@ -151,7 +154,7 @@ def wood(point: Array) -> Array:
     fine = noise(x * 60, z * 5 + plank * 7)
     gap = np.where(np.abs((x / 1.1 + 100) % 1 - 0.5) > 0.49, 0.35, 1)
     tone = (0.55 + 0.34 * grain + 0.12 * fine + 0.15 * noise(plank * 13.7, plank)) * gap
-    return (tone[:, None] * np.float32((0.36, 0.2, 0.1))).astype(np.float32)
+    return (tone[:, None] * np.array((0.36, 0.2, 0.1), np.float32)).astype(np.float32)
 
 
 def noise(x: Array, y: Array) -> Array:

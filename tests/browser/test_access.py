@@ -4,7 +4,7 @@ import pytest
 
 from tests.app.server import Running
 from tests.browser.conftest import Visiting
-from tests.browser.visit import Visit, upload
+from tests.browser.visit import Visit, payload, upload
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -15,7 +15,7 @@ def fill(visit: Visit, state: str) -> None:
         visit.generated("a tray of sushi")
         visit.choose(upload("a.png"))
     elif state in {"gallery", "dialog"}:
-        broken = {"name": "x.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}
+        broken = payload("x.svg", "image/svg+xml", b"<svg/>")
         visit.choose(upload("a.png"), upload("b.png", 2), broken)
     if state == "dialog":
         visit.page.locator(".card .open").first.click()

@@ -9,12 +9,12 @@ import pytest
 
 from tests.app.pictures import SVG
 from tests.app.server import Running
-from tests.browser.visit import Visit, hand_over, upload
+from tests.browser.visit import Visit, hand_over, payload, upload
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 FILES = [upload("b.png", 0), upload("a.png", 1), upload("c.png", 2)]
-BROKEN = {"name": "drawing.svg", "mimeType": "image/svg+xml", "buffer": SVG}
+BROKEN = payload("drawing.svg", "image/svg+xml", SVG)
 
 
 def scores(service: Running, path: str = "/score", **form: str) -> dict[str, dict[str, Any]]:
@@ -96,7 +96,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_made_text(visit: Visit) -> None:
 
 def test_a_csv_beside_the_images_gives_each_its_prompt(visit: Visit, service: Running) -> None:
     table = 'image,prompt\nsome/folder/a.png,"a tray, of ""sushi"""\nb.png,a red fox\n'
-    prompts = {"name": "prompts.csv", "mimeType": "text/csv", "buffer": table.encode()}
+    prompts = payload("prompts.csv", "text/csv", table.encode())
     hand_over(visit.page, "drop", [*FILES, prompts])
     visit.settle()
     rows = {row["path"]: row for row in downloaded(visit)}
@@ -132,7 +132,7 @@ def test_a_folder_is_dropped_with_all_that_is_below_it(visit: Visit, tmp_path: P
 
 
 def test_a_csv_without_the_columns_says_which_it_needs(visit: Visit) -> None:
-    wrong = {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b"file,text\na.png,x\n"}
+    wrong = payload("wrong.csv", "text/csv", b"file,text\na.png,x\n")
     visit.choose(wrong, wait=False)
     message = visit.page.get_by_text("wrong.csv needs the columns image and prompt").first
     message.wait_for()

@@ -142,8 +142,11 @@ def upload(
     name: str, which: int = 0, form: str = "PNG", size: tuple[int, int] = (320, 260)
 ) -> "FilePayload":
     """A file as the browser's dialog would give it."""
-    content = encoded(photograph(which, size), form)
-    return {"name": name, "mimeType": f"image/{form.lower()}", "buffer": content}
+    return payload(name, f"image/{form.lower()}", encoded(photograph(which, size), form))
+
+
+def payload(name: str, mime_type: str, content: bytes) -> "FilePayload":
+    return {"name": name, "mimeType": mime_type, "buffer": content}
 
 
 def hand_over(page: "Page", event: str, files: Sequence["FilePayload"]) -> None:

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_an_image_is_a_path_bytes_a_file_or_what_can_save_itself(
 ) -> None:
     for image, name, data in images(tmp_path):
         scene = Scene([problem(429), ok()])
-        call(kind, lambda c, image=image: c.score(image), **scene.given())
+        call(kind, methodcaller("score", image), **scene.given())
         for request in scene.requests:
             assert f'filename="{name}"'.encode() in request.content
             assert data in request.content

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import closing
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_scores_are_those_of_the_http_interface(kind: Kind, service: Running) ->
 
 def test_the_prompt_counts(kind: Kind, service: Running) -> None:
     scores = [
-        call(kind, lambda c, p=prompt: c.score_agi(picture(), p), service.url)
+        call(kind, methodcaller("score_agi", picture(), prompt), service.url)
         for prompt in ("a tray of sushi", "portrait of a ghost", None)
     ]
     assert scores[0].consistency != scores[1].consistency

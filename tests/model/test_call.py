@@ -1,6 +1,7 @@
 """A scorer called like a metric of pyiqa: one number per image, in a tensor."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def tensor_of(*images: Image.Image) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).float() / 255
 
 
-def assert_is_a_metrics_answer(answer: Any, wanted: list[float]) -> None:
+def assert_is_a_metrics_answer(answer: Any, wanted: Sequence[float | None]) -> None:
     assert isinstance(answer, Tensor)
     assert answer.dtype == torch.float32
     assert answer.shape == (len(wanted), 1)

@@ -322,7 +322,7 @@ def test_a_push_to_where_one_may_not_write_is_refused(fake: FakeHub, own: Path) 
     assert kept == {"config.json": b"theirs"}
 
 
-def card_of(fake: FakeHub, repository: str) -> huggingface_hub.ModelCard:
+def card_of(fake: FakeHub, repository: str) -> Any:
     return huggingface_hub.ModelCard(fake.models[repository, "main"]["README.md"].decode())
 
 

@@ -182,7 +182,7 @@ def test_without_a_prompt_there_is_no_consistency(scorer: Scorer) -> None:
 
 def test_an_unknown_head_is_refused(scorer: Scorer) -> None:
     with pytest.raises(ValueError, match="no head 'beauty'"):
-        scorer.score(tiny.picture(224, 224), heads=["beauty"])
+        scorer.score(tiny.picture(224, 224), heads=["beauty"])  # type: ignore[list-item]
 
 
 def test_another_prompt_changes_the_consistency_and_nothing_else(scorer: Scorer) -> None:
@@ -370,7 +370,7 @@ def test_a_score_of_a_prompted_image_fills_the_cache(scorer: Scorer) -> None:
 def test_a_score_is_a_plain_value() -> None:
     assert Score(crops=1, quality=0.5) == Score(crops=1, quality=0.5)
     with pytest.raises(AttributeError):
-        Score(crops=1).quality = 1.0
+        Score(crops=1).quality = 1.0  # type: ignore[misc]
 
 
 def test_an_extreme_aspect_is_refused_whatever_the_image_comes_as(scorer: Scorer) -> None:

@@ -16,6 +16,7 @@ from model.config import (
     CropPolicy,
 )
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.methods.network import Options
 
 ARCHITECTURE = Architecture(
     embed_dim=16,
@@ -45,7 +46,7 @@ def shake(module: nn.Module, seed: int = 0, std: float = 0.1) -> None:
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += std * torch.randn(parameter.shape, generator=noise)
+            parameter.add_(std * torch.randn(parameter.shape, generator=noise))
         for name, buffer in module.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer += std * torch.rand(buffer.shape, generator=noise)
@@ -70,7 +71,7 @@ def random_network(
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.trainable_parameters().values():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=noise)
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=noise))
     return network
 
 
@@ -83,7 +84,7 @@ def fresh_network(
         return ClipAgiqa(clip or random_clip(seed=seed), options).eval()
 
 
-def config_of(options: ClipAgiqaOptions = OPTIONS, **changes: Any) -> CheckpointConfig:
+def config_of(options: Options = OPTIONS, **changes: Any) -> CheckpointConfig:
     settings: dict[str, Any] = {
         "name": "tiny",
         "method": "clip-agiqa",

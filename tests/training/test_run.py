@@ -233,6 +233,6 @@ def test_evaluate_names_an_unknown_part_and_a_set_that_training_did_not_split(
 
 
 def test_a_loss_that_is_no_number_names_the_batch(data: Data, folder: Path) -> None:
-    broken = {"weights": {"quality": float("nan")}}
+    broken: dict[str, Any] = {"weights": {"quality": float("nan")}}
     with pytest.raises(TrainingError, match=r"nan .*; the batch held .*\.jpg"):
         train(method_recipe(data, folder, **broken), "x")

@@ -4,6 +4,7 @@ import dataclasses
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_images_scored_together_get_the_scores_that_they_get_alone(desk: Desk) -
 def test_an_image_split_over_batches_gets_the_score_that_it_gets_whole(desk: Desk) -> None:
     whole = desk.pieces()[0]
     alone = desk.run([whole])[0]
-    before: list[object] = []
+    before: list[Any] = []
     for start in range(0, whole.stop, 7):
         stop = min(start + 7, whole.stop)
         last = stop == whole.stop

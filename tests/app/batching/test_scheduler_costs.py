@@ -1,6 +1,7 @@
 """Rows of unlike shape, cost and speed, in the scheduler."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -158,7 +159,7 @@ def test_unlike_requests_all_get_exactly_one_answer_within_batches_of_one_kind()
         running: list[Batch] = []
         for i in range(40):
             cost = rng.choice([1, 3, 20])
-            kind = {"model": rng.choice("mn"), "shape": (cost,), "row_cost": cost}
+            kind: dict[str, Any] = {"model": rng.choice("mn"), "shape": (cost,), "row_cost": cost}
             house.add(f"{i}", rng.randint(1, 12), now + rng.uniform(0.5, 20), now=now, **kind)
             now += rng.uniform(0, 0.1)
             running += [batch for batch in [house.scheduler.next_batch(now)] if batch]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from app.bulk.rows import HEADS, Item, ModelFacts, Row, failed, scored
+from app.bulk.rows import Item, ModelFacts, Row, failed, scored
 from app.cli.main import main
+from model.config import HEADS
 from tests.app.pictures import encoded, picture
 
 MODEL = ModelFacts(

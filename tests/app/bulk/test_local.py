@@ -9,8 +9,8 @@ import pytest
 import model
 from app.batching.errors import InferenceFailed
 from app.bulk.local import LocalScoring
-from app.bulk.rows import HEADS, Item, ModelFacts
-from model.config import Head
+from app.bulk.rows import Item, ModelFacts
+from model.config import HEADS, Head
 from model.errors import InferenceError
 from model.pipeline import Pipeline
 from model.scorer import Scorer

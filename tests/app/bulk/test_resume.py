@@ -40,7 +40,7 @@ def does(scoring: Scoring) -> Callable[[], Scoring]:
 
 
 def run_with(scoring: Scoring, images: list[str], out: Path, **options: object) -> int:
-    return run(Job(paths=images, out=out, quiet=True, **options), does(scoring))
+    return run(Job(paths=images, out=out, quiet=True, **options), does(scoring))  # type: ignore[arg-type]
 
 
 def paths_in(out: Path) -> list[str]:
@@ -121,7 +121,7 @@ def test_resume_with_another_set_up_is_refused(
 ) -> None:
     run_with(Pretended(), images, out, prompt="a cat")
     before = out.read_bytes()
-    other = Pretended(replace(MODEL, **change))
+    other = Pretended(replace(MODEL, **change))  # type: ignore[arg-type]
     with pytest.raises(CannotScore) as refused:
         run_with(other, images, out, resume=True, **{"prompt": "a cat", **options})
     assert message in str(refused.value)

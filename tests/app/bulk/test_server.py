@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.bulk.rows import HEADS
 from app.bulk.tables import read
+from model.config import HEADS
 from tests.app.bulk.scored import agiqa
 from tests.app.pictures import SVG, encoded, picture
 from tests.app.server import Running, free_port

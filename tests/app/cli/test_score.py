@@ -24,7 +24,7 @@ def each_model_is_loaded_once() -> Iterator[None]:
 
     def load_once(*arguments: object) -> object:
         if arguments not in loaded:
-            loaded[arguments] = load(*arguments)
+            loaded[arguments] = load(*arguments)  # type: ignore[arg-type]
         return loaded[arguments]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -44,7 +44,7 @@ def shaken(method: str, clip: nn.Module, seed: int) -> Network:
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.trainable_parameters().values():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=noise)
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=noise))
     return network
 
 
@@ -75,7 +75,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def image_tower(scorer: Scorer) -> nn.Module:
-    (tower,) = (m for m in scorer._net.modules() if isinstance(m, VisionTower))
+    (tower,) = (m for m in scorer._net.modules() if isinstance(m, VisionTower))  # type: ignore[attr-defined]
     return tower.visual
 
 

@@ -121,7 +121,7 @@ class Evil(nn.Module):
 
     def __init__(self, victim: str) -> None:
         super().__init__()
-        self.w = nn.Parameter(torch.zeros(2))
+        self.w: Tensor = nn.Parameter(torch.zeros(2))
         self.victim = victim
 
     @torch.jit.export
@@ -130,7 +130,7 @@ class Evil(nn.Module):
 
     @torch.jit.export
     def __setstate__(self, state: tuple[Tensor, str, bool]) -> None:
-        self.w = state[0]  # type: ignore[assignment]
+        self.w = state[0]
         self.victim = state[1]
         self.training = state[2]
         torch.save(self.w, self.victim)

@@ -5,7 +5,7 @@ the weights off the modules and calls nothing of ours. Below it, tiny networks t
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Normalisation
 from model.methods.mp_iqe import MpIqe, MpIqeOptions, Outputs
-from model.methods.network import mix_views
+from model.methods.network import Network, mix_views
 from model.preprocess.crops import CropPlanner
 from model.scorer import Scorer
 from model.store.checkpoint import save_checkpoint
@@ -202,7 +202,7 @@ def multi_head(module: Any, queries: Array, keys: Array, heads: int) -> Array:
 def queries(network: MpIqe) -> list[Array]:
     """Eq. 12: V^s and V^d, those of them that the ablation left; without both, the one query."""
     if network.options.visual_only:
-        return [numbers(network.query)]
+        return [numbers(cast(Tensor, network.query))]
     kinds = ((network.scene_context, SCENES), (network.distortion_context, DISTORTIONS))
     clip = network.text.text
     return [text_features(clip, context, names) for context, names in kinds if context is not None]
@@ -232,19 +232,17 @@ def everything(network: MpIqe, pixels: Array, texts: list[Array]) -> dict[str, A
 OPTIONS = MpIqeOptions(context_length=3, visual_length=2, decoder_heads=4)
 # Three layers, so that "every later layer" is more than one; patches are one plain convolution.
 ARCHITECTURE = tiny.variant({"layers": 3}, stem=())
-ABLATIONS: dict[str, MpIqeOptions] = {
-    name: OPTIONS.model_copy(update=changes)
-    for name, changes in {
-        "paper": {},
-        "no-scene": {"scene_prompts": False},
-        "no-distortion": {"distortion_prompts": False},
-        "shallow": {"visual_prompts": "shallow"},
-        "no-visual": {"visual_prompts": "none"},
-        "pre-ln": {"prompt_position": "pre_ln"},
-        "scene-alone": {"distortion_prompts": False, "visual_prompts": "none"},
-        "visual-only": {"scene_prompts": False, "distortion_prompts": False},
-    }.items()
+CHANGES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "no-scene": {"scene_prompts": False},
+    "no-distortion": {"distortion_prompts": False},
+    "shallow": {"visual_prompts": "shallow"},
+    "no-visual": {"visual_prompts": "none"},
+    "pre-ln": {"prompt_position": "pre_ln"},
+    "scene-alone": {"distortion_prompts": False, "visual_prompts": "none"},
+    "visual-only": {"scene_prompts": False, "distortion_prompts": False},
 }
+ABLATIONS = {name: OPTIONS.model_copy(update=changes) for name, changes in CHANGES.items()}
 
 
 def changed(**changes: Any) -> MpIqeOptions:
@@ -269,10 +267,10 @@ def perturb(network: MpIqe, seed: int, std: float = 0.2) -> None:
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.trainable_parameters().values():
-            parameter += std * torch.randn(parameter.shape, generator=noise)
+            parameter.add_(std * torch.randn(parameter.shape, generator=noise))
 
 
-def outputs(network: MpIqe, x: Tensor) -> dict[str, Tensor]:
+def outputs(network: Network, x: Tensor) -> dict[str, Tensor]:
     """By name: the score [B], and the probabilities of what the ablation left."""
     with torch.no_grad():
         out = network(x)

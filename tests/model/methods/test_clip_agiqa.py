@@ -109,7 +109,7 @@ def without(network: ClipAgiqa, part: str) -> Tensor:
     parameter = network.trainable_parameters().get(part)
     if parameter is not None:
         with torch.no_grad():
-            parameter += torch.randn(parameter.shape)
+            parameter.add_(torch.randn(parameter.shape))
     with torch.no_grad():
         z = features(network, pixels(2), QUALITY_PASS)
         return network.probability(z, network.text_features().quality)
@@ -205,7 +205,7 @@ def test_a_folded_network_does_not_follow_later_training(network: ClipAgiqa) -> 
     with torch.no_grad():
         before = folded(*args)
         for parameter in network.trainable_parameters().values():
-            parameter += 1
+            parameter.add_(1)
         torch.testing.assert_close(folded(*args), before)
 
 
@@ -214,7 +214,8 @@ def test_the_global_view_is_mixed_in_with_its_own_learned_weight_per_task(
 ) -> None:
     with torch.no_grad():
         network.global_logit.copy_(torch.tensor([1.0, -2.0]))
-        texts, x = network.text_features(), pixels(3)
+        texts: Any = network.text_features()
+        x = pixels(3)
         views: dict[Head, Views] = {}
         wanted = []
         tasks: dict[Head, Any] = {"quality": texts.quality, "alignment": texts.alignment}
@@ -253,7 +254,7 @@ def test_the_parameter_count_at_vit_b_32_widths_is_the_papers(vit_b_32: nn.Modul
 
 def test_consistency_starts_as_a_calibrated_clip_score() -> None:
     network = tiny.fresh_network()
-    head = network.consistency
+    head: Any = network.consistency
     scale = float(network.logit_scale.exp())
     with torch.no_grad():
         z = F.normalize(torch.randn(2, 16), dim=-1)
@@ -274,7 +275,7 @@ def test_the_users_context_starts_as_the_words_a_photo_that_depicts() -> None:
 
 
 def test_the_consistency_is_the_formula_of_the_bilinear_head(network: ClipAgiqa) -> None:
-    head = network.consistency
+    head: Any = network.consistency
     state = np.random.RandomState(0)
     z, t = (v / np.linalg.norm(v) for v in state.standard_normal((2, 16)))
     classes = state.standard_normal((2, 16))
@@ -297,7 +298,7 @@ def only_kappa(network: ClipAgiqa) -> None:
         head.kappa.copy_(network.logit_scale.exp())
 
 
-def test_with_kappa_alone_consistency_is_fus_alignment_for_one_crop(network: ClipAgiqa) -> None:
+def test_with_kappa_alone_consistency_is_fus_alignment_for_one_crop(network: Any) -> None:
     only_kappa(network)
     with torch.no_grad():
         classes = network.text_features().alignment

@@ -166,11 +166,12 @@ def test_a_folded_network_does_not_follow_later_training() -> None:
     net = network()
     views: dict[Head, Views] = {"quality": Views(F.normalize(torch.ones(2, 16), dim=-1), None)}
     folded = net.fold()
-    before = folded.read(views)
+    before: Any = folded.read(views)
+    noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        net.context += torch.randn(net.context.shape, generator=torch.Generator().manual_seed(0))
+        net.context.add_(torch.randn(net.context.shape, generator=noise))
     assert folded.read(views) == before
-    after = net.fold().read(views)
+    after: Any = net.fold().read(views)
     assert abs(after.quality - before.quality) > 1e-4
 
 
@@ -178,7 +179,7 @@ def test_without_its_context_it_is_clip_iqa() -> None:
     """Words alone, as if the context had no vectors: the two methods share everything else."""
     net, image = network(), tiny.picture(224, 224)
     plain = ClipIqa(CLIPS["vit"](), ClipIqaOptions(attributes=()))
-    wanted = scorer_of(plain, CropPolicy()).score(image)
+    wanted: Any = scorer_of(plain, CropPolicy()).score(image)
     net.context = torch.nn.Parameter(torch.empty(0, 16))
     assert scorer_of(net, CropPolicy()).score(image).quality == pytest.approx(
         wanted.quality, abs=1e-6

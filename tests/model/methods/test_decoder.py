@@ -19,7 +19,7 @@ def decoder_of(layers: int = 3, heads: int = 4, *, trained: bool = True) -> Deco
         if trained:
             with torch.no_grad():
                 for parameter in decoder.parameters():
-                    parameter += 0.2 * torch.randn(parameter.shape)
+                    parameter.add_(0.2 * torch.randn(parameter.shape))
     return decoder.eval()
 
 

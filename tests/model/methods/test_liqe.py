@@ -178,7 +178,8 @@ def test_logits_are_averaged_before_the_softmax_not_after(fixed: Liqe, plain_tex
 
 def test_an_image_is_not_its_crops_in_another_order(fixed: Liqe) -> None:
     z = F.normalize(torch.randn(5, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
-    there, back = read(fixed, z), read(fixed, z.flip(0))
+    there: Any = read(fixed, z)
+    back = read(fixed, z.flip(0))
     assert back.quality == pytest.approx(there.quality, abs=1e-5)
     assert back.crop_quality == pytest.approx(there.crop_quality[::-1], abs=1e-6)
     assert max(there.crop_quality) - min(there.crop_quality) > 1e-3
@@ -230,7 +231,7 @@ def test_rounding_leaves_no_score_outside_of_0_to_1(grade: int) -> None:
     folded.texts = -torch.ones(495, 16) / 4
     folded.texts[(grade - 1) * 99 : grade * 99] *= -1  # all of one grade fit perfectly
     view = Views(torch.ones(3, 16) / 4, None)
-    score = folded.read({"quality": view})
+    score: Any = folded.read({"quality": view})
     assert score.quality == pytest.approx((grade - 1) / 4, abs=1e-6)
     assert all(0 <= q <= 1 for q in (score.quality, *score.crop_quality))
     assert to_unit(torch.tensor([1 - 1e-5, 2.0, 5 + 1e-5])).tolist() == [0, 0.25, 1]

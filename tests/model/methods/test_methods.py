@@ -219,7 +219,7 @@ ODD: dict[str, Callable[[], Image.Image]] = {
 def test_scores_of_odd_images_lie_in_0_to_1(
     name: str, odd: str, scorers: dict[str, Scorer]
 ) -> None:
-    score = scorers[name].score(ODD[odd]())
+    score: Any = scorers[name].score(ODD[odd]())
     extras = [*(score.attributes or {}).values(), *(score.scene or {}).values()]
     values = [score.quality, *score.crop_quality, *extras, *(score.distortion or {}).values()]
     assert all(0 <= value <= 1 for value in values)

@@ -215,7 +215,7 @@ def test_of_several_frames_or_pages_the_first_is_scored(format: str) -> None:
     options: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
     data = encoded(first, format, save_all=True, append_images=[second, second], **options)
     with Image.open(io.BytesIO(data)) as image:
-        assert image.n_frames >= 2
+        assert getattr(image, "n_frames", 1) >= 2
     assert images.read_header(data) == images.Header(20, 10, format)
     assert abs(array(data) - np.array(RED)).max() <= 2
 

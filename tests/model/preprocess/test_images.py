@@ -186,8 +186,9 @@ def sources(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def test_read_takes_paths_bytes_images_and_arrays_alike(tmp_path: Path) -> None:
+    wanted = np.asarray(tiny.picture(40, 30))
     for kind, source in sources(tmp_path):
-        assert np.array_equal(np.asarray(images.read(source)), tiny.picture(40, 30)), kind
+        assert np.array_equal(np.asarray(images.read(source)), wanted), kind
 
 
 def test_read_leaves_the_callers_image_as_it_was() -> None:

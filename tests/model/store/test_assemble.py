@@ -136,7 +136,7 @@ def test_a_checkpoint_says_what_it_was_put_together_from(vit: Path, tmp_path: Pa
     assert config.revision == sha256_of(vit)[:12]
     assert config.normalisation == CLIP_NORMALISATION
     assert config.backbone == BackboneConfig(source="checkpoint", name=VIT)
-    card = huggingface_hub.ModelCard((out / "README.md").read_text())
+    card: Any = huggingface_hub.ModelCard((out / "README.md").read_text())
     assert (card.data.library_name, card.data.license) == ("agiqa", "other")
     assert "Nothing was trained or\nmeasured here" in card.text
 
@@ -294,4 +294,4 @@ def test_a_liqe_checkpoint_holds_its_clip_in_32_bit_and_no_parameters_beside_it(
     assemble("liqe", tmp_path / "out", architecture=VIT, weights=weights)
     _, network = load_network(tmp_path / "out")
     assert network.stored() == {}
-    assert torch.equal(network.vision.visual.proj, clip.visual.proj)
+    assert torch.equal(network.vision.visual.proj, clip.visual.proj)  # type: ignore[arg-type]

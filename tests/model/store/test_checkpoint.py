@@ -301,7 +301,7 @@ def test_unknown_open_clip_weights_are_refused_without_a_download(
 
 def test_configurations_can_not_be_changed_after_validation() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        tiny.config_of().name = "other"
+        tiny.config_of().name = "other"  # type: ignore[misc]
     with pytest.raises(ValueError, match="context_length"):
         ClipAgiqaOptions(context_length=0)
 

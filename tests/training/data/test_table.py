@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ b/3.png,3,2,a dog,,test,night scene,noise,
 """
 
 
-def read(folder: Path, low: float = 1, high: float = 5, **options: bool) -> list[Sample]:
+def read(folder: Path, low: float = 1, high: float = 5, **options: Any) -> list[Sample]:
     return table.table_set("mine", low, high, **options).annotations(folder)
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,7 +15,7 @@ def test_each_epoch_is_a_row_with_gaps_where_it_lacks_a_figure(tmp_path: Path) -
     )
 
 
-def curve(folder: Path, name: str) -> dict[int, float]:
+def curve(folder: Path, name: str) -> dict[int, Any]:
     """A curve as TensorBoard shows it."""
     events = EventAccumulator(str(folder))
     events.Reload()

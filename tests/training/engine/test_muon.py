@@ -45,7 +45,7 @@ def network() -> nn.ModuleDict:
 def optimiser_of(module: nn.ModuleDict, **settings: Any) -> torch.optim.Optimizer:
     """Muon for the layer and the convolution."""
     schedule = Schedule(epochs=1, optimiser="muon", **settings)
-    hidden = [module["layer"].weight, module["convolution"].weight]
+    hidden: list[Any] = [module["layer"].weight, module["convolution"].weight]
     return schedule.optimiser_of(dict(module.named_parameters()), hidden)
 
 

@@ -113,7 +113,7 @@ def test_a_run_that_is_killed_twice_ends_in_the_same_weights(data: Data, folder:
     for place in (whole, stopped):
         shutil.copytree(folder / "backbone", place / "backbone")
     here(written(whole, data, "clip-agiqa", schedule))
-    command = [*AGIQA, "train", written(stopped, data, "clip-agiqa", schedule)]
+    command: list[str | Path] = [*AGIQA, "train", written(stopped, data, "clip-agiqa", schedule)]
     for epochs in (2, 6):
         with started(command, stopped / "log") as process:
             wait_for(stopped / "work", process, epochs)
@@ -138,7 +138,7 @@ def test_two_processes_learn_what_one_learns(data: Data, folder: Path, method: s
     for place in (alone, shared):
         shutil.copytree(folder / "backbone", place / "backbone")
     here(written(alone, data, method, {}))
-    command = [*TWO, *AGIQA[1:], "train", written(shared, data, method, {})]
+    command: list[str | Path] = [*TWO, *AGIQA[1:], "train", written(shared, data, method, {})]
     assert finished(command, shared / "log") == 0, (shared / "log").read_text()
     one, other = (torch.load(p / "work" / "miniature.state.pt") for p in (alone, shared))
     for kind in ("parameters", "average"):

@@ -12,7 +12,7 @@ def parameters(*values: float) -> dict[str, nn.Parameter]:
 def move(of: dict[str, nn.Parameter], by: float) -> None:
     with torch.no_grad():
         for p in of.values():
-            p += by
+            p.add_(by)
 
 
 def test_the_average_follows_by_its_decay_and_faster_at_the_beginning() -> None:

@@ -56,7 +56,7 @@ def test_pictures_are_shown_in_place_and_the_unreadable_are_grey_tiles(tmp_path:
     middles = [
         (n % 3 * (TILE + 12) + 60, n // 3 * (sheet.height - 12) // 2 + 160) for n in range(6)
     ]
-    colours = [sheet.getpixel(middle) for middle in middles]
+    colours: list[Any] = [sheet.getpixel(middle) for middle in middles]
     for number in (0, 5):
         assert sum(abs(a - b) for a, b in zip(colours[number], (200, 20, 20), strict=True)) < 20
     for number in (1, 2, 3, 4):
@@ -69,7 +69,9 @@ def test_long_and_strange_captions_stay_on_their_tile(tmp_path: Path) -> None:
     strange = ["w" * 500, "a\x00\x07\u202eb", "图像 🙂", ""]
     figure = contact_sheet([(tmp_path / "x", text) for text in strange])
     assert opened(figure.image).width == 4 * TILE + 5 * 12
-    gap = [opened(figure.image).getpixel((TILE + 12 + 4, y)) for y in range(TILE, TILE + 40)]
+    gap: list[Any] = [
+        opened(figure.image).getpixel((TILE + 12 + 4, y)) for y in range(TILE, TILE + 40)
+    ]
     assert min(min(pixel) for pixel in gap) > 220
 
 

@@ -70,14 +70,14 @@ def test_a_table_without_grades_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_that_cant_be_read_is_named(tmp_path: Path, row: list[object], column: str) -> None:
-    heading = ["Image Number", "Average Subjective Grade"]
+    heading: list[object] = ["Image Number", "Average Subjective Grade"]
     _write(tmp_path / "DatabaseGrades.xls", [heading, [2, 3.5], row])
     with pytest.raises(DataError, match=rf"\.xls row 3, column {column} is not as distributed"):
         bid.annotations(tmp_path)
 
 
 def test_a_part_of_the_table_is_refused(tmp_path: Path) -> None:
-    heading = ["Image Number", "Average Subjective Grade"]
+    heading: list[object] = ["Image Number", "Average Subjective Grade"]
     _write(tmp_path / "DatabaseGrades.xls", [heading, [2, 3.5]])
     with pytest.raises(DataError, match="BID has 586 images, but its table 1 row"):
         bid.annotations(tmp_path)

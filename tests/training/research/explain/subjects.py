@@ -67,7 +67,7 @@ def network_of(name: str) -> Network:
         network = build_network(method, tiny.random_clip(), options)
         with torch.no_grad():
             for parameter in network.stored().values():
-                parameter += 0.1 * torch.randn(parameter.shape)
+                parameter.add_(0.1 * torch.randn(parameter.shape))
             # Scores far inside of 0 and 1, so that none of them is clipped.
             decoder = getattr(network, "decoder", None)
             if decoder is not None:
@@ -96,9 +96,9 @@ def fond_of_brightness() -> Subject:
     network = ClipIqa(clip, ClipIqaOptions(attributes=()))
     good, bad = network.text_features()["quality"].detach()
     up = nn.functional.normalize(good - bad, dim=0)
-    (block,) = network.vision.visual.transformer.resblocks
+    visual: Any = network.vision.visual
+    (block,) = visual.transformer.resblocks
     with torch.no_grad():
-        visual = network.vision.visual
         for parameter in visual.parameters():
             parameter.zero_()
         for norm in (block.ln_1, block.ln_2, visual.ln_post):

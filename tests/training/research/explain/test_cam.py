@@ -158,7 +158,8 @@ def test_channels_are_weighed_with_the_mean_gradient_and_negative_sums_are_cut()
 @pytest.mark.parametrize("layer", [0, 1, -1])
 def test_grad_cam_is_the_gradient_of_the_images_score_written_out(layer: int) -> None:
     """CLIP-AGIQA's quality of six windows and the whole image, layer by layer."""
-    network, subject = network_of("clip-agiqa"), subject_of("clip-agiqa")
+    network: Any = network_of("clip-agiqa")
+    subject = subject_of("clip-agiqa")
     with torch.no_grad():
         prompts, classes = network.visual_prompts()[0], network.text_features().quality
         weight = torch.sigmoid(network.global_logit)[0]
@@ -223,7 +224,8 @@ def test_rows_of_roll_out_sum_to_one(name: str) -> None:
 
 
 def test_attention_weights_are_those_of_torchs_own_attention() -> None:
-    (block, _) = tiny.random_clip().visual.transformer.resblocks
+    clip: Any = tiny.random_clip()
+    (block, _) = clip.visual.transformer.resblocks
     x = torch.randn(3, 9, 32)
     with torch.no_grad():
         normed = block.ln_1(x)
