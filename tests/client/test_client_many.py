@@ -67,7 +67,7 @@ def test_many_items_are_taken_as_room_comes() -> None:
         assert len(taken) <= 5
         next(results)
         assert len(taken) <= 6
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     assert len(taken) <= 6
 
 
@@ -118,7 +118,7 @@ def test_closing_the_iterator_gives_up_what_is_under_way_and_ends_its_thread() -
         results = client.score_many([Item(b"first"), Item(b"second")], concurrency=2)
         assert isinstance(next(results)[1], Score)
         assert started.wait(10)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     assert gone == ["given up"]
     assert {
         t for t in set(threading.enumerate()) - before if not t.name.startswith("asyncio")

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -44,7 +44,7 @@ class Pretended:
         self.stop_at, self.stop = stop_at, stop
         self.asked: list[str] = []
 
-    def score(self, items: Sequence[Item]) -> Iterator[Row]:
+    def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
         """One row per item."""
         for number, item in enumerate(items):
             if number == self.stop_at:
