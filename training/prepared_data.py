@@ -29,7 +29,7 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     """
     sets = {}
     for name, data in recipe.sets.items():
-        folder = recipe.folder(name)
+        folder = recipe.data[name]
         samples = present(data.annotations(folder), folder)
         if (labels := recipe.labels.get(name)) is not None:
             samples = with_labels(samples, labels)
@@ -46,7 +46,7 @@ def require_folders(recipe: AnyRecipe) -> None:
         DataError: names them all.
     """
     folders = (*recipe.data.values(), *recipe.labels.values())
-    if missing := [str(folder) for folder in folders if folder and not folder.is_dir()]:
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise DataError(f"there is no folder {' and no '.join(missing)}")
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
 from model.methods.registry import network_type
@@ -57,9 +66,9 @@ class _Recipe(_Section):
     """
 
     name: str
-    data: dict[str, Path | None] = Field(min_length=1)
     tables: dict[str, TableRecipe] = Field(default_factory=dict)
-    labels: dict[str, Path | None] = Field(default_factory=dict)
+    data: dict[str, Path] = Field(min_length=1)
+    labels: dict[str, Path] = Field(default_factory=dict)
     out: Path
     work: Path
     seed: int = 0
@@ -72,10 +81,35 @@ class _Recipe(_Section):
     about: str = ""
     limits: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _has_its_data(self) -> Self:
-        _refuse(data_faults(self.data, self.tables, self.labels))
-        return self
+    # Validators of fields, not of the whole: they run beside other fields' faults, so that all are
+    # named at once. What they compare with stands above them, and is missing if it is at fault.
+    @field_validator("data", mode="before")
+    @classmethod
+    def _name_known_sets(cls, data: Any, info: ValidationInfo) -> Any:
+        """Before pydantic, which would call a null no valid path."""
+        faults = []
+        for name, folder in data.items() if isinstance(data, Mapping) else ():
+            if name not in DATA_SETS and name not in info.data.get("tables", data):
+                faults.append(
+                    f"unknown data set {name}; known: {', '.join(DATA_SETS)}; a CSV of your own "
+                    f"needs its scale: --set tables.{name}.low=... --set tables.{name}.high=..."
+                )
+            if folder is None:
+                faults.append(f"give the folder of {name}: --set data.{name}=FOLDER")
+        return _checked(data, faults)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _belong_to_sets(cls, labels: Any, info: ValidationInfo) -> Any:
+        faults = []
+        for name, folder in labels.items() if isinstance(labels, Mapping) else ():
+            if folder is None:
+                faults.append(
+                    f"{name} needs LIQE's label files (*_clip.txt): --set labels.{name}=FOLDER"
+                )
+            if name not in info.data.get("data", labels):
+                faults.append(f"there are labels for {name}, which is not among the data")
+        return _checked(labels, faults)
 
     @property
     def sets(self) -> dict[str, DataSet]:
@@ -85,12 +119,6 @@ class _Recipe(_Section):
             for name, t in self.tables.items()
         }
         return {name: own.get(name) or DATA_SETS[name] for name in self.data}
-
-    def folder(self, name: str) -> Path:
-        """Where a data set lies."""
-        folder = self.data[name]
-        assert folder is not None
-        return folder
 
 
 class Stage(_Section):
@@ -144,10 +172,23 @@ class MethodRecipe(_Recipe):
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _fits_its_method(self) -> Self:
-        _refuse(method_faults(self.method, self.options, self.weights))
-        return self
+    @field_validator("method")
+    @classmethod
+    def _can_be_trained(cls, method: str) -> str:
+        if method not in OBJECTIVES:
+            raise ValueError(f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}")
+        return method
+
+    @field_validator("options", "weights", mode="before")
+    @classmethod
+    def _fit_the_method(cls, content: Any, info: ValidationInfo) -> Any:
+        if method := info.data.get("method"):
+            options, weights = (
+                network_type(method).options_type,
+                objective_type(method).weights_type,
+            )
+            (options if info.field_name == "options" else weights).model_validate(content)
+        return content
 
 
 Recipe = Annotated[BackboneRecipe | MethodRecipe, Field(discriminator="kind")]
@@ -194,9 +235,7 @@ def validated(content: Mapping[str, Any], called: str) -> BackboneRecipe | Metho
     try:
         return _RECIPE.validate_python(content)
     except ValidationError as error:
-        faults = [_fault(e["loc"][1:], e["msg"]) for e in error.errors()]
-        faults += [fault for fault in _deeper(content) if not any(fault in f for f in faults)]
-        listed = "\n".join(f"  {fault}" for fault in faults)
+        listed = "\n".join(f"  {_fault(e['loc'][1:], e['msg'])}" for e in error.errors())
         raise RecipeError(f"{called} can't be run:\n{listed}") from error
 
 
@@ -206,64 +245,11 @@ def _fault(place: Sequence[int | str], message: str) -> str:
     return f"{'.'.join(map(str, place))}: {message}" if place else message
 
 
-def data_faults(
-    data: Mapping[str, Any], tables: Mapping[str, Any], labels: Mapping[str, Any]
-) -> list[str]:
-    """What is wrong with a recipe's data sets and their folders."""
-    faults = []
-    for name, folder in data.items():
-        if name not in DATA_SETS and name not in tables:
-            known = ", ".join(DATA_SETS)
-            faults.append(
-                f"unknown data set {name}; known: {known}; a CSV of your own needs its scale: "
-                f"--set tables.{name}.low=... --set tables.{name}.high=..."
-            )
-        if folder is None:
-            faults.append(f"give the folder of {name}: --set data.{name}=FOLDER")
-    for name, folder in labels.items():
-        if folder is None:
-            faults.append(
-                f"{name} needs LIQE's label files (*_clip.txt): --set labels.{name}=FOLDER"
-            )
-        if name not in data:
-            faults.append(f"there are labels for {name}, which is not among the data")
-    return faults
-
-
-def method_faults(method: str, options: Mapping[str, Any], weights: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a method, its options and the weights of its losses."""
-    if method not in OBJECTIVES:
-        return [f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}"]
-    faults = []
-    for section, model, content in (
-        ("options", network_type(method).options_type, options),
-        ("weights", objective_type(method).weights_type, weights),
-    ):
-        try:
-            model.model_validate(content)
-        except ValidationError as error:
-            faults += [
-                f"{section}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-            ]
-    return faults
-
-
-def _deeper(content: Mapping[str, Any]) -> list[str]:
-    """Faults that pydantic does not look for while it finds shallower ones."""
-    sections = {
-        name: section if isinstance(section := content.get(name) or {}, dict) else {}
-        for name in ("data", "tables", "labels", "options", "weights")
-    }
-    faults = data_faults(sections["data"], sections["tables"], sections["labels"])
-    if content.get("kind") == "method":
-        method = str(content.get("method"))
-        faults += method_faults(method, sections["options"], sections["weights"])
-    return faults
-
-
-def _refuse(faults: Sequence[str]) -> None:
+def _checked(content: Any, faults: Sequence[str]) -> Any:
+    """The content, if nothing is wrong with it."""
     if faults:
         raise ValueError("\n  ".join(faults))
+    return content
 
 
 def apply(content: dict[str, Any], setting: str) -> None:
@@ -327,8 +313,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
-        if isinstance(section, Mapping) and key not in {"data", "shares"}:
-            result[key] = merged(section, value) if isinstance(value, Mapping) else value
-        else:
-            result[key] = value
+        if key not in {"data", "shares"} and isinstance(section, Mapping):
+            value = merged(section, value) if isinstance(value, Mapping) else value
+        result[key] = value
     return result

@@ -21,7 +21,11 @@ def write(folder: Path, content: dict[str, Any]) -> str:
 def test_a_recipe_names_every_fault_at_once(tmp_path: Path) -> None:
     file = write(tmp_path, {**METHOD, **PLACES, "data": {"AGIQA-3K": "x"}})
     settings = ["schedule.epochs=many", "colour=blue", "data.AGIQA-3K=null", "weights.shape=1"]
-    faults = r"(?s)schedule\.epochs.*colour.*--set data\.AGIQA-3K=FOLDER.*weights\.shape"
+    settings += ["weights.quality=much", "labels.AGIQA-3K=null"]
+    faults = (
+        r"(?s)--set data\.AGIQA-3K=FOLDER.*--set labels\.AGIQA-3K=FOLDER.*schedule\.epochs.*"
+        r"weights\.quality.*weights\.shape.*colour"
+    )
     with pytest.raises(RecipeError, match=faults):
         load_recipe(file, settings)
 

@@ -58,7 +58,7 @@ def test_it_trains_is_measured_explained_and_served(recipe: MethodRecipe) -> Non
     assert train(recipe, f"agiqa train {NAME}") is not None
     stored = load_file(recipe.out / PARAMETERS)
     assert stored.keys() == {"probe.weight", "probe.bias"}
-    place = recipe.folder("LIVE-Challenge")
+    place = recipe.data["LIVE-Challenge"]
     image = tiny.picture(90, 70)
     scorer = model.load(str(recipe.out), device="cpu", dtype="float32")
     score = scorer.score(image)
