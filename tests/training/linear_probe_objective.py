@@ -1,7 +1,5 @@
 """What the tests' own method learns: the squared error of the quality."""
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,10 +18,7 @@ class LinearProbeWeights(LossWeights):
 class LinearProbeObjective(Objective[LinearProbe]):
     weights_type = LinearProbeWeights
 
-    @classmethod
-    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
-        del weights
-        return [Variant("full model"), Variant("flat", {"options": {"gain": 0.1}})]
+    variants = (Variant("full model"), Variant("flat", {"options": {"gain": 0.1}}))
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         views = self.views(windows, wholes)
@@ -32,9 +27,8 @@ class LinearProbeObjective(Objective[LinearProbe]):
         return {"z": z.unflatten(0, views.shape[:2])}
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
-        quality = self.heads(outputs, [])["quality"]
+        quality = self.quality(outputs)
         return {"quality": self.weights.quality * F.mse_loss(quality, batch.mos)}
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
-        del prompts
-        return {"quality": self.network.quality(outputs["z"]).mean(1)}
+    def quality(self, outputs: Outputs) -> Tensor:
+        return self.network.quality(outputs["z"]).mean(1)

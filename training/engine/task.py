@@ -2,11 +2,14 @@
 sees all of a batch.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
@@ -21,37 +24,81 @@ Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
 
 
-class Task(Protocol):
-    """Parameters, the network's outputs for images, a loss of them, and figures per epoch."""
+# A process's share of the validation samples: rows, and each head's values for them.
+_Chunk = tuple[list[int], dict[str, list[float]]]
 
-    normalisation: Normalisation
 
-    @property
-    def module(self) -> nn.Module:
-        """Holds every parameter that learns."""
+class Task(ABC):
+    """What a run trains: ``module`` holds every parameter that learns; its outputs for images, a
+    loss of them, and the heads' values, of which SRCC is taken after an epoch.
+    """
+
+    def __init__(self, module: nn.Module, normalisation: Normalisation | None = None) -> None:
+        self.module = module
+        self.normalisation = normalisation or Normalisation()
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         """The parameters that learn, by name."""
+        return dict(self.module.named_parameters())
 
     def buffers(self) -> Mapping[str, Tensor]:
         """Running statistics that change with training."""
+        return {}
 
     def hidden_maps(self) -> Sequence[Tensor]:
         """The parameters that map hidden features to hidden features."""
+        return ()
 
+    @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
 
+    @abstractmethod
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
-        """Terms of the loss over the n images of the whole batch; their sum is minimised."""
+        """Weighted terms of the loss over the n images of the whole batch; their sum is
+        minimised.
+        """
 
+    @abstractmethod
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         """Further terms: the outputs ``worse`` [2 d, ...] for the batch's degraded images, each
         pair's weaker version first, beside those for the images.
         """
 
+    @abstractmethod
+    def values(
+        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Each head's values [n] for normalised views of images with these prompts."""
+
+    @torch.no_grad()
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
-        """SRCC on the validation part, the same in every process."""
+        """SRCC of every head on the validation samples, the same in every process; they share the
+        images.
+        """
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        chunks: list[_Chunk] = []
+        for views in validation.views(rank, processes):
+            windows, wholes = (
+                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
+                for v in (views.windows, views.wholes)
+            )
+            assert windows is not None
+            prompts = [validation.samples[row].prompt for row in views.rows]
+            heads = self.values(windows, wholes, prompts)
+            chunks.append((views.rows, {h: v.double().tolist() for h, v in heads.items()}))
+        if processes > 1:
+            chunks = gather_object(chunks)
+        return validation.srcc(_by_head(chunks, len(validation.samples)))
+
+
+def _by_head(chunks: Sequence[_Chunk], images: int) -> dict[str, np.ndarray]:
+    """Each head's values in the order of the samples."""
+    heads = {head: np.full(images, np.nan) for _, values in chunks for head in values}
+    for rows, values in chunks:
+        for head, scores in values.items():
+            heads[head][rows] = scores
+    return heads
 
 
 class Step(nn.Module):

@@ -1,22 +1,17 @@
 """What the methods' trainings share: the declared parameters learn, on windows and global views."""
 
-import importlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from model.config import Normalisation
-from model.methods.network import Network, mix_views, normalise
-from training.engine.task import Losses, Outputs
-from training.engine.validation import ValidationSet
-from training.evaluation.results import SrccBySet
+from model.methods.network import Network, mix_views
+from training.engine.task import Losses, Outputs, Task
 from training.methods.losses import degradation
 from training.methods.variant import Variant
 from training.sampling.batches import Batch
@@ -37,7 +32,7 @@ class LossWeights(BaseModel):
     degradation: float = 1.0
 
 
-class Objective(ABC, Generic[N]):
+class Objective(Task, Generic[N]):
     """The task that ``training.engine`` runs for a method; its subclasses give the network's
     outputs for images, the loss of them, and the heads' values.
 
@@ -55,16 +50,18 @@ class Objective(ABC, Generic[N]):
     paper_setting: ClassVar[str | None] = None
     paper_rounds: ClassVar[str | None] = None
     prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
+    variants: ClassVar[Sequence[Variant]] = ()
 
     @classmethod
     def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
-        """The whole method, then without its parts, or with others in their place; none by default.
+        """The whole method, then without its parts, or with others in their place: ``variants``,
+        unless they hang on the recipe.
 
         Args:
             weights: those of the losses that the recipe states.
         """
         del weights
-        return ()
+        return cls.variants
 
     def __init__(
         self,
@@ -74,15 +71,10 @@ class Objective(ABC, Generic[N]):
         whole: bool,
         normalisation: Normalisation | None = None,
     ) -> None:
-        self.network = network.eval()
+        super().__init__(network.eval(), normalisation)
+        self.network = network
         self.weights = weights
         self.whole = whole
-        self.normalisation = normalisation or Normalisation()
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self.network
 
     @property
     def wants_whole(self) -> bool:
@@ -92,22 +84,6 @@ class Objective(ABC, Generic[N]):
     def trained(self) -> Mapping[str, nn.Parameter]:
         """The network's declared parameters, and no other."""
         return {k: p for k, p in self.network.trainable_parameters().items() if p.requires_grad}
-
-    def buffers(self) -> Mapping[str, Tensor]:
-        """None: the backbone's statistics stand still."""
-        return {}
-
-    def hidden_maps(self) -> Sequence[Tensor]:
-        """None, unless towers learn: prompts and heads lie at the ends."""
-        return ()
-
-    @abstractmethod
-    def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
-
-    @abstractmethod
-    def loss(self, outputs: Outputs, batch: Batch) -> Losses:
-        """The weighted terms for one batch."""
 
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         """Quality falls with the strength of a degradation."""
@@ -126,33 +102,27 @@ class Objective(ABC, Generic[N]):
         """The quality [n] on an open scale, on which even the worst can be told apart: its
         logit.
         """
-        return torch.logit(self.heads(outputs, [])["quality"], eps=_TINY)
+        return torch.logit(self.quality(outputs), eps=_TINY)
 
     @abstractmethod
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Each head's values [n] of the outputs for images with these prompts."""
+    def quality(self, outputs: Outputs) -> Tensor:
+        """The quality [n] in [0, 1]."""
 
-    @torch.no_grad()
-    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
-        """SRCC of every head on the validation samples; the processes share the images."""
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        chunks: list[tuple[list[int], dict[str, list[float]]]] = []
-        for views in validation.views(rank, processes):
-            windows, wholes = (
-                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
-                for v in (views.windows, views.wholes)
-            )
-            assert windows is not None
-            prompts = [validation.samples[row].prompt for row in views.rows]
-            heads = self.heads(self.forward(windows, wholes), prompts)
-            chunks.append((views.rows, {h: v.float().tolist() for h, v in heads.items()}))
-        if processes > 1:
-            chunks = gather_object(chunks)
-        return validation.srcc(_by_head(chunks, len(validation.samples)))
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Each head's values [n] of the outputs for images with these prompts: the quality, unless
+        a method has more.
+        """
+        del prompts
+        return {"quality": self.quality(outputs)}
+
+    def values(
+        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        return self.heads(self.forward(windows, wholes), prompts)
 
     def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
-        """[n, k, 3, h, w], with the global view as the last one where the policy has it."""
-        if not self.whole:
+        """[n, k, 3, h, w], with the global view as the last one where it is looked at."""
+        if not self.wants_whole:
             return windows
         assert wholes is not None
         return torch.cat([windows, wholes[:, None]], dim=1)
@@ -162,17 +132,6 @@ class Objective(ABC, Generic[N]):
         if not self.whole:
             return values.mean(1)
         return mix_views(values[:, :-1].mean(1), values[:, -1], weight)
-
-
-def _by_head(
-    chunks: Sequence[tuple[list[int], dict[str, list[float]]]], images: int
-) -> dict[str, np.ndarray]:
-    """Each head's values in the order of the samples."""
-    heads = {head: np.full(images, np.nan) for _, values in chunks for head in values}
-    for rows, values in chunks:
-        for head, scores in values.items():
-            heads[head][rows] = scores
-    return heads
 
 
 OBJECTIVES: Mapping[str, str] = {
@@ -189,6 +148,5 @@ def objective_type(method: str) -> type[Objective[Any]]:
     Raises:
         KeyError: no such method, or one that learns nothing.
     """
-    module, _, name = OBJECTIVES[method].partition(":")
-    found: type[Objective[Any]] = getattr(importlib.import_module(module), name)
+    found: type[Objective[Any]] = resolve_name(OBJECTIVES[method])
     return found

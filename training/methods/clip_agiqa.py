@@ -93,10 +93,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         one patch embedding and one run of the tower for both passes.
         """
         network = self.network
-        views = windows
-        if self.wants_whole:
-            assert wholes is not None
-            views = torch.cat([windows, wholes[:, None]], dim=1)
+        views = self.views(windows, wholes)
         n, k = views.shape[:2]
         prompts = network.visual_prompts()
         with torch.no_grad():
@@ -109,7 +106,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The weighted terms for one batch: both tasks on all views, and the users' prompts."""
         z, w, texts = outputs["z"], self.weights, self.network.text_features()
-        quality = self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)
+        quality = self._probability(z, texts.quality, QUALITY_PASS)
         losses = {"quality": w.quality * F.mse_loss(quality, batch.mos)}
         if w.quality_ranking:
             losses["quality_ranking"] = w.quality_ranking * ranking(
@@ -122,29 +119,34 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
             raise DataError(
                 f"{batch.samples[0].dataset} tells no alignment: set options.auxiliary_task=false"
             )
-        aligned = z[:, ALIGNMENT_PASS]
-        alignment = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        alignment = self._probability(z, texts.alignment, ALIGNMENT_PASS)
         losses["alignment"] = w.alignment * F.mse_loss(alignment[rated], batch.mos_align[rated])
         if self.asks:
-            losses |= self._consistency(batch, pool_views(aligned), texts, rated)
+            losses |= self._consistency(batch, pool_views(z[:, ALIGNMENT_PASS]), texts, rated)
         return losses
+
+    def quality(self, outputs: Outputs) -> Tensor:
+        texts = self.network.text_features()
+        return self._probability(outputs["z"], texts.quality, QUALITY_PASS)
 
     def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Quality, and with the auxiliary task alignment and consistency."""
         z, texts = outputs["z"], self.network.text_features()
-        heads = {"quality": self._probability(z[:, QUALITY_PASS], texts.quality, QUALITY_PASS)}
+        heads = {"quality": self._probability(z, texts.quality, QUALITY_PASS)}
         head = self.network.consistency
         if texts.alignment is None or head is None:
             return heads
-        aligned = z[:, ALIGNMENT_PASS]
-        heads["alignment"] = self._probability(aligned, texts.alignment, ALIGNMENT_PASS)
+        heads["alignment"] = self._probability(z, texts.alignment, ALIGNMENT_PASS)
         if self.asks and prompts and all(prompts):
             users = self._user_features(list(prompts))
-            heads["consistency"] = head(pool_views(aligned), users, texts.alignment)
+            heads["consistency"] = head(pool_views(z[:, ALIGNMENT_PASS]), users, texts.alignment)
         return heads
 
     def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
-        """[n, views, d] -> [n]: mean over windows, mixed with the global view where it counts."""
+        """[n, passes, views, d] -> [n], of a task's own pass: the mean over windows, mixed with the
+        global view where it counts.
+        """
+        z = z[:, task]
         windows_only = self.wants_whole and not self.whole
         each = self.network.probability(z[:, :-1] if windows_only else z, classes)
         return self.mixed(each, torch.sigmoid(self.network.global_logit[task]))

@@ -28,12 +28,10 @@ class ClipIqaPlusObjective(Objective[ClipIqaPlus]):
     paper_table = "2"
     prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {"context_length": (2, 4, 8, 16)}
 
-    @classmethod
-    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
-        """A shorter context."""
-        del weights
-        short = Variant("two context vectors", {"options": {"context_length": 2}})
-        return [Variant("full model"), short]
+    variants = (
+        Variant("full model"),
+        Variant("two context vectors", {"options": {"context_length": 2}}),
+    )
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``z``: normalised features [n, k, d] of all k views; nothing before the text learns."""
@@ -44,10 +42,8 @@ class ClipIqaPlusObjective(Objective[ClipIqaPlus]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """MSE(mean over the views, MOS)."""
-        quality = self.network.probability(outputs["z"]).mean(1)
+        quality = self.quality(outputs)
         return {"quality": self.weights.quality * F.mse_loss(quality, batch.mos)}
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """The quality."""
-        del prompts
-        return {"quality": self.network.probability(outputs["z"]).mean(1)}
+    def quality(self, outputs: Outputs) -> Tensor:
+        return self.network.probability(outputs["z"]).mean(1)

@@ -49,22 +49,19 @@ class LiqeObjective(Objective[Liqe]):
         losses = {
             "quality": w.quality * thurstone_fidelity(marginals.quality, batch.mos, batch.same_set)
         }
-        device = marginals.quality.device
+        device = batch.mos.device
+        labels = [sample.scenes for sample in batch.samples]
         # A scene counts with its whole probability: this is no share of a sum.
-        scenes = multi_hot([s.scenes for s in batch.samples], list(LIQE_SCENES.values())) > 0
-        distortions = multi_hot(
-            [(s.distortion,) for s in batch.samples], list(LIQE_DISTORTIONS.values())
-        )
-        scenes, distortions = scenes.to(device), distortions.to(device)
+        scenes = multi_hot(labels, list(LIQE_SCENES.values())).to(device) > 0
         if (rows := scenes.any(1)).any():
             each = binary_fidelity(marginals.scene[rows], scenes[rows].float())
             losses["scene"] = w.scene * each.mean()
+        words = [(sample.distortion,) for sample in batch.samples]
+        distortions = multi_hot(words, list(LIQE_DISTORTIONS.values())).to(device)
         if (rows := distortions.any(1)).any():
             each = fidelity_of_classes(marginals.distortion[rows], distortions[rows])
             losses["distortion"] = w.distortion * each.mean()
         return losses
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """The quality in [0, 1]."""
-        del prompts
-        return {"quality": to_unit(Marginals.of(outputs["logits"]).quality)}
+    def quality(self, outputs: Outputs) -> Tensor:
+        return to_unit(Marginals.of(outputs["logits"]).quality)

@@ -79,13 +79,11 @@ def contrastive(images: Tensor, texts: Tensor, matches: Tensor, scale: Tensor) -
     several partners.
     """
     logits = scale * images @ texts.T
-    by_image = -(
-        logits.log_softmax(1).masked_fill(~matches, 0).sum(1) / matches.sum(1).clamp(min=1)
-    ).mean()
-    by_text = -(
-        logits.log_softmax(0).masked_fill(~matches, 0).sum(0) / matches.sum(0).clamp(min=1)
-    ).mean()
-    return (by_image + by_text) / 2
+    each_way = [
+        -(logits.log_softmax(dim).masked_fill(~matches, 0).sum(dim) / matches.sum(dim).clamp(min=1))
+        for dim in (1, 0)
+    ]
+    return (each_way[0].mean() + each_way[1].mean()) / 2
 
 
 def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float = 0.1) -> Tensor:

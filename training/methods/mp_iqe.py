@@ -7,7 +7,7 @@ where there is one, is judged alone; the score also as the mix that scoring give
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,30 +38,12 @@ class MpIqeWeights(LossWeights):
     degradation_floor: float = 10.0
 
 
-_ABLATIONS = (
-    Variant("full model", setting="full", table="4"),
-    Variant(
-        "without scene prompts", {"options": {"scene_prompts": False}}, "w/o Scene prompts", "4"
-    ),
-    Variant(
-        "without distortion prompts",
-        {"options": {"distortion_prompts": False}},
-        "w/o Distortion prompts",
-        "4",
-    ),
-    Variant(
-        "without visual prompts",
-        {"options": {"visual_prompts": "none"}},
-        "w/o Deep visual prompts",
-        "4",
-    ),
-    Variant(
-        "shallow visual prompts",
-        {"options": {"visual_prompts": "shallow"}},
-        "Shallow visual prompts",
-        "4",
-    ),
-    Variant(VISUAL_ONLY, {"options": {"scene_prompts": False, "distortion_prompts": False}}),
+# What the ablation leaves out or puts in another's place, and what Table 4 calls it.
+_TABLE_4: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("without scene prompts", {"scene_prompts": False}, "w/o Scene prompts"),
+    ("without distortion prompts", {"distortion_prompts": False}, "w/o Distortion prompts"),
+    ("without visual prompts", {"visual_prompts": "none"}, "w/o Deep visual prompts"),
+    ("shallow visual prompts", {"visual_prompts": "shallow"}, "Shallow visual prompts"),
 )
 
 
@@ -76,11 +58,12 @@ class MpIqeObjective(Objective[MpIqe]):
         "visual_length": (1, 2, 4, 8),
     }
 
-    @classmethod
-    def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
-        """Table 4, and the visual-only variant of the paper's pictures."""
-        del weights
-        return _ABLATIONS
+    # Table 4, and the visual-only variant of the paper's pictures.
+    variants = (
+        Variant("full model", setting="full", table="4"),
+        *(Variant(name, {"options": options}, row, "4") for name, options, row in _TABLE_4),
+        Variant(VISUAL_ONLY, {"options": {"scene_prompts": False, "distortion_prompts": False}}),
+    )
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``score`` [n, k], not clipped, and the logits ``scene`` [n, k, 9] and ``distortion`` [n,
@@ -98,7 +81,7 @@ class MpIqeObjective(Objective[MpIqe]):
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """Eq. 15 and 16 on the images that tell scene, distortion and score."""
         w, each = self.weights, outputs["score"]
-        image = self.mixed(each, torch.sigmoid(self.network.global_logit))
+        image = self._score(outputs)
         beta = w.smooth_l1_beta
         score = F.smooth_l1_loss(image, batch.mos, beta=beta) + F.smooth_l1_loss(
             each, batch.mos[:, None].expand_as(each), beta=beta
@@ -106,14 +89,13 @@ class MpIqeObjective(Objective[MpIqe]):
         losses = {"score": w.score * score}
         if w.ranking:
             losses["ranking"] = w.ranking * ranking(image, batch.mos, batch.same_set)
-        scenes = [sample.scenes for sample in batch.samples]
-        distortions = [(sample.distortion,) for sample in batch.samples]
-        for name, labels, names in (
-            ("scene", scenes, SCENES),
-            ("distortion", distortions, DISTORTIONS),
-        ):
-            if name in outputs:
-                losses[name] = getattr(w, name) * _cross_entropy(outputs[name], labels, names)
+        if "scene" in outputs:
+            labels = [sample.scenes for sample in batch.samples]
+            losses["scene"] = w.scene * _cross_entropy(outputs["scene"], labels, SCENES)
+        if "distortion" in outputs:
+            words = [(sample.distortion,) for sample in batch.samples]
+            named = _cross_entropy(outputs["distortion"], words, DISTORTIONS)
+            losses["distortion"] = w.distortion * named
         return losses
 
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
@@ -121,8 +103,7 @@ class MpIqeObjective(Objective[MpIqe]):
         alike; the kind is a distortion as good as any that a data set names.
         """
         losses = super().loss_of_degraded(outputs, worse, batch)
-        image = self.mixed(worse["score"], torch.sigmoid(self.network.global_logit))
-        below = F.relu(_LEAST - image).mean()
+        below = F.relu(_LEAST - self._score(worse)).mean()
         losses["degradation_floor"] = self.weights.degradation_floor * below
         if "distortion" in worse:
             assert batch.degraded is not None
@@ -133,14 +114,15 @@ class MpIqeObjective(Objective[MpIqe]):
 
     def open_quality(self, outputs: Outputs) -> Tensor:
         """The score before it is clipped, as steep as a logit in its middle."""
-        image = self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
-        return 4 * (image - 0.5)
+        return 4 * (self._score(outputs) - 0.5)
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def quality(self, outputs: Outputs) -> Tensor:
         """The score, clipped as scoring does."""
-        del prompts
-        image = self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
-        return {"quality": image.clamp(0, 1)}
+        return self._score(outputs).clamp(0, 1)
+
+    def _score(self, outputs: Outputs) -> Tensor:
+        """[n], not clipped."""
+        return self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
 
 
 def _cross_entropy(logits: Tensor, labels: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:

@@ -12,9 +12,7 @@ scales, a window at native size and the whole image squashed. All parameters tra
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,12 +22,9 @@ from model.clip.towers import TextTower, VisionTower
 from model.config import Normalisation
 from model.methods.antonyms import positive_probability
 from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
-from model.methods.network import normalise
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.samples import Sample
-from training.engine.task import Losses, Outputs
-from training.engine.validation import ValidationSet
-from training.evaluation.results import SrccBySet
+from training.engine.task import Losses, Outputs, Task
 from training.methods.losses import contrastive, degradation, multi_hot, ranking, soft_cross_entropy
 from training.sampling.batches import Batch
 
@@ -53,7 +48,7 @@ class PretrainWeights(BaseModel):
     degradation_kind: float = 0.5
 
 
-class Pretraining:
+class Pretraining(Task):
     """The task that ``training.engine`` runs: the whole CLIP learns. ``part``: of every view only a
     square of so many patches a side is looked at, at random (None: all of it); the stem computes no
     others, so that steps are cheaper.
@@ -68,19 +63,15 @@ class Pretraining:
         normalisation: Normalisation | None = None,
         part: int | None = None,
     ) -> None:
+        super().__init__(clip, normalisation)
         self.clip = clip
         self.weights = weights
         self.patch_dropout = patch_dropout
         self.part = part
-        self.normalisation = normalisation or Normalisation()
         self.vision = VisionTower(clip.visual)
         self.text = TextTower(clip)
         self.tokenizer = Tokenizer()
         self.sources = list(sources)
-
-    def trained(self) -> Mapping[str, nn.Parameter]:
-        """Every parameter of the CLIP."""
-        return dict(self.clip.named_parameters())
 
     def buffers(self) -> Mapping[str, Tensor]:
         """Batch norm's running statistics."""
@@ -89,11 +80,6 @@ class Pretraining:
     def hidden_maps(self) -> Sequence[Tensor]:
         """Those of both towers."""
         return [*self.vision.hidden_maps(), *self.text.hidden_maps()]
-
-    @property
-    def module(self) -> nn.Module:
-        """The CLIP."""
-        return self.clip
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """``views``: normalised features [n, 2, d] of the first window and the whole image."""
@@ -206,23 +192,24 @@ class Pretraining:
             )
         return losses
 
-    @torch.no_grad()
-    def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
-        """SRCC of quality per data set, and of alignment where it is rated, on the validation
-        samples, from two views each.
-        """
+    def values(
+        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Quality and alignment, from two views each."""
+        del prompts
+        assert wholes is not None
         self.clip.eval()
         texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
-        scores = {head: np.zeros(len(validation.samples)) for head in ("quality", "alignment")}
-        for views in validation.views():
-            assert views.wholes is not None
-            for part in (views.windows[:, 0], views.wholes):
-                pixels = normalise(part.to(accelerator.device), self.normalisation)
-                z = F.normalize(self.vision.encode(self.vision.patchify(pixels)).float(), dim=-1)
-                for head, classes in zip(scores, texts, strict=True):
-                    p = positive_probability(z, classes, self._scale())
-                    scores[head][views.rows] += p.float().cpu().numpy() / 2
-        return validation.srcc(scores)
+        z = [
+            F.normalize(self.vision.encode(self.vision.patchify(views)).float(), dim=-1)
+            for views in (windows[:, 0], wholes)
+        ]
+        return {
+            head: torch.stack(
+                [positive_probability(view, classes, self._scale()).double() for view in z]
+            ).mean(0)
+            for head, classes in zip(("quality", "alignment"), texts, strict=True)
+        }
 
     def _rated(
         self,

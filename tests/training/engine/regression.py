@@ -9,12 +9,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import CropPolicy, Normalisation
+from model.config import CropPolicy
 from tests.training.miniature import write_agiqa3k
 from training.data import datasets
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
-from training.engine.task import Losses, Outputs
+from training.engine.task import Losses, Outputs, Task
 from training.engine.validation import ValidationSet
 from training.evaluation.results import SrccBySet
 from training.sampling.batches import Batch, Batches
@@ -24,34 +24,20 @@ POLICY = CropPolicy(size=32, stride=32, max_side=64)
 SCHEDULE: Mapping[str, Any] = {"epochs": 3, "batch": 4, "lr": 0.05, "warmup_epochs": 0, "ema": 0.0}
 
 
-class Regression:
+class Regression(Task):
     """Figures after each epoch are told beforehand, or else the sum of the weights. Noise in the
     loss hangs on torch's random numbers.
     """
 
-    normalisation = Normalisation()
-
     def __init__(self, figures: Sequence[float] | None = None, *, noise: float = 0.0) -> None:
         self.linear = nn.Linear(3, 1)
+        super().__init__(self.linear)
         nn.init.constant_(self.linear.weight, 0.1)
         nn.init.zeros_(self.linear.bias)
         self.noise = noise
         self.figures: Iterator[float] | None = None if figures is None else iter(figures)
         self.batches: list[Batch] = []
         self.evaluated: list[dict[str, Tensor]] = []
-
-    @property
-    def module(self) -> nn.Module:
-        return self.linear
-
-    def trained(self) -> Mapping[str, nn.Parameter]:
-        return dict(self.linear.named_parameters())
-
-    def hidden_maps(self) -> Sequence[Tensor]:
-        return ()
-
-    def buffers(self) -> Mapping[str, Tensor]:
-        return {}
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         return {"score": self.linear(windows.mean((1, 3, 4)))[:, 0]}
@@ -65,6 +51,11 @@ class Regression:
         assert batch.degraded is not None
         clean = outputs["score"][batch.degraded.bases]
         return {"fall": (worse["score"].unflatten(0, (-1, 2)) - clean[:, None]).square().mean()}
+
+    def values(
+        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        return {"quality": self.forward(windows, wholes)["score"]}
 
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
         self.evaluated.append(self.weights())
