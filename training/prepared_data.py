@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.data.readers.liqe_labels import with_labels, with_parts
-from training.data.samples import Sample, present
+from training.data.samples import Sample
 from training.engine.loop import Run
-from training.engine.schedule import Schedule
 from training.engine.task import Task
 from training.engine.validation import ValidationSet
 from training.errors import DataError
-from training.recipe import BackboneRecipe, MethodRecipe
+from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.sampling.batches import Batches
 from training.sampling.pictures import Pictures, Shelf
 from training.splits.split import Parts, draw
@@ -29,8 +28,7 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     """
     sets = {}
     for name, data in recipe.sets.items():
-        folder = recipe.data[name]
-        samples = present(data.annotations(folder), folder)
+        samples = data.read(recipe.data[name])
         if (labels := recipe.labels.get(name)) is not None:
             samples = with_labels(samples, labels)
             if recipe.split.kind == "official":
@@ -70,6 +68,7 @@ class PreparedData:
         Raises:
             DataError, LeakError: unusable data.
         """
+        recipe.work.mkdir(parents=True, exist_ok=True)
         parts = {name: draw(recipe.split, samples) for name, samples in read_sets(recipe).items()}
         zooms = tuple(dict.fromkeys((1.0, *recipe.zooms))) if wholes else ()
         limit = round(recipe.cache_gib * 2**30)
@@ -78,29 +77,24 @@ class PreparedData:
             pictures.warm(divided["train"])
         return cls(parts, pictures, data_fingerprint(parts))
 
-    def validation_set(self, part: str, *, all_windows: bool = False) -> ValidationSet:
-        """The images by which an epoch is judged: a ``part`` of every data set."""
-        samples = [sample for parts in self.parts.values() for sample in parts[part]]
-        self.pictures.warm(samples)
-        return ValidationSet(samples, self.pictures, all_windows)
-
-    def stage(
+    def run(
         self,
         recipe: AnyRecipe,
-        name: str,
+        stage: Stage,
         task: Task,
-        schedule: Schedule,
-        repeats: Mapping[str, int],
         seed: int,
         standing_on: str = "",
         validation_part: str = "validation",
     ) -> Run:
-        """A run of the engine over the sets in ``repeats``, each image so often an epoch.
+        """The engine's run of a stage: ``validation_part`` of every data set judges its epochs.
 
         It resumes only a run of the same settings and data that stood on the same weights
         (``standing_on``: a digest of them).
         """
-        samples = [s for data, times in repeats.items() for s in self.parts[data]["train"] * times]
+        schedule = stage.schedule
+        samples = [
+            s for data, times in stage.data.items() for s in self.parts[data]["train"] * times
+        ]
         batches = Batches(
             samples,
             self.pictures,
@@ -111,14 +105,22 @@ class PreparedData:
             degraded=schedule.degraded,
             often=schedule.degraded_often,
         )
-        all_windows = schedule.validate_on == "every"
-        validation = self.validation_set(validation_part, all_windows=all_windows)
+        judged = [sample for parts in self.parts.values() for sample in parts[validation_part]]
+        self.pictures.warm(judged)
+        validation = ValidationSet(judged, self.pictures, schedule.validate_on == "every")
         settings = recipe.model_dump_json(exclude=NOT_SETTINGS)
         everything = f"{settings}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
-        recipe.work.mkdir(parents=True, exist_ok=True)
         return Run(
-            name, task, batches, validation, schedule, recipe.work, seed, fingerprint, recipe.device
+            stage.name,
+            task,
+            batches,
+            validation,
+            schedule,
+            recipe.work,
+            seed,
+            fingerprint,
+            recipe.device,
         )
 
 

@@ -29,7 +29,7 @@ from training.manifest import write_manifest
 from training.methods.base import Objective, objective_type
 from training.methods.pretrain import Pretraining
 from training.prepared_data import PreparedData, require_folders
-from training.recipe import BackboneRecipe, MethodRecipe
+from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
@@ -68,7 +68,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     prepared = PreparedData.prepare(recipe)
     here = processes(recipe.device)
     if here.is_main_process:
-        write_manifest(_made(recipe.work), recipe, prepared, command)
+        write_manifest(recipe.work, recipe, prepared, command)
     torch.manual_seed(recipe.seed)
     clip = build(recipe.architecture)
     train = [s for parts in prepared.parts.values() for s in parts["train"]]
@@ -76,20 +76,20 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     task = Pretraining(clip, sources, recipe.weights, recipe.patch_dropout, recipe.normalisation)
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
-        seed = recipe.seed + number
         task.part = stage.part
-        run = prepared.stage(recipe, stage.name, task, stage.schedule, stage.data, seed)
+        run = prepared.run(recipe, stage, task, recipe.seed + number)
         run.fit()
         round_to_16_bit(clip)
         figures = flat_srcc(run.measure())
     if not here.is_main_process:
         return None
-    write_weights(_made(recipe.out) / WEIGHTS, clip.state_dict(), torch.float16)
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    write_weights(recipe.out / WEIGHTS, clip.state_dict(), torch.float16)
     described = BackboneDescription(
         name=recipe.name,
         architecture=recipe.architecture,
         sha256=sha256_of(recipe.out / WEIGHTS),
-        provenance=_provenance(recipe, command, figures, trained_groups(prepared)),
+        provenance=_provenance(recipe, command, prepared, metrics=figures),
     )
     write_atomically(recipe.out / "README.md", backbone_card(described, recipe).encode())
     text = described.model_dump_json(indent=2, exclude_none=True) + "\n"
@@ -109,7 +109,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         CheckpointError: a backbone that can't be loaded or used.
     """
     require_folders(recipe)
-    _made(recipe.out)  # the backbone's path starts there
+    recipe.out.mkdir(parents=True, exist_ok=True)  # the backbone's path starts there
     backbone, before = find_backbone(recipe)
     recipe = sparing(recipe, before)
     clip = load_backbone(backbone, recipe.out)
@@ -125,32 +125,17 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
     refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
-        write_manifest(_made(recipe.work), recipe, prepared, command)
-    run = prepared.stage(
-        recipe,
-        recipe.name,
-        task,
-        recipe.schedule,
-        dict.fromkeys(recipe.data, 1),
-        recipe.seed,
-        backbone.sha256 or "",
-        "test" if recipe.protocol == "paper" else "validation",
-    )
+        write_manifest(recipe.work, recipe, prepared, command)
+    stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
+    judged_by = "test" if recipe.protocol == "paper" else "validation"
+    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by)
     progress = run.fit()
     if not processes(recipe.device).is_main_process:
         return None
     network.eval().requires_grad_(False)
     learned = set(network.trainable_parameters())
     round_to_16_bit(network, only=None if network.tunes_backbone else learned)
-    commands = "\n".join(filter(None, (before.command, command)))
-    provenance = _provenance(
-        recipe,
-        commands,
-        {},
-        leakage.joined(trained_groups(prepared), before.seen),
-        before.trained_on,
-    )
-    config = _config(recipe, network, backbone, provenance)
+    config = _config(recipe, network, backbone, _provenance(recipe, command, prepared, before))
     config, reports = publish(recipe, prepared, network, clip, config)
     write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
@@ -204,14 +189,6 @@ def refuse_seen(backbone: Provenance, prepared: PreparedData) -> None:
             leakage.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
 
 
-def trained_groups(prepared: PreparedData) -> dict[str, str]:
-    """Digests of the groups in the training parts."""
-    return {
-        name: leakage.digests(sample.group for sample in parts["train"])
-        for name, parts in prepared.parts.items()
-    }
-
-
 def _config(
     recipe: MethodRecipe, network: Network, backbone: BackboneConfig, provenance: Provenance
 ) -> CheckpointConfig:
@@ -250,7 +227,7 @@ def publish(
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
     reports = {name: evaluate(scorer, parts, "test") for name, parts in prepared.parts.items()}
     fallen = _fallen(recipe, scorer, prepared)
-    metrics = {key: round(value, 4) for key, value in flat_figures(reports).items()}
+    metrics = _rounded(flat_figures(reports))
     provenance = config.provenance.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"provenance": provenance})
     figures = card_figures(reports)
@@ -261,7 +238,7 @@ def publish(
     if fallen is not None:
         content["degraded"] = asdict(fallen)
     for figure in figures:
-        write_atomically(_made(recipe.out) / f"{figure.name}.{figure.kind}", figure.image)
+        write_atomically(recipe.out / f"{figure.name}.{figure.kind}", figure.image)
     save_checkpoint(recipe.out, config, network, card=card, metrics=content, backbone=own)
     return config, reports
 
@@ -280,27 +257,37 @@ _OWN = {"source": "checkpoint", "path": None, "pretrained": None, "sha256": None
 def _provenance(
     recipe: BackboneRecipe | MethodRecipe,
     command: str,
-    metrics: dict[str, float],
-    learned_from: dict[str, str],
-    backbone_trained_on: tuple[str, ...] = (),
+    prepared: PreparedData,
+    before: Provenance | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Provenance:
+    """Of what was trained on the prepared data, on a backbone that was trained ``before``."""
+    before = before or Provenance()
     by = "/".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     split = recipe.split.model_dump(exclude_none=True)
     if isinstance(recipe, MethodRecipe) and recipe.protocol == "paper":
         split["protocol"] = "paper"
+    groups = {
+        name: leakage.digests(sample.group for sample in parts["train"])
+        for name, parts in prepared.parts.items()
+    }
     return Provenance(
         trained_on=tuple(recipe.data),
-        backbone_trained_on=backbone_trained_on,
-        seen=learned_from,
+        backbone_trained_on=before.trained_on,
+        seen=leakage.joined(groups, before.seen),
         split={"by": by, **split},
-        metrics={key: round(value, 4) for key, value in metrics.items()},
+        metrics=_rounded(metrics or {}),
         seed=recipe.seed,
-        command=command,
+        command="\n".join(filter(None, (before.command, command))),
         versions={
             "torch": torch.__version__.split("+")[0],
             "python": platform.python_version(),
         },
     )
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def revision_of(network: Network, backbone: BackboneConfig) -> str:
@@ -310,11 +297,6 @@ def revision_of(network: Network, backbone: BackboneConfig) -> str:
         digest.update(name.encode())
         digest.update(parameter.detach().half().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @torch.no_grad()

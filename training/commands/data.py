@@ -14,7 +14,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=options.FOLDER)
 @click.option("--quick", is_flag=True, help="Read only the headers of the images.")
 @options.declared_range
 @options.lower_better
@@ -46,7 +46,7 @@ def check(
     with reported_errors():
         from training.data import check_report
         from training.data.check import check as look
-        from training.data.check import which
+        from training.data.datasets import which
 
         found = look(folder, which(folder, declared, lower_better, file), quick=quick)
         click.echo("\n".join(check_report.lines(found)))

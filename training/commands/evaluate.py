@@ -1,7 +1,6 @@
 """``agiqa evaluate``."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +11,16 @@ from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
-    from training.data.samples import Sample
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
 
 @click.command()
-@click.option(
-    "--checkpoint", default="tiny-clip-agiqa", show_default=True, help="Bundled name or folder."
-)
+@options.checkpoint
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=options.FOLDER,
     help="Folder of a data set; agiqa data check says which.",
 )
 @click.option(
@@ -82,6 +78,7 @@ def evaluate(
         raise click.UsageError("--lower-better belongs to --range")
     with reported_errors():
         import model
+        from training.data.datasets import which
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
@@ -89,7 +86,7 @@ def evaluate(
 
         others = [parse_rival(rival, device) for rival in rivals]
         scorer = model.load(checkpoint, device=device, dtype=dtype)
-        samples = _samples(data, declared, lower_better)
+        samples = which(data, declared, lower_better).read(data)
         parts = part_of(scorer.config, samples, part)
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
@@ -106,24 +103,11 @@ def evaluate(
             from training.reports.write import write
             from training.research.documents.evaluation import evaluation_document
 
-            command = " ".join(["agiqa evaluate --checkpoint", checkpoint, "--data", data.name])
-            document = evaluation_document(
-                scorer.config, report, reports, samples[0].dataset, f"{command} --part {part}"
-            )
+            command = f"agiqa evaluate --checkpoint {checkpoint} --data {data.name} --part {part}"
+            name = samples[0].dataset
+            document = evaluation_document(scorer.config, report, reports, name, command)
             write(document, folder)
-            click.echo(f"wrote {folder / 'report.html'}", file=sys.stderr)
-
-
-def _samples(data: Path, declared: tuple[float, float] | None, lower: bool) -> list["Sample"]:
-    """The rated images of a known set, or of a CSV whose scale is declared."""
-    from training.data import datasets
-    from training.data.samples import present
-    from training.data.table import table_set
-
-    if declared is None:
-        return datasets.read(data)
-    own = table_set(data.resolve().name, *declared, lower_better=lower)
-    return present(own.annotations(data), data)
+            click.echo(f"wrote {folder / 'report.html'}", err=True)
 
 
 def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
@@ -154,4 +138,4 @@ def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
     if fallen:
         content["degraded"] = asdict(fallen)
     write_atomically(out, json.dumps(content, indent=2).encode())
-    click.echo(f"wrote {out}", file=sys.stderr)
+    click.echo(f"wrote {out}", err=True)

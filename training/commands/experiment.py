@@ -8,7 +8,6 @@ from training.commands import options
 from training.commands.errors import reported_errors
 
 _KINDS = ("rounds", "ablation", "prompt-length", "cross-dataset", "data-efficiency")
-_ROUNDS = {"rounds": 10}
 
 
 @click.command()
@@ -59,7 +58,7 @@ def experiment(
             kind=kind,
             recipe=recipe,
             settings=settings,
-            rounds=rounds or _ROUNDS.get(kind, 1),
+            rounds=rounds or (10 if kind == "rounds" else 1),
             tests=dict(_pair(test) for test in tests),
             rivals=rivals,
             leave_one_out=leave_one_out,

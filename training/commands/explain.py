@@ -3,31 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from model.config import HEADS
 from model.errors import ModelError
+from model.store.files import write_atomically
+from training.commands import options
 from training.commands.errors import reported_errors
 
-if TYPE_CHECKING:
-    from model.config import Head
-    from training.research.explain.cam import Kind
-    from training.research.explain.subject import Subject
-
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, type=_FILE)
-@click.option(
-    "--checkpoint",
-    default="tiny-clip-agiqa",
-    show_default=True,
-    help="Bundled name, folder or hf://owner/name.",
-)
+@options.checkpoint
 @click.option("--beside", metavar="CHECKPOINT", help="Another, as the visual-only variant.")
 @click.option(
     "--head",
@@ -47,7 +38,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--features",
     "data",
     metavar="FOLDER",
-    type=_FOLDER,
+    type=options.FOLDER,
     help="Instead of images: a t-SNE of this data set's semantic features.",
 )
 @click.option(
@@ -63,32 +54,34 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=click.Path(path_type=Path),
     help="The picture (.png; .svg with --features); for several images a folder.",
 )
-def explain(images: tuple[Path, ...], data: Path | None, part: str, **options: Any) -> None:
+def explain(images: tuple[Path, ...], data: Path | None, part: str, **chosen: Any) -> None:
     """Show what a model looks at in each IMAGE, or with --features how it sorts a data set."""
     if bool(images) == bool(data):
         raise click.UsageError("give images, or --features with the folder of a data set")
     with reported_errors():
         try:
             if data:
-                _features(data, part, options)
+                _features(data, part, chosen)
             else:
-                _pictures(images, options)
+                _pictures(images, chosen)
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 
-def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
+def _pictures(images: Sequence[Path], chosen: dict[str, Any]) -> None:
     """Each image with its map, and beside it the other checkpoint's."""
     from tqdm import tqdm
 
-    from model.store.files import write_atomically
+    from model.preprocess.images import read
+    from training.research.explain.cam import explain as explained
+    from training.research.explain.pictures import side_by_side
     from training.research.explain.subject import Subject
 
-    places = _places(images, options["out"])
-    names = [name for name in (options["checkpoint"], options["beside"]) if name]
-    subjects = [Subject.load(name, device=options["device"]) for name in names]
+    places = _places(images, chosen["out"])
+    names = [name for name in (chosen["checkpoint"], chosen["beside"]) if name]
+    subjects = [Subject.load(name, device=chosen["device"]) for name in names]
     for subject in subjects:
-        subject.reading(options["head"], options["prompt"])  # refused before any work
+        subject.reading(chosen["head"], chosen["prompt"])  # refused before any work
     for image, place in tqdm(
         list(zip(images, places, strict=True)),
         desc="explain",
@@ -96,24 +89,16 @@ def _pictures(images: Sequence[Path], options: dict[str, Any]) -> None:
         disable=len(images) == 1,
     ):
         try:
-            picture = _picture(image, subjects, options["head"], options["kind"], options["prompt"])
+            picture = read(image)
+            maps = [
+                explained(subject, picture, chosen["head"], chosen["kind"], chosen["prompt"])
+                for subject in subjects
+            ]
         except ModelError as error:
             raise click.ClickException(f"{image}: {error}") from error
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, picture)
+        write_atomically(place, side_by_side(picture, [(each.model, each) for each in maps]))
     click.echo(f"wrote {places[0] if len(places) == 1 else places[0].parent}")
-
-
-def _picture(
-    path: Path, subjects: "Sequence[Subject]", head: "Head", kind: "Kind", prompt: str | None
-) -> bytes:
-    from model.preprocess.images import read
-    from training.research.explain.cam import explain as explained
-    from training.research.explain.pictures import side_by_side
-
-    image = read(path)
-    found = [explained(subject, image, head, kind, prompt) for subject in subjects]
-    return side_by_side(image, [(each.model, each) for each in found])
 
 
 def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
@@ -136,17 +121,16 @@ def _places(images: Sequence[Path], out: Path | None) -> list[Path]:
     return places
 
 
-def _features(data: Path, part: str, options: dict[str, Any]) -> None:
+def _features(data: Path, part: str, chosen: dict[str, Any]) -> None:
     """The t-SNE of the images of a data set's part, coloured by opinion score."""
-    from model.store.files import write_atomically
     from training.reports.plots import embedding
     from training.research.explain.features import embed, samples_of, semantic_features
     from training.research.explain.subject import Subject
 
-    out: Path = options["out"] or Path("features.svg")
+    out: Path = chosen["out"] or Path("features.svg")
     if out.suffix.lower() != ".svg":
         raise ValueError(f"{out}: the features are drawn as a .svg file")
-    subject = Subject.load(options["checkpoint"], device=options["device"])
+    subject = Subject.load(chosen["checkpoint"], device=chosen["device"])
     samples = samples_of(subject, data, part)
     points = embed(semantic_features(subject, samples))
     figure = embedding(points, [sample.mos for sample in samples], intervals=5)

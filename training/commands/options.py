@@ -1,7 +1,16 @@
 """Options that several commands have."""
 
+from pathlib import Path
+
 import click
 
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+checkpoint = click.option(
+    "--checkpoint",
+    default="tiny-clip-agiqa",
+    show_default=True,
+    help="Bundled name, folder or hf://owner/name.",
+)
 declared_range = click.option(
     "--range",
     "declared",

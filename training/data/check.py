@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,8 @@ from tqdm import tqdm
 
 from model.errors import ImageError
 from model.preprocess import images
-from training.data import table
 from training.data.dataset import DataSet
-from training.data.datasets import recognise
 from training.data.samples import Sample
-from training.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ class Findings:
     @property
     def listed_again(self) -> list[Path]:
         """Images that several rows list."""
-        return _repeated(sample.path for sample in self.samples)
+        listed = Counter(sample.path for sample in self.samples)
+        return [path for path, times in listed.items() if times > 1]
 
     @property
     def twins(self) -> list[list[Path]]:
@@ -73,37 +71,6 @@ class Findings:
     def usable(self) -> bool:
         """Every listed image is there, once, and can be read."""
         return not (self.missing or self.broken or self.listed_again)
-
-
-def which(
-    folder: Path, declared: tuple[float, float] | None, lower_better: bool, file: str | None = None
-) -> DataSet:
-    """The known set that a folder is, or its table of images with the declared scale; a declared
-    scale or a named ``file`` always asks for the table.
-
-    Raises:
-        DataError: neither, or a table whose scale nobody declared.
-    """
-    if declared:
-        name = folder.resolve().name
-        return table.table_set(name, *declared, lower_better=lower_better, file=file)
-    if file is None:
-        try:
-            return recognise(folder)
-        except DataError as unknown:
-            file = _table(folder, unknown)
-    low, high = table.observed(folder, file)
-    raise DataError(
-        f"{file} lists images with scores from {low:g} to {high:g}, but not their scale: declare "
-        "it with --range LOW HIGH, and --lower-better where low scores are the good ones"
-    )
-
-
-def _table(folder: Path, unknown: DataError) -> str:
-    try:
-        return table.find(folder)
-    except DataError as error:
-        raise DataError(f"{unknown}; and {error}") from error
 
 
 def check(folder: Path, data: DataSet, *, quick: bool = False) -> Findings:
@@ -134,7 +101,3 @@ def _look(path: Path, quick: bool) -> Look:
         # What follows the semicolon tells a client of the service what to do.
         return Look(path, broken=str(error).partition(";")[0].rstrip("."))
     return Look(path, (header.width, header.height), hashlib.sha256(content).hexdigest())
-
-
-def _repeated(paths: Iterable[Path]) -> list[Path]:
-    return [path for path, times in Counter(paths).items() if times > 1]

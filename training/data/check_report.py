@@ -98,19 +98,18 @@ def _scores(found: Findings) -> dict[str, list[float]]:
 
 
 def _own(data: DataSet, unit: float) -> float:
-    low, high = data.score_range.low, data.score_range.high
+    low, high = data.scale
     return low + (high - low) * (1 - unit if data.lower_better else unit)
 
 
 def _scale(data: DataSet) -> str:
     direction = "low" if data.lower_better else "high"
-    low, high = data.score_range.low, data.score_range.high
+    low, high = data.scale
     return f"scale {low:g} to {high:g}, {direction} = better"
 
 
 def _bins(scores: Sequence[float], data: DataSet) -> tuple[np.ndarray, np.ndarray]:
-    scale = (data.score_range.low, data.score_range.high)
-    return np.histogram(np.clip(scores, *scale), bins=_BINS, range=scale)
+    return np.histogram(np.clip(scores, *data.scale), bins=_BINS, range=data.scale)
 
 
 def _distribution(name: str, scores: Sequence[float], data: DataSet) -> Iterator[str]:

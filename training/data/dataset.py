@@ -17,8 +17,8 @@ class DataSet:
     """A set as distributed.
 
     ``annotations`` reads what the set lists, whether or not the image files are there, with scores
-    in [0, 1], high = better. ``score_range`` is the range of its opinion scores; where
-    ``lower_better`` (DMOS), it is that of the mirrored scale. ``marks`` are paths (glob patterns)
+    in [0, 1], high = better. ``scale`` is the lowest and the highest of its opinion scores;
+    ``lower_better``: of DMOS, where the lowest is the best. ``marks`` are paths (glob patterns)
     that a folder of this set has, all of them; "|" stands between two that replace each other.
     ``split_by`` says what a split keeps together, ``images`` how many it lists as distributed,
     ``about`` is for cards.
@@ -26,18 +26,36 @@ class DataSet:
 
     name: str
     annotations: Callable[[Path], list[Sample]]
-    score_range: ScoreRange
+    scale: tuple[float, float]
     marks: tuple[str, ...]
     split_by: str
     images: int
     about: str
     lower_better: bool = False
 
+    @property
+    def score_range(self) -> ScoreRange:
+        """The scale as a checkpoint states it; where ``lower_better``, that of mirrored scores."""
+        low, high = self.scale
+        return ScoreRange(low=low, high=high)
+
     def is_in(self, folder: Path) -> bool:
         """Whether a folder looks like this set."""
         return all(
             any(any(folder.glob(pattern)) for pattern in mark.split("|")) for mark in self.marks
         )
+
+    def read(self, folder: Path) -> list[Sample]:
+        """The rated images whose file is there.
+
+        Raises:
+            DataError: the annotations are not as distributed, or none of the images is there.
+        """
+        listed = self.annotations(folder)
+        samples = [sample for sample in listed if sample.path.is_file()]
+        if not samples:
+            raise DataError(f"{folder} holds none of the {len(listed)} images that it lists")
+        return samples
 
     def whole(self, samples: list[Sample]) -> list[Sample]:
         """The samples, which are as many as this set has images.
@@ -60,7 +78,7 @@ class DataSet:
         Raises:
             ValueError: it lies far outside, or is no number: another scale than the set's.
         """
-        low, high = self.score_range.low, self.score_range.high
+        low, high = self.scale
         score = float(score)
         share = (score - low) / (high - low)
         if not -_BEYOND <= share <= 1 + _BEYOND:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import DataError
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -32,15 +30,3 @@ class Sample:
         photographs.
         """
         return f"{self.generator} {self.mode}".strip()
-
-
-def present(samples: list[Sample], folder: Path) -> list[Sample]:
-    """Those whose image file is there.
-
-    Raises:
-        DataError: none is.
-    """
-    found = [sample for sample in samples if sample.path.is_file()]
-    if not found:
-        raise DataError(f"{folder} holds none of the {len(samples)} images that it lists")
-    return found

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.readers.labels import PART_NAMES, distortion_listed, scenes_listed
 from training.data.readers.rows import Row, read_csv, read_rows, require
@@ -34,6 +33,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "scene": ("scene",),
     "distortion": ("distortion",),
 }
+_REQUIRED = ("image", "mos")
 
 
 def table_set(
@@ -56,7 +56,7 @@ def table_set(
     data = DataSet(
         name=name,
         annotations=annotations,
-        score_range=ScoreRange(low=low, high=high),
+        scale=(low, high),
         marks=(file or "*.csv",),
         split_by="group",
         images=0,
@@ -77,7 +77,7 @@ def find(folder: Path) -> str:
         return fitting[0]
     if fitting:
         raise DataError(f"{folder} has several tables of images ({', '.join(fitting)}): name one")
-    columns = " and ".join("/".join(_NAMES[column]) for column in ("image", "mos"))
+    columns = " and ".join("/".join(_NAMES[ours]) for ours in _REQUIRED)
     raise DataError(f"{folder} has no CSV with the columns {columns}")
 
 
@@ -91,7 +91,7 @@ def observed(folder: Path, file: str) -> tuple[float, float]:
     path = folder / file
     frame = read_csv(path)
     columns = _columns(frame)
-    scored = [columns[column] for column in ("mos", "mos_align") if column in columns]
+    scored = [name for ours in ("mos", "mos_align") if (name := columns[ours]) in frame]
 
     def parse(row: Row) -> list[float]:
         return [row.read(column, float) for column in scored if row.text(column)]
@@ -106,10 +106,8 @@ def _annotations(data: DataSet, folder: Path, file: str) -> list[Sample]:
     path = folder / file
     frame = read_csv(path)
     columns = _columns(frame)
-    require(path, frame, [columns.get(column, column) for column in ("image", "mos")])
-    absent = [column for column in _NAMES if column not in columns]
-    columns |= {column: column for column in absent}
-    frame = frame.assign(**dict.fromkeys(absent, ""))
+    require(path, frame, [columns[ours] for ours in _REQUIRED])
+    frame = frame.reindex(columns=list(columns.values()), fill_value="")
     return read_rows(path, frame, partial(_sample, data, path.parent, columns))
 
 
@@ -138,10 +136,11 @@ def _image(cell: str) -> str:
 
 
 def _fits(path: Path) -> bool:
-    return {"image", "mos"} <= set(_columns(read_csv(path, nrows=0)))
+    frame = read_csv(path, nrows=0)
+    columns = _columns(frame)
+    return all(columns[ours] in frame for ours in _REQUIRED)
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, str]:
-    """The table's own name of each of our columns that it has."""
-    present = {ours: [n for n in names if n in frame] for ours, names in _NAMES.items()}
-    return {ours: names[0] for ours, names in present.items() if names}
+    """The table's own name of each of our columns; ours of a column that it lacks."""
+    return {ours: next((n for n in names if n in frame), ours) for ours, names in _NAMES.items()}

@@ -4,6 +4,8 @@ every epoch.
 Everything random is derived from (seed, epoch), so a resumed run goes on as if it had not stopped.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
-from training.engine.task import Step, Task, refuse_nan, refuse_nan_gradient
+from training.engine.task import Step, Task, refuse_nan
 from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
@@ -131,7 +133,8 @@ class _Training:
     def _train(self, number: int) -> dict[str, float]:
         """One pass over the batches; the mean of every term of the loss."""
         run = self.run
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = defaultdict(float)
+        parameters = list(self.weights.parameters.values())
         bar = tqdm(
             run.batches.epoch(number),
             total=len(run.batches),
@@ -146,32 +149,27 @@ class _Training:
             batch = batch.to(self.accelerator.device)
             losses = self.step(batch)
             total = torch.stack(list(losses.values())).sum()
-            refuse_nan(losses, total, batch)
+            refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(total)
-            norm = self._clip()
-            if self.accelerator.scaler is None:  # the scaler skips such steps by itself
-                refuse_nan_gradient(norm, batch)
+            # Without clipping the norm is still computed: it shows numbers that are none.
+            norm = self.accelerator.clip_grad_norm_(parameters, run.schedule.clip_norm or math.inf)
+            if norm is not None and self.accelerator.scaler is None:  # which skips such steps
+                refuse_nan("gradient", norm, batch)
             self.optimiser.step()
             self.weights.follow(place)
             bar.set_postfix(loss=f"{float(total.detach()):.4f}", refresh=False)
             for key, value in losses.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach())
+                sums[key] += float(value.detach())
         return {key: value / len(run.batches) for key, value in sums.items()}
-
-    def _clip(self) -> torch.Tensor | None:
-        longest = self.run.schedule.clip_norm
-        # Without clipping the norm is still asked for: it tells of numbers that are none.
-        return self.accelerator.clip_grad_norm_(
-            list(self.weights.parameters.values()), float("inf") if longest is None else longest
-        )
 
     def _keep_if_best(self, epoch: int, measured: SrccBySet) -> None:
         values = [heads["quality"] for heads in measured.values() if "quality" in heads]
         # Constant predictions have no rank correlation: no epoch is worse.
         value = float(np.nan_to_num(np.mean(values), nan=-1.0)) if values else -1.0
         if value > self.progress.best_value:
-            self.progress.best_value, self.progress.best_epoch = value, epoch
+            self.progress.best_value = value
+            self.progress.best_epoch = epoch
             if self.run.schedule.select == "best":
                 self.progress.best = self.weights.snapshot()
 

@@ -1,6 +1,5 @@
 """A run's state on disk: everything that it needs to go on as if it had not stopped."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.store.files import replacing
 from training.engine.history import Epoch
 from training.errors import TrainingError
 
@@ -38,12 +38,8 @@ class Progress:
 def save_atomically(path: Path, state: Mapping[str, Any]) -> None:
     """``torch.save`` beside ``path``, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(dict(state), temporary)
 
 
 def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:

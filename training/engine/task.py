@@ -22,6 +22,8 @@ from training.sampling.batches import Batch
 Losses = dict[str, Tensor]
 # A network's outputs for images, by name: [n, ...], one row per image.
 Outputs = dict[str, Tensor]
+# Values [n] by head.
+Heads = dict[str, Tensor]
 
 
 # A process's share of the validation samples: rows, and each head's values for them.
@@ -66,9 +68,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def values(
-        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
         """Each head's values [n] for normalised views of images with these prompts."""
 
     @torch.no_grad()
@@ -165,28 +165,16 @@ class _Gathered(torch.autograd.Function):
         return mine * processes
 
 
-def refuse_nan(losses: Losses, total: Tensor, batch: Batch) -> None:
-    """Stops at a loss that is no number.
+def refuse_nan(what: str, value: Tensor, batch: Batch, terms: Losses | None = None) -> None:
+    """Stops at a loss or gradient that is no number, before it gets into the weights.
 
     Raises:
         TrainingError: names the terms and the batch's files.
     """
-    if not torch.isfinite(total):
-        terms = ", ".join(f"{k} {float(v.detach()):g}" for k, v in losses.items())
+    if not torch.isfinite(value):
+        each = ", ".join(f"{k} {float(v.detach()):g}" for k, v in (terms or {}).items())
+        names = ", ".join(sample.path.name for sample in batch.samples)
         raise TrainingError(
-            f"the loss became {float(total.detach())} ({terms}); the batch held {_names(batch)}"
+            f"the {what} became {float(value.detach())}{f' ({each})' if each else ''}; the batch "
+            f"held {names}"
         )
-
-
-def refuse_nan_gradient(norm: Tensor | None, batch: Batch) -> None:
-    """Stops before a gradient that is no number gets into the weights.
-
-    Raises:
-        TrainingError: names the batch's files.
-    """
-    if norm is not None and not torch.isfinite(norm):
-        raise TrainingError(f"the gradient became {float(norm)}; the batch held {_names(batch)}")
-
-
-def _names(batch: Batch) -> str:
-    return ", ".join(sample.path.name for sample in batch.samples)

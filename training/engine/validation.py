@@ -83,8 +83,7 @@ class ValidationSet:
         """Top left (x, y) of the windows that are scored."""
         height, width = picture.pixels.shape[:2]
         size = self.pictures.policy.size
-        if (
-            self.all_windows and self.pictures.policy.kind != "whole"
-        ):  # of one shape, so that they stack
+        # The whole image as a window has a shape of its own, which does not stack with others.
+        if self.all_windows and self.pictures.policy.kind != "whole":
             return place_windows(self.pictures.policy, width, height).windows
         return [((width - size) // 2, (height - size) // 2)]

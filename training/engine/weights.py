@@ -16,10 +16,7 @@ class Weights:
     def __init__(self, parameters: Mapping[str, nn.Parameter], ema: float) -> None:
         self.parameters = parameters
         self.ema = ema
-        self.average = {k: self._started(p.detach()) for k, p in parameters.items()}
-
-    def _started(self, parameter: Tensor) -> Tensor:
-        return parameter.clone() if self.ema else parameter
+        self.average = {k: p.detach().clone() if ema else p.detach() for k, p in parameters.items()}
 
     def follow(self, step: int) -> None:
         """Moves the average after the optimiser's ``step``, faster at the beginning."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.config import Normalisation
 from model.methods.network import Network, mix_views
-from training.engine.task import Losses, Outputs, Task
+from training.engine.task import Heads, Losses, Outputs, Task
 from training.methods.losses import degradation
 from training.methods.variant import Variant
 from training.sampling.batches import Batch
@@ -108,16 +108,14 @@ class Objective(Task, Generic[N]):
     def quality(self, outputs: Outputs) -> Tensor:
         """The quality [n] in [0, 1]."""
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> Heads:
         """Each head's values [n] of the outputs for images with these prompts: the quality, unless
         a method has more.
         """
         del prompts
         return {"quality": self.quality(outputs)}
 
-    def values(
-        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
         return self.heads(self.forward(windows, wholes), prompts)
 
     def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from model.methods.clip_agiqa import ClipAgiqa, TextFeatures
 from model.methods.consistency import pool_views
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
-from training.engine.task import Losses, Outputs
+from training.engine.task import Heads, Losses, Outputs
 from training.errors import DataError
 from training.methods.base import LossWeights, Objective
 from training.methods.losses import fidelity, ranking, shuffled_margin
@@ -129,7 +129,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         texts = self.network.text_features()
         return self._probability(outputs["z"], texts.quality, QUALITY_PASS)
 
-    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def heads(self, outputs: Outputs, prompts: Sequence[str]) -> Heads:
         """Quality, and with the auxiliary task alignment and consistency."""
         z, texts = outputs["z"], self.network.text_features()
         heads = {"quality": self._probability(z, texts.quality, QUALITY_PASS)}

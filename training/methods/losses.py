@@ -7,23 +7,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_TEMPERATURE = 0.1
+# Opinions that are nearer to each other say nothing about the order.
+_LEAST_GAP = 0.02
 # Keeps the square root's slope finite at 0.
 _TINY = 1e-8
 
 
-def ranking(
-    predicted: Tensor,
-    target: Tensor,
-    same: Tensor | None = None,
-    temperature: float = 0.1,
-    least: float = 0.02,
-) -> Tensor:
-    """Logistic loss on every pair of [n] whose targets differ by more than ``least`` (RankNet,
-    Burges et al. 2005), of those that ``same`` [n, n] marks where it is given.
+def ranking(predicted: Tensor, target: Tensor, same: Tensor) -> Tensor:
+    """Logistic loss on every pair of [n] that ``same`` [n, n] marks and whose targets differ enough
+    (RankNet, Burges et al. 2005).
     """
-    difference = (predicted[:, None] - predicted[None]) / temperature
-    gap = target[:, None] - target[None]
-    pairs = gap > least if same is None else (gap > least) & same
+    difference = (predicted[:, None] - predicted[None]) / _TEMPERATURE
+    pairs = same & (target[:, None] - target[None] > _LEAST_GAP)
     return F.softplus(-difference[pairs]).mean() if pairs.any() else predicted.sum() * 0
 
 
@@ -42,9 +38,9 @@ def degradation(clean: Tensor, weaker: Tensor, stronger: Tensor, strengths: Tens
     return pairs + 0.5 * F.softplus(0.5 - (clean - stronger)).mean()
 
 
-def fidelity(predicted: Tensor, target: Tensor, same: Tensor, temperature: float = 0.1) -> Tensor:
+def fidelity(predicted: Tensor, target: Tensor, same: Tensor) -> Tensor:
     """Fidelity loss (Tsai et al., SIGIR 2007) on the pairs of [n] that ``same`` [n, n] marks."""
-    p_hat = torch.sigmoid((predicted[:, None] - predicted[None]) / temperature)
+    p_hat = torch.sigmoid((predicted[:, None] - predicted[None]) / _TEMPERATURE)
     return _pairwise_fidelity(p_hat, target, same)
 
 
@@ -86,7 +82,7 @@ def contrastive(images: Tensor, texts: Tensor, matches: Tensor, scale: Tensor) -
     return (each_way[0].mean() + each_way[1].mean()) / 2
 
 
-def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float = 0.1) -> Tensor:
+def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float) -> Tensor:
     """Mean relu(m - A(x, u) + A(x, u')), u' another image's prompt."""
     return F.relu(margin - matched + shuffled).mean()
 

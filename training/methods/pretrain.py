@@ -24,7 +24,7 @@ from model.methods.antonyms import positive_probability
 from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.samples import Sample
-from training.engine.task import Losses, Outputs, Task
+from training.engine.task import Heads, Losses, Outputs, Task
 from training.methods.losses import contrastive, degradation, multi_hot, ranking, soft_cross_entropy
 from training.sampling.batches import Batch
 
@@ -107,24 +107,17 @@ class Pretraining(Task):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """The weighted terms for one batch, each on the images that tell what it needs."""
-        views, w = outputs["views"].transpose(0, 1), self.weights
+        views = outputs["views"].transpose(0, 1)
         captions = self._captions(batch.samples)
         texts = self._texts([text for own in captions.values() for text in own])
         t = dict(zip(captions, texts.split([len(c) for c in captions.values()]), strict=True))
         same = batch.same_set
-        losses = self._rated(
-            "quality", views, t["quality"], batch.mos, (w.quality, w.quality_ranking), same
-        )
+        losses = self._rated("quality", views, t, batch.mos, same)
         aligned = ~batch.mos_align.isnan()
         if aligned.any():
-            losses |= self._rated(
-                "alignment",
-                views[:, aligned],
-                t["alignment"],
-                batch.mos_align[aligned],
-                (w.alignment, w.alignment_ranking),
-                same[aligned][:, aligned],
-            )
+            pairs = same[aligned][:, aligned]
+            mos = batch.mos_align[aligned]
+            losses |= self._rated("alignment", views[:, aligned], t, mos, pairs)
         return losses | self._described(views, t, batch.samples)
 
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
@@ -140,12 +133,11 @@ class Pretraining(Task):
         clean = _with_mean(outputs["views"][degraded.bases.to(good.device)])
         pairs = _with_mean(worse["views"])  # [2 d, views + 1, d]
         strengths = degraded.strengths.to(good.device)
-        fall = degradation(
-            (scale * clean @ (good - bad)).flatten(),
-            (scale * pairs[0::2] @ (good - bad)).flatten(),
-            (scale * pairs[1::2] @ (good - bad)).flatten(),
-            strengths.repeat_interleave(clean.shape[1], dim=0),
+        unharmed, weaker, stronger = (
+            (scale * z @ (good - bad)).flatten() for z in (clean, pairs[0::2], pairs[1::2])
         )
+        of_views = strengths.repeat_interleave(clean.shape[1], dim=0)
+        fall = degradation(unharmed, weaker, stronger, of_views)
         hot = multi_hot([(word,) for word in degraded.words], DISTORTIONS).to(good.device)
         named = soft_cross_entropy(scale * pairs[:, -1] @ torch.stack(kinds).T, hot)
         return {
@@ -181,20 +173,15 @@ class Pretraining(Task):
             for name, target in targets.items()
             if target.any()
         }
-        prompts = dict.fromkeys(s.prompt for s in samples if s.prompt)
-        if prompts:
-            device = mean.device
-            prompted = torch.tensor([bool(s.prompt) for s in samples], device=device)
-            rows = [[s.prompt == p for p in prompts] for s in samples if s.prompt]
-            matches = torch.tensor(rows, device=device)
-            losses["caption"] = w.caption * contrastive(
-                mean[prompted], texts["caption"], matches, scale
-            )
+        if rows := [row for row, s in enumerate(samples) if s.prompt]:
+            own = [samples[row].prompt for row in rows]
+            matches = torch.tensor([[p == q for q in dict.fromkeys(own)] for p in own])
+            images, captions = mean[rows], texts["caption"]
+            matches = matches.to(mean.device)
+            losses["caption"] = w.caption * contrastive(images, captions, matches, scale)
         return losses
 
-    def values(
-        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
         """Quality and alignment, from two views each."""
         del prompts
         assert wholes is not None
@@ -212,20 +199,17 @@ class Pretraining(Task):
         }
 
     def _rated(
-        self,
-        name: str,
-        views: Tensor,
-        classes: Tensor,
-        mos: Tensor,
-        weights: tuple[float, float],
-        same: Tensor,
+        self, name: str, views: Tensor, texts: Mapping[str, Tensor], mos: Tensor, same: Tensor
     ) -> Losses:
         """Squared error of both views [2, n, d] and of their mean; ranking within a data set."""
-        each = positive_probability(views, classes, self._scale())  # [2, n]
+        each = positive_probability(views, texts[name], self._scale())  # [2, n]
         mean = each.mean(0)
         squares = F.mse_loss(mean, mos) + 0.5 * sum(F.mse_loss(e, mos) for e in each)
-        mse, rank = weights
-        return {name: mse * squares, f"{name}_ranking": rank * ranking(mean, mos, same)}
+        ranked = f"{name}_ranking"
+        return {
+            name: getattr(self.weights, name) * squares,
+            ranked: getattr(self.weights, ranked) * ranking(mean, mos, same),
+        }
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features [n, d] of plain texts."""

@@ -8,7 +8,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,18 +108,15 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at every call."""
         order = np.random.default_rng((self.seed, number)).permutation(len(self.samples))
+        coming: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
-            coming = deque(
-                pool.submit(self._batch, order, number, batch)
-                for batch in range(min(_AHEAD, len(self)))
-            )
-            for batch in range(_AHEAD, len(self) + _AHEAD):
-                if not coming:
-                    return
-                made = coming.popleft().result()
-                if batch < len(self):
-                    coming.append(pool.submit(self._batch, order, number, batch))
-                yield made
+            for batch in range(len(self)):
+                coming.append(pool.submit(self._batch, order, number, batch))
+                # One more than there are threads: none idles while the oldest batch is trained on.
+                if len(coming) > _AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def _batch(self, order: np.ndarray, epoch: int, number: int) -> Batch:
         places = range(number * self.size, (number + 1) * self.size)

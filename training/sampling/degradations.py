@@ -39,9 +39,8 @@ def degrade(pixels: Pixels, kind: str, strength: float, rng: Rng) -> Pixels:
     return DEGRADATIONS[kind].apply(np.ascontiguousarray(pixels), strength, rng)
 
 
-def _blur(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _blur(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Gaussian, sigma 0.4 to 8 pixels."""
-    del rng
     sigma = _between(0.4, 8, strength)
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
 
@@ -53,42 +52,36 @@ def _noise(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
     return _clipped(pixels + _between(2, 60, strength) * noise)
 
 
-def _jpeg(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _jpeg(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Quality 90 to 4."""
-    del rng
     return _coded(pixels, "JPEG", quality=round(_between(90, 4, strength)))
 
 
-def _jpeg2000(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _jpeg2000(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Compression 8 to 300 times."""
-    del rng
     rate = _between(8, 300, strength)
     settings = {"quality_mode": "rates", "quality_layers": [rate]}
     return _coded(pixels, "JPEG2000", irreversible=True, **settings)
 
 
-def _contrast(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _contrast(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Down to a tenth, around the image's mean."""
-    del rng
     mean = pixels.mean()
     return _clipped(mean + (pixels - mean) * (1 - 0.9 * strength))
 
 
-def _darken(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _darken(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Down to 8 % of the light."""
-    del rng
     return _clipped(pixels * (1 - 0.92 * strength))
 
 
-def _brighten(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _brighten(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Up to three and a half times the light, clipped at white."""
-    del rng
     return _clipped(pixels * (1 + 2.5 * strength) + 30 * strength)
 
 
-def _pixelate(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _pixelate(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """Squares of 1.3 to 16 pixels."""
-    del rng
     image, factor = Image.fromarray(pixels), _between(1.3, 16, strength)
     width, height = (max(1, round(side / factor)) for side in image.size)
     blocks = image.resize((width, height), Image.Resampling.BOX)
@@ -102,9 +95,8 @@ def _saturation(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
     return _clipped(grey + (pixels - grey) * factor)
 
 
-def _quantize(pixels: Pixels, strength: float, rng: Rng) -> Pixels:
+def _quantize(pixels: Pixels, strength: float, _rng: Rng) -> Pixels:
     """24 to 2 levels of each channel."""
-    del rng
     steps = round(_between(24, 2, strength)) - 1
     return _clipped(np.round(pixels * (steps / 255)) * (255 / steps))
 

@@ -1,10 +1,13 @@
 """Splits by content: no group (prompt, reference image) lies in two parts. Drawn from shares and a
 seed, as the paper drew them, as the set itself says, or with one generator kept for the test.
+
+``training.splits.split.draw`` refuses parts that share a group, however they were drawn.
 """
 
 import random
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import accumulate, islice, pairwise
+from operator import attrgetter
 
 from training.data.samples import Sample
 from training.errors import DataError, LeakError
@@ -15,34 +18,24 @@ PARTS = ("train", "validation", "test")
 _PAPER_SEED, _PAPER_PROMPTS, _PAPER_TRAIN = 10, 300, 240
 
 
-class Grouped(Protocol):
-    """Anything that says which group it belongs to."""
-
-    @property
-    def group(self) -> str: ...
-
-
-G = TypeVar("G", bound=Grouped)
-
-
 def split_by_group(
-    samples: Sequence[G],
+    samples: Sequence[Sample],
     shares: Mapping[str, float],
     seed: int,
     pinned: Collection[str] = frozenset(),
-) -> dict[str, list[G]]:
+    group_of: Callable[[Sample], str] = attrgetter("group"),
+) -> dict[str, list[Sample]]:
     """Draws named parts, e.g. {"train": .75, "validation": .1, "test": .15}, of the groups in
     sorted order.
 
     Shares are of the groups, not of the samples, and add up to 1. ``pinned`` groups (those that
     the backbone has seen) always go to "train"; the other parts are drawn from the rest.
+    ``group_of`` says what is drawn as one instead of the sample's own group.
 
     Raises:
         DataError: too few groups are free for the parts other than "train".
     """
-    if abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"the shares add up to {sum(shares.values())}, not 1")
-    groups = sorted({sample.group for sample in samples})
+    groups = sorted({group_of(sample) for sample in samples})
     random.Random(seed).shuffle(groups)
     names = {key_of(group) for group in pinned}
     fixed = [group for group in groups if key_of(group) in names]
@@ -51,13 +44,10 @@ def split_by_group(
     if fixed:
         sizes["train"] = _left_to_train(sizes, len(fixed))
     owner = dict.fromkeys(fixed, "train")
-    start = 0
+    rest = iter(free)
     for part, size in sizes.items():
-        owner |= dict.fromkeys(free[start : start + size], part)
-        start += size
-    parts = {part: [s for s in samples if owner[s.group] == part] for part in shares}
-    refuse_leaks(parts)
-    return parts
+        owner |= dict.fromkeys(islice(rest, size), part)
+    return {part: [s for s in samples if owner[group_of(s)] == part] for part in shares}
 
 
 def paper_rounds(samples: Sequence[Sample], round: int) -> dict[str, list[Sample]]:
@@ -67,8 +57,6 @@ def paper_rounds(samples: Sequence[Sample], round: int) -> dict[str, list[Sample
     Raises:
         DataError: not all 300 prompts are there, or more.
     """
-    if round < 0:
-        raise ValueError(f"rounds count from 0, and {round} is before that")
     prompts = sorted({sample.prompt for sample in samples})
     if len(prompts) != _PAPER_PROMPTS:
         raise DataError(
@@ -79,12 +67,10 @@ def paper_rounds(samples: Sequence[Sample], round: int) -> dict[str, list[Sample
     for _ in range(round + 1):
         rng.shuffle(order)
     tested = {prompts[i] for i in order[_PAPER_TRAIN:]}
-    parts = {
+    return {
         "train": [sample for sample in samples if sample.prompt not in tested],
         "test": [sample for sample in samples if sample.prompt in tested],
     }
-    refuse_leaks(parts)
-    return parts
 
 
 def official(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -99,9 +85,7 @@ def official(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
         )
     own = {sample.part for sample in samples}
     names = [*(part for part in PARTS if part in own), *sorted(own - set(PARTS))]
-    parts = {name: [sample for sample in samples if sample.part == name] for name in names}
-    refuse_leaks(parts)
-    return parts
+    return {name: [sample for sample in samples if sample.part == name] for name in names}
 
 
 def without_generator(
@@ -124,11 +108,10 @@ def without_generator(
     }
     if not left.get("test"):
         raise DataError(f"the test part has no image by {generator}")
-    refuse_leaks(left)
     return left
 
 
-def refuse_leaks(parts: Mapping[str, Sequence[Grouped]]) -> None:
+def refuse_leaks(parts: Mapping[str, Sequence[Sample]]) -> None:
     """Raises ``LeakError`` when a group lies in two parts; case and spaces at the ends don't make
     two groups.
     """
@@ -149,12 +132,8 @@ def key_of(group: str) -> str:
 
 def _sizes(shares: Mapping[str, float], groups: int) -> dict[str, int]:
     """How many groups each part gets; they add up, whatever the rounding."""
-    sizes, start, total = {}, 0, 0.0
-    for part, share in shares.items():
-        total += share
-        end = round(total * groups)
-        sizes[part], start = end - start, end
-    return sizes
+    bounds = pairwise(round(total * groups) for total in accumulate(shares.values(), initial=0.0))
+    return {part: end - start for part, (start, end) in zip(shares, bounds, strict=True)}
 
 
 def _left_to_train(sizes: Mapping[str, int], pinned: int) -> int:

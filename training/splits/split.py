@@ -5,7 +5,6 @@ A checkpoint keeps its ``Split``, so that the same parts can be drawn again from
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from training.data.samples import Sample
 from training.errors import DataError
 from training.splits.groups import (
+    PARTS,
     key_of,
     official,
     paper_rounds,
@@ -77,11 +77,13 @@ def draw(split: Split, samples: Sequence[Sample]) -> Parts:
         DataError: the set can't be divided so.
     """
     parts = _drawn(split, samples)
+    # Now, since leaving images out could hide a leak; and below, since moving some could make one.
+    refuse_leaks(parts)
     if "validation" not in parts:
         parts = _with_validation(parts, split)
     if split.leave_out:
         parts = without_generator(parts, split.leave_out)
-    if empty := [part for part in ("train", "validation", "test") if not parts.get(part)]:
+    if empty := [part for part in PARTS if not parts.get(part)]:
         raise DataError(f"the split leaves no image to {' and '.join(empty)}: set other shares")
     refuse_leaks(parts)
     return parts
@@ -93,18 +95,8 @@ def _drawn(split: Split, samples: Sequence[Sample]) -> Parts:
     if split.kind == "paper":
         return paper_rounds(samples, split.round)
     if split.kind == "random":
-        rows = [_Image(sample, str(sample.path)) for sample in samples]
-        drawn = split_by_group(rows, split.shares, split.seed)
-        return {part: [row.sample for row in rows] for part, rows in drawn.items()}
+        return split_by_group(samples, split.shares, split.seed, group_of=lambda s: str(s.path))
     return split_by_group(samples, split.shares, split.seed, seen_groups(split.pinned, samples))
-
-
-@dataclass(frozen=True)
-class _Image:
-    """A sample as a group of its own."""
-
-    sample: Sample
-    group: str
 
 
 def seen_groups(split: Split | None, samples: Sequence[Sample]) -> frozenset[str]:
@@ -116,7 +108,8 @@ def seen_groups(split: Split | None, samples: Sequence[Sample]) -> frozenset[str
 
 def _with_validation(parts: Parts, split: Split) -> Parts:
     """A share of the training groups becomes the validation part."""
-    seen = {key_of(group) for group in seen_groups(split.pinned, _all(parts))}
+    everything = [sample for part in parts.values() for sample in part]
+    seen = {key_of(group) for group in seen_groups(split.pinned, everything)}
     groups = sorted({s.group for s in parts["train"]})
     free = [group for group in groups if key_of(group) not in seen]
     wanted = max(1, round(split.inner * len(groups)))
@@ -131,7 +124,3 @@ def _with_validation(parts: Parts, split: Split) -> Parts:
     validation = [s for s in parts["train"] if s.group in inner]
     others = {part: rows for part, rows in parts.items() if part != "train"}
     return {"train": train, "validation": validation, **others}
-
-
-def _all(parts: Parts) -> list[Sample]:
-    return [sample for part in parts.values() for sample in part]

@@ -8,7 +8,8 @@ from tests.training.generated_sets import write_agiqa1k, write_image, write_tabl
 from tests.training.miniature import write_agiqa3k, write_live_challenge
 from training.commands.data import data
 from training.data import check_report, table
-from training.data.check import Findings, check, which
+from training.data.check import Findings, check
+from training.data.datasets import which
 from training.errors import DataError
 
 ROWS = """image,mos,group

@@ -14,7 +14,7 @@ from tests.training.miniature import write_agiqa3k
 from training.data import datasets
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
-from training.engine.task import Losses, Outputs, Task
+from training.engine.task import Heads, Losses, Outputs, Task
 from training.engine.validation import ValidationSet
 from training.evaluation.results import SrccBySet
 from training.sampling.batches import Batch, Batches
@@ -52,9 +52,7 @@ class Regression(Task):
         clean = outputs["score"][batch.degraded.bases]
         return {"fall": (worse["score"].unflatten(0, (-1, 2)) - clean[:, None]).square().mean()}
 
-    def values(
-        self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
         return {"quality": self.forward(windows, wholes)["score"]}
 
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:

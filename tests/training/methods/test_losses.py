@@ -15,20 +15,22 @@ from training.methods.losses import (
 
 PREDICTED = torch.tensor([0.2, 0.5, 0.9])
 TARGET = torch.tensor([0.1, 0.6, 0.8])
+ALL = torch.ones(3, 3, dtype=torch.bool)
 
 
 def test_losses_have_the_values_that_their_formulas_give() -> None:
-    right, wrong = ranking(PREDICTED, TARGET), ranking(PREDICTED, TARGET.flip(0))
+    right = ranking(PREDICTED, TARGET, ALL)
+    wrong = ranking(PREDICTED, TARGET.flip(0), ALL)
     pairs = torch.tensor([0.3, 0.7, 0.4]) / 0.1
     assert right == pytest.approx(torch.log1p(torch.exp(-pairs)).mean().item(), abs=1e-6)
     assert wrong == pytest.approx(torch.log1p(torch.exp(pairs)).mean().item(), abs=1e-5)
     matched, shuffled = torch.tensor([0.5, 0.9]), torch.tensor([0.45, 0.2])
-    assert shuffled_margin(matched, shuffled) == pytest.approx(0.025)
+    assert shuffled_margin(matched, shuffled, 0.1) == pytest.approx(0.025)
 
 
 def test_ranking_ignores_ties_and_keeps_the_graph() -> None:
     predicted = PREDICTED.clone().requires_grad_()
-    loss = ranking(predicted, torch.full((3,), 0.5))
+    loss = ranking(predicted, torch.full((3,), 0.5), ALL)
     loss.backward()
     assert loss == 0
     assert predicted.grad is not None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_too_little_that_a_backbone_has_not_seen_is_an_error_with_numbers() -> N
 def test_a_random_split_of_a_set_with_prompts_is_a_leak() -> None:
     with pytest.raises(LeakError, match="split by content instead"):
         draw(Split(kind="random"), generated())
+
+
+def test_official_parts_that_share_a_prompt_are_a_leak() -> None:
+    parts = ("train", "validation", "test", "test")
+    samples = [replace(s, part=p) for s, p in zip(generated(2), parts, strict=True)]
+    with pytest.raises(LeakError, match="train and validation"):
+        draw(Split(kind="official"), samples)
+
+
+def test_a_round_before_the_first_is_refused() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Split(kind="paper", round=-1)
 
 
 def test_a_random_split_of_single_photographs_is_none() -> None:

@@ -13,7 +13,6 @@ which of them is this image's and which another's, so both rows are left out.
 
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.rows import Row, read_rows, read_sheet
@@ -60,7 +59,7 @@ def _unambiguous(samples: list[Sample]) -> list[Sample]:
 SET = DataSet(
     name="AGIQA-1K",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=5),
+    scale=(0, 5),
     marks=(_TABLE,),
     split_by="object",
     images=1080,

@@ -8,7 +8,6 @@ from the set as published.
 
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.readers.rows import Row, read_csv, read_rows
 from training.data.samples import Sample
@@ -44,7 +43,7 @@ def _generator_and_mode(name: str) -> tuple[str, str]:
 SET = DataSet(
     name="AGIQA-3K",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=5),
+    scale=(0, 5),
     marks=(_TABLE,),
     split_by="prompt",
     images=2982,

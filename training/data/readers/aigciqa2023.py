@@ -10,12 +10,11 @@ Scores are standardised ratings around 50 of 0..100, high = better. Quality beco
 correspondence ``mos_align``; authenticity is not used.
 """
 
-from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.matlab import variable
@@ -41,26 +40,23 @@ def annotations(folder: Path) -> list[Sample]:
     Raises:
         DataError: a file is missing, can't be read, or has another number of rows.
     """
-    each = PROMPTS * PER_PROMPT
     scores = {name: _scores(folder, name) for name in (_QUALITY, _CORRESPONDENCE)}
-    prompts = [prompt for prompt in _prompts(folder) for _ in range(PER_PROMPT)]
-    generators = [generator for generator in GENERATORS for _ in range(each)]
-    listed = {**scores, "prompt": prompts * len(GENERATORS), "generator": generators}
+    images = product(GENERATORS, _prompts(folder), range(PER_PROMPT))
+    frame = pd.DataFrame(images, columns=["generator", "prompt", "k"]).assign(**scores)
     place = locate(*(folder / name for name in _IMAGE_FOLDERS))
-    paths = [place(f"{number}.png") for number in range(SET.images)]
+    frame["path"] = [place(f"{number}.png") for number in frame.index]
 
     def parse(row: Row) -> Sample:
         path, prompt = row.read("path", Path), row.text("prompt")
         mos, aligned = (row.read(name, SET.unit) for name in scores)
         return Sample(SET.name, path, prompt, mos, aligned, prompt, row.text("generator"))
 
-    return read_rows(folder, pd.DataFrame({**listed, "path": paths}), parse)
+    return read_rows(folder, frame, parse)
 
 
 def _scores(folder: Path, name: str) -> list[float]:
     """[2400], of 100."""
-    paths = [folder / place / name for place in _SCORE_FOLDERS]
-    scores = variable(next((path for path in paths if path.is_file()), paths[0]), "MOSz")
+    scores = variable(locate(*(folder / place for place in _SCORE_FOLDERS))(name), "MOSz")
     if len(scores) != SET.images:
         raise DataError(f"{name} has {len(scores)} scores instead of {SET.images}")
     return scores
@@ -68,7 +64,8 @@ def _scores(folder: Path, name: str) -> list[float]:
 
 def _prompts(folder: Path) -> list[str]:
     """The 100 prompts in their order."""
-    path = next(_sheets(folder), None)
+    places = [folder / place for place in reversed(_SCORE_FOLDERS)]
+    path = next((sheet for place in places for sheet in sorted(place.glob(_SHEET))), None)
     if path is None:
         raise DataError(f"{folder} has no sheet of prompts ({_SHEET})")
     sheet = read_sheet(path, header=None)
@@ -81,15 +78,10 @@ def _prompts(folder: Path) -> list[str]:
     return prompts
 
 
-def _sheets(folder: Path) -> Iterator[Path]:
-    for place in reversed(_SCORE_FOLDERS):
-        yield from sorted((folder / place).glob(_SHEET))
-
-
 SET = DataSet(
     name="AIGCIQA2023",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=100),
+    scale=(0, 100),
     marks=("|".join(f"{place}/{_QUALITY}".lstrip("/") for place in _SCORE_FOLDERS),),
     split_by="prompt",
     images=len(GENERATORS) * PROMPTS * PER_PROMPT,

@@ -7,7 +7,6 @@ high = better.
 
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.rows import Row, read_rows, read_sheet, require
@@ -40,7 +39,7 @@ def annotations(folder: Path) -> list[Sample]:
 SET = DataSet(
     name="BID",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=5),
+    scale=(0, 5),
     marks=(_TABLE,),
     split_by="image",
     images=586,

@@ -8,7 +8,6 @@ lie in 0..1, low = better.
 
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.labels import distortion_named
@@ -62,7 +61,7 @@ def _reference_and_folder(name: str) -> tuple[str, str]:
 SET = DataSet(
     name="CSIQ",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=1),
+    scale=(0, 1),
     marks=(_TABLE,),
     split_by="reference image",
     images=866,

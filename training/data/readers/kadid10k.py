@@ -6,7 +6,6 @@ column is called dmos, but its scores lie in 1..5, high = better.
 
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.labels import distortion_named
@@ -71,7 +70,7 @@ def _distortion(name: str) -> str:
 SET = DataSet(
     name="KADID-10k",
     annotations=annotations,
-    score_range=ScoreRange(low=1, high=5),
+    scale=(1, 5),
     marks=(_TABLE,),
     split_by="reference image",
     images=10125,

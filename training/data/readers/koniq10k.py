@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.labels import PART_NAMES
@@ -67,7 +66,7 @@ def _to_hundred(table: Path, scores: list[float]) -> Callable[[float], float]:
 SET = DataSet(
     name="KonIQ-10k",
     annotations=annotations,
-    score_range=ScoreRange(low=0, high=100),
+    scale=(0, 100),
     marks=(f"{_SETS}|{_SCORES}",),
     split_by="image",
     images=10073,

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from model.config import ScoreRange
 from training.data.dataset import DataSet
 from training.data.paths import locate
 from training.data.readers.labels import distortion_named
@@ -79,7 +78,7 @@ SET = DataSet(
     name="LIVE",
     annotations=annotations,
     # Wide enough to clip no score, so that no two fall together.
-    score_range=ScoreRange(low=-5, high=115),
+    scale=(-5, 115),
     marks=(_SCORES, _REFERENCES),
     split_by="reference image",
     images=779,

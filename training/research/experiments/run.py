@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import model
 from model.store.files import write_atomically
-from training.data import datasets
+from training.data.datasets import DATA_SETS
 from training.engine.devices import processes
 from training.errors import TrainingError
 from training.evaluation.evaluate import evaluate
@@ -59,7 +59,7 @@ def run_grid(grid: Grid, also: Mapping[str, Path], command: str) -> list[Result]
     """
     cells = grid.cells()
     grid.folder.mkdir(parents=True, exist_ok=True)
-    foreign = {name: datasets.read_as(name, folder) for name, folder in also.items()}
+    foreign = {name: DATA_SETS[name].read(folder) for name, folder in also.items()}
     results: list[Result] = []
     here, shelf = processes(grid.base.device), Shelf()
     bar = tqdm(cells, desc=grid.kind, unit="run", disable=not here.is_main_process)
