@@ -9,7 +9,6 @@ import time
 import uuid
 from urllib.parse import quote
 
-from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -54,8 +53,7 @@ class RequestContext:
         wanted = Headers(scope=scope).get("x-request-id", "")
         current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
         token = request_id.set(current)
-        # Taken now: a router changes the scope when it passes a request on to what is mounted.
-        state = RequestState(get_route_path(scope))
+        state = RequestState.of(scope)
         state.store(scope)
         status, started = 500, False
 
@@ -134,20 +132,21 @@ class Gate:
 
     def _check(self, scope: Scope, limit: int) -> None:
         headers = Headers(scope=scope)
-        self._check_key(headers)
+        if self._keys:
+            state_of(scope).owner = self._owner_of_key(headers)
         if scope["method"] == "POST":
             self.admission.require_open()
         length = headers.get("content-length") or "0"
         if not length.isdecimal() or int(length) > limit:
             raise _too_large(limit)
 
-    def _check_key(self, headers: Headers) -> None:
-        if not self._keys:
-            return
+    def _owner_of_key(self, headers: Headers) -> str:
+        """Which of the keys it has, as a number, since keys belong into no log."""
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         known = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
         if scheme.lower() != "bearer" or not any(known):
             raise Unauthorized
+        return f"key-{known.index(True) + 1}"
 
 
 def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:

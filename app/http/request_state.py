@@ -1,8 +1,10 @@
 """What the parts around a request and its endpoint leave for each other."""
 
+import ipaddress
 import time
 from dataclasses import dataclass, field
 
+from starlette._utils import get_route_path
 from starlette.types import Scope
 
 from app.batching.errors import ServiceError
@@ -16,15 +18,24 @@ class RequestState:
 
     Attributes:
         path: as the routes name it: without the prefix that the application is mounted under.
+        owner: who sent it, for what is shared fairly: the number of its key (``key-1``), else the
+            address of the client, of IPv6 the network of 64 bits that one customer gets.
         started: on the monotonic clock.
         failure: why there is no answer, as the metrics count it.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
 
     path: str
+    owner: str = "-"
     started: float = field(default_factory=time.monotonic)
     failure: str | None = None
     refusal: ServiceError | None = None
+
+    @classmethod
+    def of(cls, scope: Scope) -> "RequestState":
+        """The state of a request that has just come, and whose key nobody has looked at."""
+        # Now: a router changes the scope when it passes a request on to what is mounted.
+        return cls(get_route_path(scope), _network(scope.get("client")))
 
     def store(self, scope: Scope) -> None:
         """Puts it where ``state_of`` finds it."""
@@ -35,3 +46,14 @@ def state_of(scope: Scope) -> RequestState:
     """The state of the request, which ``RequestContext`` has put there."""
     state: RequestState = scope[_KEY]
     return state
+
+
+def _network(client: tuple[str, int] | None) -> str:
+    host = client[0] if client else "-"
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
