@@ -68,7 +68,7 @@ def create_app(
         metrics,
         admission=Admission(ceilings, scheduler.backlog_seconds, clock),
         arena=arena,
-        decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
+        decoders=ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode"),
         device=worker,
         batcher=Batcher(scheduler, worker, metrics, clock),
         clock=clock,
@@ -142,6 +142,8 @@ def serve(settings: Settings) -> int:
         ListenError: the address can't be listened on.
     """
     configure(settings.log_level, settings.log_format)
+    if settings.decode_threads is not None:
+        logger.warning("AGIQA_DECODE_THREADS is now AGIQA_DECODE_WORKERS; rename it")
     sockets = listen(settings.host, settings.port)
     address = address_of(settings.host, sockets)
     failed: list[BaseException] = []

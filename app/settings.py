@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from model.resources import usable_cores, usable_memory
+
 PREFIX = "AGIQA_"
 # Of ``agiqa models --server``; refused here all the same, since whoever meant to guard the service
 # with it would leave it open.
@@ -23,8 +25,18 @@ _CLIENT_KEY = "AGIQA_API_KEY"
 _KEY_HINT = " (a client's key; the service takes AGIQA_API_KEYS)"
 
 
+# What decoding one image may take; the default number of decode workers reckons with it.
+DECODE_MIB = 512.0
+
+
 class SettingsError(Exception):
     """Unusable settings; the message lists all of them."""
+
+
+def _decode_workers() -> int:
+    """As many as cores, eight at most, whose images fit into half of the memory."""
+    memory = usable_memory() // int(2 * DECODE_MIB * 2**20)
+    return max(1, min(8, usable_cores(), memory))
 
 
 class Settings(BaseSettings):
@@ -38,14 +50,22 @@ class Settings(BaseSettings):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(
-        default=None, ge=1, description="Threads of the network on a CPU; None: torch's choice."
+        default=None,
+        ge=1,
+        description="Of the network on a CPU; None: torch's choice within the usable cores.",
     )
-    decode_threads: int = Field(default=min(8, os.cpu_count() or 1), ge=1)
+    decode_workers: int = Field(default_factory=_decode_workers, ge=1)
+    decode_threads: int | None = Field(
+        default=None, ge=1, description="The former name of decode_workers."
+    )
 
     deadline_seconds: float = Field(default=10.0, gt=0)
     drain_seconds: float = Field(default=30.0, ge=0)
     max_image_mib: float = Field(default=32.0, gt=0)
-    max_megapixels: float = Field(default=100.0, gt=0)
+    max_megapixels: float = Field(default=50.0, gt=0)
+    max_decode_mib: float = Field(default=DECODE_MIB, gt=0)
+    decode_seconds: float = Field(default=0.5, gt=0)
+    decode_seconds_per_megapixel: float = Field(default=0.1, ge=0)
     max_batch_images: int = Field(default=64, ge=1)
     max_body_mib: float = Field(default=256.0, gt=0)
     max_prompt_chars: int = Field(default=4096, ge=1)
@@ -60,6 +80,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text on a terminal, else JSON."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("decode_threads") is not None:
+            values.setdefault("decode_workers", values["decode_threads"])
+        return values
 
     @field_validator("models", "api_keys", mode="before")
     @classmethod
@@ -101,6 +128,11 @@ class Settings(BaseSettings):
     def max_pixels(self) -> int:
         """Largest image, as its header says."""
         return int(self.max_megapixels * 1e6)
+
+    @property
+    def max_decode_bytes(self) -> int:
+        """Most memory that decoding one image may take."""
+        return int(self.max_decode_mib * 2**20)
 
     @property
     def arena_bytes(self) -> int:

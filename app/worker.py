@@ -36,7 +36,7 @@ from app.logs import configure
 from model.errors import CheckpointError, ModelError
 from model.pipeline import is_out_of_memory
 from model.preprocess.crops import gather
-from model.scorer import Scorer
+from model.scorer import Scorer, limit_threads
 from model.scores import Score
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,7 @@ class Worker:
         Raises:
             ModelError, ValueError: one can't be loaded, or two have the same name.
         """
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        limit_threads(settings.threads)
         self._segment = segment
         scorers = Scorer.load_several(settings.models, device=settings.device, dtype=settings.dtype)
         self._scorers = by_name(settings.models, scorers)

@@ -4,13 +4,11 @@ Each function answers with facts or raises; what they mean to a person is told b
 """
 
 import io
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -71,17 +69,6 @@ def torch_facts(device: str = "auto", dtype: str = "auto") -> Torch:
         memory,
         torch.get_num_threads(),
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, as affinity and the container's quota say."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        allowed, period = quota.read_text().split()
-        if allowed != "max":
-            return max(1, min(cores or 1, round(int(allowed) / int(period))))
-    return cores or 1
 
 
 def import_open_clip() -> str:

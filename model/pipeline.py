@@ -7,7 +7,6 @@ Scores equal ``scorer.score`` up to rounding: ``forward`` treats every row alone
 """
 
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -24,6 +23,7 @@ from model.config import Head
 from model.errors import ImageError, ImageTooLarge, InferenceError
 from model.preprocess import images
 from model.preprocess.crops import Layout, gather
+from model.resources import usable_cores
 from model.scorer import Scorer
 from model.scores import Score
 
@@ -56,7 +56,7 @@ class Pipeline:
 
     Args:
         scorer: of any method.
-        threads: that read and decode; None: as many as there are cores, eight at most.
+        threads: that read and decode; None: one per usable core, eight at most.
         rows: most rows of a call of the network; None: by the device.
         ahead_bytes: of images and crops that may wait for the network.
     """
@@ -70,7 +70,7 @@ class Pipeline:
         ahead_bytes: int = _AHEAD_BYTES,
     ) -> None:
         self.scorer = scorer
-        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._threads = threads or min(8, usable_cores())
         self._most = rows or (ROWS_ON_CPU if scorer.device.type == "cpu" else ROWS_ON_GPU)
         self._ahead_bytes = ahead_bytes
 

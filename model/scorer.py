@@ -28,6 +28,7 @@ from model.methods.network import Network, Views, normalise
 from model.methods.policy import check_policy, choose_policy
 from model.preprocess import images
 from model.preprocess.crops import PASSES, CropPlanner, Layout
+from model.resources import usable_cores
 from model.scores import Score
 from model.store.checkpoint import find, load_network
 
@@ -259,6 +260,14 @@ def from_tensor(images_: Tensor) -> list[Image.Image]:
         raise ValueError("a tensor of images has values in [0, 1]; divide 8-bit values by 255")
     pixels = (images_.detach().float().cpu() * 255).round().to(torch.uint8)
     return [Image.fromarray(one.expand(3, -1, -1).permute(1, 2, 0).numpy()) for one in pixels]
+
+
+def limit_threads(threads: int | None = None) -> None:
+    """Has torch compute in so many threads on a CPU; None: its own choice, but no more than this
+    process may use cores. torch knows nothing of a container's quota, and threads that share too
+    few cores wait for each other.
+    """
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 def choose_device(device: str) -> torch.device:

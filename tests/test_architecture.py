@@ -31,7 +31,17 @@ LADDERS = {
         *("http", "startup", "main", "bulk", "cli"),
     ),
     "model": (
-        *("errors", "config", "scores", "preprocess", "hub", "clip", "methods", "store"),
+        *(
+            "resources",
+            "errors",
+            "config",
+            "scores",
+            "preprocess",
+            "hub",
+            "clip",
+            "methods",
+            "store",
+        ),
         *("scorer", "pipeline", "diagnosis"),
     ),
     "training": (

@@ -17,6 +17,7 @@ from PIL import features
 from app.device.arena import Arena, ArenaError
 from app.settings import Settings
 from app.startup.sockets import ListenError, listen
+from model.resources import usable_cores
 
 if TYPE_CHECKING:
     from model.diagnosis import Torch
@@ -84,13 +85,12 @@ def _torch(facts: "Torch") -> Finding:
 
 
 def _device(facts: "Torch", settings: Settings) -> Finding:
-    from model.diagnosis import usable_cores
-
     if facts.device_bytes is not None:
         gib = facts.device_bytes / 2**30
         found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}"
         return Finding("device", "ok", found)
-    threads, cores = settings.threads or facts.threads, usable_cores()
+    cores = usable_cores()
+    threads = settings.threads or min(facts.threads, cores)
     found = f"{facts.device} in {facts.dtype}, {threads} threads on {cores} usable cores"
     if settings.device == "auto" and shutil.which("nvidia-smi"):
         remedy = "to use the GPU: look at nvidia-smi, and whether torch is built for CUDA"

@@ -192,7 +192,9 @@ def _service(given: dict[str, Any]) -> Scoring:
 def _here(given: dict[str, Any]) -> Scoring:
     from app.bulk.local import LocalScoring
     from model.pipeline import Pipeline
+    from model.scorer import limit_threads
 
+    limit_threads()
     scorer, facts = _load(given)
     try:
         scorer.planner.heads(given["heads"], prompted=True)

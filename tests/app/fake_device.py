@@ -20,7 +20,7 @@ from model.config import BackboneConfig, CheckpointConfig, Head
 from model.scores import Score
 from tests.app.pictures import encoded, picture
 
-SETTINGS = Settings(models=("fake",), max_crop_mib=4, decode_threads=1)
+SETTINGS = Settings(models=("fake",), max_crop_mib=4, decode_workers=1)
 QUALITY = 0.75
 
 

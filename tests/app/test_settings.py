@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from app import settings
 from app.settings import Settings, SettingsError, load_settings
 
 
@@ -12,17 +13,17 @@ def test_flags_win_over_environment_over_file_over_defaults(
     file.write_text('host = "file"\nport = 1\ndeadline_seconds = 3.5\n')
     monkeypatch.setenv("AGIQA_PORT", "2")
     monkeypatch.setenv("AGIQA_HOST", "environment")
-    settings = load_settings({"host": "flag", "port": None}, file)
-    assert (settings.host, settings.port, settings.deadline_seconds) == ("flag", 2, 3.5)
-    assert settings.max_rows == Settings.model_fields["max_rows"].default
+    loaded = load_settings({"host": "flag", "port": None}, file)
+    assert (loaded.host, loaded.port, loaded.deadline_seconds) == ("flag", 2, 3.5)
+    assert loaded.max_rows == Settings.model_fields["max_rows"].default
 
 
 def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGIQA_MODELS", "one, two")
     monkeypatch.setenv("AGIQA_API_KEYS", "secret")
-    settings = load_settings()
-    assert settings.models == ("one", "two")
-    assert settings.api_keys == ("secret",)
+    loaded = load_settings()
+    assert loaded.models == ("one", "two")
+    assert loaded.api_keys == ("secret",)
 
 
 def test_unknown_keys_are_errors_wherever_they_stand(
@@ -79,3 +80,23 @@ def test_an_empty_key_in_a_file_is_an_error(tmp_path: Path) -> None:
     file.write_text('api_keys = ["secret", ""]\n')
     with pytest.raises(SettingsError, match=r"api_keys: .*an empty one"):
         load_settings({}, file)
+
+
+def test_the_former_name_of_the_decode_workers_still_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGIQA_DECODE_THREADS", "3")
+    assert load_settings().decode_workers == 3
+    monkeypatch.setenv("AGIQA_DECODE_WORKERS", "5")
+    assert load_settings().decode_workers == 5
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "workers"), [(2, 3, 2), (64, 256, 8), (8, 3, 3), (8, 0.5, 1)]
+)
+def test_decode_workers_fit_the_cores_and_half_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, cores: int, gib: float, workers: int
+) -> None:
+    monkeypatch.setattr(settings, "usable_cores", lambda: cores)
+    monkeypatch.setattr(settings, "usable_memory", lambda: int(gib * 2**30))
+    assert Settings().decode_workers == workers

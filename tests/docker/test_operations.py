@@ -38,8 +38,10 @@ def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
         default = DEFAULTS[name.lower()]
         if isinstance(default, tuple):
             assert documented == (",".join(default) or "none")
-        elif name not in {"THREADS", "DECODE_THREADS"}:  # they depend on the machine
-            assert documented == (f"{default:g}" if isinstance(default, float) else str(default))
+        elif isinstance(default, float):
+            assert documented == f"{default:g}"
+        elif name not in {"THREADS", "DECODE_WORKERS"}:  # they depend on the machine
+            assert documented == ("none" if default is None else str(default))
 
 
 def test_the_probes_ask_addresses_that_need_no_key() -> None:
@@ -67,7 +69,7 @@ def test_the_pod_is_given_the_memory_and_the_time_that_the_service_takes() -> No
 def test_the_pod_sets_settings_that_exist_and_as_many_threads_as_it_has_cores() -> None:
     given = {one["name"].removeprefix(PREFIX).lower(): one["value"] for one in CONTAINER["env"]}
     assert set(given) <= set(DEFAULTS)
-    assert given["threads"] == given["decode_threads"] == CONTAINER["resources"]["requests"]["cpu"]
+    assert given["threads"] == given["decode_workers"] == CONTAINER["resources"]["requests"]["cpu"]
 
 
 def test_the_service_finds_the_pods() -> None:

@@ -143,7 +143,7 @@ def test_a_service_of_ours_on_the_port_is_told(quick: None, service: Running) ->
 
 
 def test_more_threads_than_cores_are_told(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "usable_cores", lambda: 1)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 1)
     finding = found("device", threads=8, device="cpu")
     assert finding.verdict == "warning"
     assert finding.remedy == "set AGIQA_THREADS=1"

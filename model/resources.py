@@ -1,0 +1,71 @@
+"""What this process may use of the machine: its affinity and the limits of its control groups.
+
+Inside a container the machine's own figures mislead: two of 64 cores, three of 256 GiB.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, or less where a quota of time says so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min([cores or 1, *map(round, _quotas())]))
+
+
+def usable_memory() -> int:
+    """Bytes that this process may use: those of the machine, or less where a limit says so."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = _numbers("memory", "memory.max", "memory.limit_in_bytes")
+    return min([machine, *(limit for (limit,) in limits)])
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time, of each group that limits it."""
+    for allowed, period in _numbers("cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        yield allowed / period
+
+
+def _numbers(controller: str, unified: str, *separate: str) -> Iterator[list[int]]:
+    """What those files hold in the process's groups and all above them; a limit holds for all
+    below it.
+
+    Args:
+        controller: as the first version of control groups names it.
+        unified: the file of the second version, which has one tree for all controllers.
+        separate: the files of the first.
+    """
+    for group, is_unified in _groups(controller):
+        files = [group / unified] if is_unified else [group / name for name in separate]
+        try:
+            words = " ".join(file.read_text() for file in files).split()
+        except OSError:
+            continue
+        numbers = [int(word) for word in words if word.isdecimal()]
+        if len(numbers) == len(words):  # "max" and -1: no limit
+            yield numbers
+
+
+def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """The folders of the process's groups, the innermost first, and whether they are unified.
+
+    A path that this process does not see (the host's, in a container) has parents that it does.
+    """
+    try:
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _GROUPS / controllers if controllers else _GROUPS
+        own = root / path.lstrip("/")
+        for folder in (own, *own.parents):
+            yield folder, not controllers
+            if folder == root:
+                break

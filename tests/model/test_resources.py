@@ -1,0 +1,90 @@
+"""Limits of control groups, written into a folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from model import resources
+from model.resources import usable_cores, usable_memory
+
+GIB = 2**30
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty tree of control groups on a machine of 64 cores and 256 GiB."""
+    monkeypatch.setattr(resources, "_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(resources, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 256 * GIB, "SC_PAGE_SIZE": 1}.get)
+    return tmp_path
+
+
+def write(groups: Path, own: str, **files: str) -> None:
+    (groups / "own").write_text(own)
+    for name, text in files.items():
+        file = groups / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def test_without_limits_the_machine_counts(groups: Path) -> None:
+    assert (usable_cores(), usable_memory()) == (64, 256 * GIB)
+    write(groups, "0::/\n", **{"cpu.max": "max 100000\n", "memory.max": "max\n"})
+    assert (usable_cores(), usable_memory()) == (64, 256 * GIB)
+
+
+def test_in_a_container_its_own_limits_count(groups: Path) -> None:
+    write(groups, "0::/\n", **{"cpu.max": "200000 100000\n", "memory.max": f"{3 * GIB}\n"})
+    assert (usable_cores(), usable_memory()) == (2, 3 * GIB)
+
+
+def test_a_limit_of_a_group_above_holds_too(groups: Path) -> None:
+    write(
+        groups,
+        "0::/system.slice/agiqa.service\n",
+        **{
+            "system.slice/agiqa.service/cpu.max": "800000 100000",
+            "system.slice/cpu.max": "300000 100000",
+            "system.slice/memory.max": f"{GIB}",
+        },
+    )
+    assert (usable_cores(), usable_memory()) == (3, GIB)
+
+
+def test_groups_of_the_first_version_are_known(groups: Path) -> None:
+    write(
+        groups,
+        "9:pids:/\n5:cpu,cpuacct:/docker/0a1b\n4:memory:/docker/0a1b\n0::/\n",
+        **{
+            # A container sees its own group as the root, and the host's path in /proc.
+            "cpu,cpuacct/cpu.cfs_quota_us": "150000",
+            "cpu,cpuacct/cpu.cfs_period_us": "100000",
+            "memory/memory.limit_in_bytes": f"{2 * GIB}",
+        },
+    )
+    assert (usable_cores(), usable_memory()) == (2, 2 * GIB)
+
+
+def test_no_quota_of_the_first_version_is_no_limit(groups: Path) -> None:
+    write(
+        groups,
+        "5:cpu:/\n4:memory:/\n",
+        **{
+            "cpu/cpu.cfs_quota_us": "-1",
+            "cpu/cpu.cfs_period_us": "100000",
+            "memory/memory.limit_in_bytes": "9223372036854771712",
+        },
+    )
+    assert (usable_cores(), usable_memory()) == (64, 256 * GIB)
+
+
+def test_a_small_quota_leaves_one_core_and_a_narrow_affinity_outranks_a_wide_quota(
+    groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(groups, "0::/\n", **{"cpu.max": "20000 100000"})
+    assert usable_cores() == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7})
+    write(groups, "0::/\n", **{"cpu.max": "800000 100000"})
+    assert usable_cores() == 3
