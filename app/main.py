@@ -6,7 +6,6 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -18,6 +17,7 @@ from app.batching.rate import Rates
 from app.batching.scheduler import Limits, Scheduler
 from app.catalogue import Models
 from app.device.arena import Arena
+from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.http import page, problems, routes
@@ -41,6 +41,7 @@ def create_app(
     settings: Settings,
     *,
     device: Callable[[WorkerSettings, Arena], SupervisedDevice] = WorkerDevice,
+    decoder: Callable[[Settings, Arena], ImageDecoder] = decode_process,
     on_ready: Callable[[Models], None] = lambda _: None,
     on_fatal: Callable[[BaseException], None] = lambda _: None,
 ) -> FastAPI:
@@ -49,6 +50,7 @@ def create_app(
     Args:
         settings: of the service.
         device: makes what computes the batches; tests hand in one without a process.
+        decoder: makes what decodes images, one at a time.
         on_ready: hears once that the models are loaded.
         on_fatal: hears of what the service can't survive, models that can't be loaded above all.
 
@@ -66,9 +68,13 @@ def create_app(
     service = Service(
         settings,
         metrics,
-        admission=Admission(ceilings, scheduler.backlog_seconds, clock),
+        admission=Admission(ceilings, scheduler.backlog_seconds, clock, settings.decode_workers),
         arena=arena,
-        decoders=ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode"),
+        decoders=DecodePool(
+            [decoder(settings, arena) for _ in range(settings.decode_workers)],
+            settings.decode_workers * settings.max_decode_bytes,
+            lambda reason: metrics.decode_worker_restarts.labels(reason).inc(),
+        ),
         device=worker,
         batcher=Batcher(scheduler, worker, metrics, clock),
         clock=clock,

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from app.batching.batcher import Outcome
 from app.batching.errors import REASONS
 from app.batching.scheduler import Batch, Fault, Scheduler
+from model.decoding.decoder import DEATHS
 
 # The routes that are counted by name; what else is called is "other".
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
@@ -72,9 +73,15 @@ class Metrics:
         )
         self.worker_up = self._gauge("worker_up", "Whether the worker is up.", "device")
         self.worker_restarts = self._counter("worker_restarts", "Restarts of the worker.", "reason")
+        self.decode_worker_restarts = self._counter(
+            "decode_worker_restarts", "Decode processes that ended under an image.", "reason"
+        )
         self.oom = self._counter("oom", "Batches that the device's memory could not hold.")
         self.gpu_memory = self._gauge(
             "gpu_memory_bytes", "Memory that the worker holds on its GPU."
+        )
+        self.arena_bytes = self._gauge(
+            "arena_bytes", "Shared memory that holds crops of requests under way."
         )
         self.loop_lag = self._gauge(
             "event_loop_lag_seconds", "How late the event loop ran its latest tick."
@@ -135,6 +142,7 @@ class Metrics:
             (self.stages, _STAGES),
             (self.batches, ("idle", "full", "drain")),
             (self.worker_restarts, ("died",)),
+            (self.decode_worker_restarts, DEATHS),
             (self.prompt_cache, ("hit", "miss")),
         ):
             for value in values:

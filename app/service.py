@@ -1,41 +1,44 @@
 """The way of an image through the house: bytes -> admitted request -> crops -> rows -> Score. Knows
 no HTTP.
 
-Everything here runs on the event loop, except decoding, which has threads of its own, and the
-network, which has a process of its own.
+Everything here runs on the event loop. Decoding has processes of its own, and so has the network;
+nothing of an upload is looked at here but its format and its size.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
-from app.batching.admission import Admission, State, Ticket
+from app.batching.admission import Admission, Load, State, Ticket
 from app.batching.batcher import Batcher, Device
 from app.batching.errors import (
     BadAspectRatio,
     BadField,
     DeadlineExceeded,
+    Internal,
     InvalidImage,
     Overloaded,
     Rejected,
     ServiceError,
     TooLarge,
     UnsupportedFormat,
+    WorkerDown,
 )
+from app.batching.rate import Rate
 from app.catalogue import Models
-from app.device.arena import Arena
+from app.device.arena import Arena, Slot, slot_bytes
+from app.device.decoders import DecodePool, Picture, Writing
 from app.device.messages import LoadedModel, Piece, Ready
 from app.device.supervisor import OnChange
 from app.metrics import Metrics
 from app.settings import Settings
 from model.config import HEADS, Head
+from model.decoding.decoder import DecoderDied
 from model.errors import ImageError
 from model.preprocess import images
-from model.preprocess.crops import CropPlanner, Layout
+from model.preprocess.crops import Layout
 from model.scores import Score
 
 logger = logging.getLogger(__name__)
@@ -48,11 +51,12 @@ _IMAGE_ERRORS: dict[str, type[Rejected]] = {
 
 @dataclass(frozen=True)
 class Upload:
-    """One image as it came in, with the prompt that it was generated from."""
+    """One image as it came in, with the prompt that it was generated from, and who sent it."""
 
     data: bytes
     filename: str | None = None
     prompt: str | None = None
+    owner: str = "-"
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,7 @@ class _Planned:
     upload: Upload
     header: images.Header
     layout: Layout
-
-    @property
-    def bytes(self) -> int:
-        return self.layout.nbytes
+    load: Load
 
 
 class SupervisedDevice(Device, Protocol):
@@ -100,7 +101,7 @@ class Service:
         *,
         admission: Admission,
         arena: Arena,
-        decoders: ThreadPoolExecutor,
+        decoders: DecodePool,
         device: SupervisedDevice,
         batcher: Batcher,
         clock: Callable[[], float],
@@ -120,11 +121,13 @@ class Service:
         self._on_ready = on_ready
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._decode_rate = Rate()  # of kilopixels
 
     # Life
 
     def start(self) -> None:
         """Begins to load; ``admission.state`` shows when requests can be served."""
+        self._decoders.start()
         loading = self._device.start(self._worker_changed)
         for work in (loading, self._batcher.run(), self._watch_loop()):
             task = asyncio.create_task(work)
@@ -143,7 +146,7 @@ class Service:
         await self._device.stop()
         for task in list(self._tasks):
             task.cancel()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        await self._decoders.close()
         self._arena.close()
 
     # Scoring
@@ -158,10 +161,9 @@ class Service:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        name, cost = model.config.name, planned.layout.cost
-        ticket = self.admission.admit(name, cost, planned.bytes, deadline)
+        ticket = self.admission.admit(model.config.name, planned.load, deadline)
         try:
-            return await self._admitted(planned, model, deadline)
+            return await self._admitted(planned, model, deadline, ticket)
         finally:
             ticket.release()
 
@@ -177,17 +179,16 @@ class Service:
 
         The deadline is moved back by the time that the images are expected to take.
         """
-        plans = [self._try_plan(upload, model, wanted) for upload in uploads]
+        plans = [await self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
-        name, cost = model.config.name, sum(plan.layout.cost for plan in good)
-        deadline += 2 * self._batcher.scheduler.backlog_seconds({name: cost})
-        bytes_ = sum(plan.bytes for plan in good)
-        ticket = self.admission.admit(name, cost, bytes_, deadline)
+        name, load = model.config.name, sum((plan.load for plan in good), Load(0, 0))
+        deadline += 2 * self._batcher.scheduler.backlog_seconds({name: load.cost})
+        ticket = self.admission.admit(name, load, deadline)
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
             return await asyncio.gather(*work)
         finally:
-            ticket.release()
+            ticket.release()  # the parts of those that never began
 
     async def _settled(
         self, plan: "_Planned | ServiceError", model: LoadedModel, deadline: float, ticket: Ticket
@@ -195,15 +196,17 @@ class Service:
         if isinstance(plan, ServiceError):
             return plan
         try:
-            return await self._admitted(plan, model, deadline)
+            return await self._admitted(plan, model, deadline, ticket)
         except ServiceError as error:
             return error
-        finally:
-            ticket.give_back(plan.layout.cost, plan.bytes)
+        except Exception:
+            logger.exception("an image of a batch call failed unforeseen")
+            return Internal()
 
-    def _try_plan(
+    async def _try_plan(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None
     ) -> "_Planned | ServiceError":
+        await asyncio.sleep(0)  # between the headers of a batch call others have their turn
         try:
             return self._plan(upload, model, wanted)
         except ServiceError as error:
@@ -220,7 +223,9 @@ class Service:
         layout = planner.plan(header.width, header.height, wanted, upload.prompt)
         self.metrics.megapixels.observe(header.width * header.height / 1e6)
         self.metrics.request_crops.observe(layout.cost)
-        return _Planned(upload, header, layout)
+        decode_seconds = self._decode_rate.seconds(header.pixels // 1000)
+        load = Load(layout.cost, slot_bytes(layout.nbytes), decode_seconds)
+        return _Planned(upload, header, layout, load)
 
     def _header(self, data: bytes) -> images.Header:
         try:
@@ -230,46 +235,64 @@ class Service:
         except ImageError as error:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
 
-    async def _admitted(self, planned: _Planned, model: LoadedModel, deadline: float) -> Scored:
-        """Decodes into shared memory, has the rows computed, and gives the memory back."""
-        offset = self._arena.allocate(planned.bytes)
-        if offset is None:
+    async def _admitted(
+        self, planned: _Planned, model: LoadedModel, deadline: float, ticket: Ticket
+    ) -> Scored:
+        """Has it decoded into shared memory and the rows computed. Slot and room are free again
+        when it is answered and nobody writes into the slot any more, whichever comes last.
+        """
+        room = ticket.part(planned.load)
+        slot = self._arena.allocate(planned.layout.nbytes)
+        if slot is None:
+            room.release()
             raise Overloaded(retry_after=self.admission.expected_seconds())
-        planner = self.models.planners[model.config.name]
+        writing = self._decoders.submit(self._picture(planned, slot, deadline))
+        writing.when_ended(room.decoded)
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock())):
-                work = partial(self._decode, planned, planner, offset)
-                self.metrics.stages.labels("decode").observe(await _in_thread(self._decoders, work))
-                score = await self._compute(planned, model.config.name, offset, deadline)
+                await self._decoded(writing)
+                score = await self._compute(planned, model.config.name, slot, deadline)
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
-            self._arena.release(offset, planned.bytes)
+            writing.withdraw()
+            writing.when_ended(lambda: self._free(slot, room))
         self._observe(model.config.name, score)
         size, grid = (planned.header.width, planned.header.height), planned.layout.grid
         return Scored(score, model, grid.is_scaled(*size), grid.boxes(*size))
 
-    async def _compute(self, planned: _Planned, model: str, offset: int, deadline: float) -> Score:
-        """Has the rows computed of crops that lie at ``offset``."""
+    def _free(self, slot: Slot, room: Ticket) -> None:
+        self._arena.release(slot)
+        self.metrics.arena_bytes.set(self._arena.in_use)
+        room.release()
+
+    def _picture(self, planned: _Planned, slot: Slot, deadline: float) -> Picture:
+        self.metrics.arena_bytes.set(self._arena.in_use)
+        upload = planned.upload
+        return Picture(upload.data, planned.header, planned.layout, slot, upload.owner, deadline)
+
+    async def _decoded(self, writing: Writing) -> None:
+        """Waits until the crops are there."""
+        try:
+            decoded = await writing.decoded()
+        except ImageError as error:
+            raise _IMAGE_ERRORS[error.code](str(error)) from error
+        except DecoderDied as death:
+            raise InvalidImage("The image can't be decoded; save it as PNG or JPEG.") from death
+        except OSError as error:  # no process can be started
+            logger.exception("no decoder")
+            raise WorkerDown from error
+        self.metrics.stages.labels("decode").observe(decoded.seconds)
+        self._decode_rate.observe(writing.picture.header.pixels // 1000, decoded.seconds)
+
+    async def _compute(self, planned: _Planned, model: str, slot: Slot, deadline: float) -> Score:
+        """Has the rows computed of the crops in the slot."""
         layout = planned.layout
-        piece = Piece(offset, layout, planned.upload.prompt, 0, layout.rows, completes=True)
+        piece = Piece(slot, layout, planned.upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
             model, layout.rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
         )
         return score
-
-    def _decode(self, planned: _Planned, planner: CropPlanner, offset: int) -> float:
-        """In a thread: bytes to crops in shared memory; returns the seconds that it took."""
-        start = self.clock()
-        try:
-            image = images.decode(planned.upload.data)
-        except ImageError as error:
-            raise _IMAGE_ERRORS[error.code](str(error)) from error
-        if image.size != (planned.header.width, planned.header.height):
-            raise InvalidImage("The image's header and its content differ in size; save it again.")
-        out = self._arena.view(offset, planned.layout.array_shape)
-        planner.cut(image, planned.layout, out)
-        return self.clock() - start
 
     def _observe(self, model: str, score: Score) -> None:
         for head in HEADS:
@@ -323,16 +346,3 @@ class Service:
         if not task.cancelled() and (error := task.exception()):
             logger.critical("the service can't go on: %s", error)
             self._on_fatal(error)
-
-
-async def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], float]) -> float:
-    """Runs ``work`` in the pool; when cancelled, waits until it has really ended, since it writes
-    into shared memory.
-    """
-    job = pool.submit(work)
-    try:
-        return await asyncio.shield(asyncio.wrap_future(job))
-    except asyncio.CancelledError:
-        if not job.cancel():
-            await asyncio.wait([asyncio.wrap_future(job)])
-        raise

@@ -33,6 +33,7 @@ from app.device.messages import (
     WorkerSettings,
 )
 from app.logs import configure
+from model.decoding.slots import crops_of
 from model.errors import CheckpointError, ModelError
 from model.pipeline import is_out_of_memory
 from model.preprocess.crops import gather
@@ -156,7 +157,9 @@ class Worker:
         return gather(
             (
                 piece.layout,
-                arena.view(self._segment, piece.offset, piece.layout.array_shape),
+                crops_of(
+                    self._segment, piece.slot.offset, piece.slot.stamp, piece.layout.array_shape
+                ),
                 slice(piece.start, piece.stop),
             )
             for piece in pieces

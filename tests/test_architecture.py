@@ -31,17 +31,8 @@ LADDERS = {
         *("http", "startup", "main", "bulk", "cli"),
     ),
     "model": (
-        *(
-            "resources",
-            "errors",
-            "config",
-            "scores",
-            "preprocess",
-            "hub",
-            "clip",
-            "methods",
-            "store",
-        ),
+        *("resources", "errors", "config", "scores", "preprocess", "decoding", "hub", "clip"),
+        *("methods", "store"),
         *("scorer", "pipeline", "diagnosis"),
     ),
     "training": (
@@ -152,8 +143,10 @@ def test_batching_stands_on_the_standard_library_alone(path: Path) -> None:
         assert top in sys.stdlib_module_names or name.startswith("app.batching"), name
 
 
-@pytest.mark.parametrize("path", modules("model/preprocess"), ids=lambda path: path.stem)
-def test_preprocessing_needs_no_torch(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", modules("model/preprocess") + modules("model/decoding"), ids=lambda path: path.stem
+)
+def test_preprocessing_and_decoding_need_no_torch(path: Path) -> None:
     module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     assert not needs_torch(module)
 

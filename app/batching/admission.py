@@ -29,24 +29,51 @@ class Ceilings:
     bytes: int
 
 
-class Ticket:
-    """Room that was reserved for a request; ``release`` gives cost and bytes back, once."""
+@dataclass(frozen=True)
+class Load:
+    """What a request is to the service: its cost in rows, the bytes of its crops, and the seconds
+    that one decoder is expected to take for it.
+    """
 
-    def __init__(self, admission: "Admission", model: str, cost: int, bytes_: int) -> None:
+    cost: int
+    bytes: int
+    decode_seconds: float = 0.0
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(
+            self.cost + other.cost,
+            self.bytes + other.bytes,
+            self.decode_seconds + other.decode_seconds,
+        )
+
+    def __neg__(self) -> "Load":
+        return Load(-self.cost, -self.bytes, -self.decode_seconds)
+
+
+class Ticket:
+    """Room that was reserved for a request, of which each part is given back once."""
+
+    def __init__(self, admission: "Admission", model: str, load: Load) -> None:
         self._admission = admission
         self.model = model
-        self.cost = cost
-        self.bytes = bytes_
+        self.load = load
+
+    def part(self, load: Load) -> "Ticket":
+        """A ticket of its own for one image of a batch call; this one keeps the rest."""
+        self.load += -load
+        return Ticket(self._admission, self.model, load)
+
+    def decoded(self) -> None:
+        """Gives the decoder's time back."""
+        self._give_back(Load(0, 0, self.load.decode_seconds))
 
     def release(self) -> None:
-        """Gives everything back; a second call does nothing."""
-        self.give_back(self.cost, self.bytes)
+        """Gives all back that this ticket still holds."""
+        self._give_back(self.load)
 
-    def give_back(self, cost: int, bytes_: int) -> None:
-        """Gives a part back, of an image of a batch call that is answered already."""
-        self._admission.give_back(self.model, cost, bytes_)
-        self.cost -= cost
-        self.bytes -= bytes_
+    def _give_back(self, load: Load) -> None:
+        self.load += -load
+        self._admission.give_back(self.model, load)
 
 
 class Admission:
@@ -59,14 +86,19 @@ class Admission:
         ceilings: Ceilings,
         backlog_seconds: Callable[[Mapping[str, int]], float],
         clock: Callable[[], float],
+        decoders: int = 1,
     ) -> None:
-        """``backlog_seconds``: what work of such cost per model is expected to take."""
+        """``backlog_seconds``: what work of such cost per model is expected to take; ``decoders``:
+        how many images are decoded side by side.
+        """
         self._ceilings = ceilings
         self._seconds = backlog_seconds
         self._clock = clock
+        self._decoders = decoders
         self.state = State.LOADING
         self._costs: Counter[str] = Counter()
-        self.bytes = 0
+        self._bytes = 0
+        self._decode_seconds = 0.0
         self._given_back = asyncio.Event()
 
     @property
@@ -74,22 +106,26 @@ class Admission:
         """The cost of all that is admitted and not yet answered."""
         return self._costs.total()
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of its crops."""
+        return self._bytes
+
     def expected_seconds(self) -> float:
         """What all that is admitted and not yet answered is expected to take."""
-        return self._seconds(self._costs)
+        return self._expected(self._costs, self._decode_seconds)
 
     def require_open(self) -> None:
         """Raises Loading, WorkerDown or Draining unless requests can be served now."""
         if self.state in _CLOSED:
             raise _CLOSED[self.state]()
 
-    def admit(self, model: str, cost: int, bytes_: int, deadline: float) -> Ticket:
+    def admit(self, model: str, load: Load, deadline: float) -> Ticket:
         """Reserves room for a request.
 
         Args:
             model: who computes it.
-            cost: in rows of the model's own size.
-            bytes_: the size of its crops.
+            load: of all its images.
             deadline: when its answer is due, on this object's clock.
 
         Raises:
@@ -98,23 +134,33 @@ class Admission:
             Loading, WorkerDown, Draining: as ``require_open``.
         """
         self.require_open()
-        if cost > self._ceilings.rows or bytes_ > self._ceilings.bytes:
+        if load.cost > self._ceilings.rows or load.bytes > self._ceilings.bytes:
             raise TooLarge(
                 "This is more work than the queue can ever hold; send fewer images at once, "
                 "or smaller ones."
             )
-        if self.cost + cost > self._ceilings.rows or self.bytes + bytes_ > self._ceilings.bytes:
+        cost, bytes_ = self.cost + load.cost, self._bytes + load.bytes
+        if cost > self._ceilings.rows or bytes_ > self._ceilings.bytes:
             raise Overloaded(retry_after=self.expected_seconds())
-        late = self._clock() + self._seconds(self._costs + Counter({model: cost})) - deadline
+        costs = self._costs + Counter({model: load.cost})
+        seconds = self._expected(costs, self._decode_seconds + load.decode_seconds)
+        late = self._clock() + seconds - deadline
         if self.cost and late > 0:
             raise Overloaded(retry_after=late)
-        self._costs[model] += cost
-        self.bytes += bytes_
-        return Ticket(self, model, cost, bytes_)
+        self._take(model, load)
+        return Ticket(self, model, load)
 
-    def give_back(self, model: str, cost: int, bytes_: int) -> None:
-        self._costs[model] -= cost
-        self.bytes -= bytes_
+    def give_back(self, model: str, load: Load) -> None:
+        """Room is free again.
+
+        Raises:
+            ValueError: more than there was.
+        """
+        self._take(model, -load)
+        if self._costs[model] < 0 or self._bytes < 0:
+            raise ValueError(f"more was given back of {model} than was taken")
+        if not self.cost:
+            self._decode_seconds = 0.0  # no rounding stays behind
         self._given_back.set()
 
     async def empty(self) -> None:
@@ -122,3 +168,12 @@ class Admission:
         while self.cost:
             self._given_back.clear()
             await self._given_back.wait()
+
+    def _take(self, model: str, load: Load) -> None:
+        self._costs[model] += load.cost
+        self._bytes += load.bytes
+        self._decode_seconds += load.decode_seconds
+
+    def _expected(self, costs: Mapping[str, int], decode_seconds: float) -> float:
+        """Images are decoded while others are computed: the slower of both counts."""
+        return max(self._seconds(costs), decode_seconds / self._decoders)

@@ -5,14 +5,18 @@ same descriptor, so nothing is left behind however they end.
 """
 
 import bisect
+import itertools
 import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from model.decoding.slots import NOBODY, STAMP_BYTES, crops_of, write_stamp
 
 _SHM = Path("/dev/shm")
 _ALIGN = 64
@@ -20,6 +24,15 @@ _ALIGN = 64
 
 class ArenaError(Exception):
     """The machine can't hold the segment; the message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Part of the segment, and the stamp of its one owner."""
+
+    offset: int
+    size: int
+    stamp: int
 
 
 class Arena:
@@ -30,19 +43,35 @@ class Arena:
         self.fd = _reserve(size)
         self._map = mmap.mmap(self.fd, size)
         self._free = [(0, size)]  # (offset, length), by offset, never adjacent
+        self._owned: set[Slot] = set()
+        self._stamps = itertools.count(NOBODY + 1)
 
-    def allocate(self, size: int) -> int | None:
-        """Offset of a free slot of ``size`` bytes, or None if no stretch is long enough."""
-        size = _aligned(size)
+    @property
+    def in_use(self) -> int:
+        """Bytes that are handed out."""
+        return sum(slot.size for slot in self._owned)
+
+    def allocate(self, size: int) -> Slot | None:
+        """A slot for ``size`` bytes of crops, or None if no stretch is long enough."""
+        size = slot_bytes(size)
         for i, (offset, length) in enumerate(self._free):
             if length >= size:
                 self._free[i : i + 1] = [(offset + size, length - size)] if length > size else []
-                return offset
+                slot = Slot(offset, size, next(self._stamps))
+                self._owned.add(slot)
+                write_stamp(self._map, offset, slot.stamp)
+                return slot
         return None
 
-    def release(self, offset: int, size: int) -> None:
-        """Gives a slot back and joins it with free neighbours."""
-        size = _aligned(size)
+    def release(self, slot: Slot) -> None:
+        """Takes a slot back and joins it with free neighbours. Nobody may write into it any more.
+
+        Raises:
+            KeyError: it was released before.
+        """
+        self._owned.remove(slot)
+        write_stamp(self._map, slot.offset, NOBODY)
+        offset, size = slot.offset, slot.size
         i = bisect.bisect(self._free, (offset, 0))
         if i < len(self._free) and offset + size == self._free[i][0]:
             size += self._free.pop(i)[1]
@@ -52,13 +81,22 @@ class Arena:
             size += before
         self._free.insert(i, (offset, size))
 
-    def view(self, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-        """The slot as uint8 array to write crops into."""
-        return view(self._map, offset, shape)
+    def crops(self, slot: Slot, shape: tuple[int, ...]) -> np.ndarray:
+        """The slot's crops as uint8 array.
+
+        Raises:
+            StaleSlot: it has another owner by now.
+        """
+        return crops_of(self._map, slot.offset, slot.stamp, shape)
 
     def close(self) -> None:
         """Closes the descriptor; the memory goes when the last mapping does."""
         os.close(self.fd)
+
+
+def slot_bytes(size: int) -> int:
+    """What a slot for ``size`` bytes of crops takes."""
+    return -(-(STAMP_BYTES + size) // _ALIGN) * _ALIGN
 
 
 @contextmanager
@@ -69,15 +107,6 @@ def attach(fd: int, size: int) -> Iterator[mmap.mmap]:
         yield segment
     finally:
         os.close(fd)
-
-
-def view(segment: mmap.mmap, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Part of a segment as uint8 array."""
-    return np.frombuffer(segment, np.uint8, int(np.prod(shape)), offset).reshape(shape)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
 
 
 def _reserve(size: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.batching.batcher import Outcome
 from app.batching.scheduler import Fault
+from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout
 
@@ -55,14 +56,14 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows ``start`` to ``stop`` of one image, whose crops lie at ``offset``; the pieces of a batch
+    """Rows ``start`` to ``stop`` of one image, whose crops lie in ``slot``; the pieces of a batch
     have crops of one shape.
 
     The slice that completes the image (``completes``) brings the rows computed before, and gets a
     Score back.
     """
 
-    offset: int
+    slot: Slot
     layout: Layout
     prompt: str | None
     start: int

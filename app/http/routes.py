@@ -162,7 +162,8 @@ async def _read(
     data = await image.read()
     seconds = time.monotonic() - state_of(request.scope).started
     service.metrics.stages.labels("read").observe(seconds)
-    return Upload(data, image.filename, (prompt or "").strip() or None)
+    owner = state_of(request.scope).owner
+    return Upload(data, image.filename, (prompt or "").strip() or None, owner)
 
 
 async def _read_all(

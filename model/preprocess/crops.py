@@ -154,17 +154,24 @@ class CropPlanner:
         (shared memory, say) where it is there.
         """
         crops = np.empty(layout.array_shape, np.uint8) if out is None else out
-        grid = layout.grid
-        across, down = grid.window
-        whole = image
-        if image.size != (grid.width, grid.height):
-            whole = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
-        pixels = np.asarray(whole)
-        for i, (x, y) in enumerate(grid.windows):
-            crops[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
-        if layout.crops > layout.windows:
-            crops[layout.windows] = squash(image, self.policy.size)
+        cut(image, layout, crops)
         return crops
+
+
+def cut(image: Image.Image, layout: Layout, out: np.ndarray) -> None:
+    """Writes the crops of the image that the layout is for, into ``out``, uint8
+    [n, 3, h, w]: the windows, then the global view, which is as large as one of them.
+    """
+    grid = layout.grid
+    across, down = grid.window
+    whole = image
+    if image.size != (grid.width, grid.height):
+        whole = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(whole)
+    for i, (x, y) in enumerate(grid.windows):
+        out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
+    if layout.crops > layout.windows:
+        out[layout.windows] = squash(image, across)
 
 
 def gather(

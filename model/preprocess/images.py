@@ -38,6 +38,14 @@ class Header:
     height: int
     format: str
 
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def decode_bytes(self) -> int:
+        return 32 * self.pixels + (1 << 26)
+
 
 def supported_formats() -> tuple[str, ...]:
     """Names of the formats that this installation decodes, as Pillow writes them."""

@@ -1,6 +1,7 @@
 """A device without a process, and the whole service around it, spoken to over HTTP in memory."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,11 +13,16 @@ from fastapi import FastAPI
 
 from app.batching.batcher import Outcome
 from app.batching.scheduler import Batch, Slice
-from app.device.messages import LoadedModel, Ready
+from app.device.arena import Arena, Slot, slot_bytes
+from app.device.messages import LoadedModel, Ready, WorkerSettings
 from app.device.supervisor import OnChange
 from app.main import create_app
 from app.settings import Settings
 from model.config import BackboneConfig, CheckpointConfig, Head
+from model.decoding.decoder import Decoded, SizeDiffers
+from model.preprocess import images
+from model.preprocess.crops import Layout, cut
+from model.preprocess.images import Header
 from model.scores import Score
 from tests.app.pictures import encoded, picture
 
@@ -51,6 +57,7 @@ class FakeDevice:
     def __init__(
         self, *models: LoadedModel, result: Callable[[Slice], Any] = scored, up: bool = False
     ) -> None:
+        self.arena: Arena  # once it is part of a service
         self.models = models or (GENERATED,)
         self.result = result
         self.up = up
@@ -92,6 +99,43 @@ class FakeDevice:
         self.on_change(None, "died")
 
 
+class InProcessDecoder:
+    """Decodes where it is called; a ``gate`` holds it back, with the arena's slot in its hands."""
+
+    gate: threading.Event | None = None
+
+    def __init__(self, _: Settings, arena: Arena) -> None:
+        self.arena = arena
+
+    def start(self) -> None:
+        """There is no process."""
+
+    def hold(self, data: bytes) -> None:
+        """Waits with writing."""
+        del data
+        assert self.gate is None or self.gate.wait(20)
+
+    def decode(
+        self,
+        data: bytes,
+        header: Header,
+        layout: Layout,
+        *,
+        offset: int,
+        stamp: int,
+    ) -> Decoded:
+        out = self.arena.crops(Slot(offset, slot_bytes(layout.nbytes), stamp), layout.array_shape)
+        self.hold(data)
+        image = images.decode(data)
+        if image.size != (header.width, header.height):
+            raise SizeDiffers(image.size)
+        cut(image, layout, out)
+        return Decoded(0.001)
+
+    def close(self) -> None:
+        """There is no process."""
+
+
 @dataclass
 class Served:
     """An application whose lifespan runs, and a client for it."""
@@ -115,10 +159,15 @@ SMALL = encoded(picture(224, 224))
 
 @asynccontextmanager
 async def served(
-    device: FakeDevice, settings: Settings = SETTINGS, **callbacks: Any
+    device: FakeDevice, settings: Settings = SETTINGS, **parts: Any
 ) -> AsyncIterator[Served]:
     """The application with that device; leaving drains it as a shutdown does."""
-    app = create_app(settings, device=lambda _, __: device, **callbacks)
+
+    def with_arena(_: WorkerSettings, arena: Arena) -> FakeDevice:
+        device.arena = arena
+        return device
+
+    app = create_app(settings, device=with_arena, **{"decoder": InProcessDecoder} | parts)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -30,9 +30,20 @@ class Running:
 
     @property
     def worker_pids(self) -> list[int]:
-        """Processes whose parent is the service."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        """The process on the device, of the service's children."""
+        return self._children("app.worker")
+
+    @property
+    def decoder_pids(self) -> list[int]:
+        """The processes that decode."""
+        return self._children("model.decoding.process")
+
+    def _children(self, module: str) -> list[int]:
+        # Each thread has its own list of those that it started.
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        pids = [pid for children in lists for pid in children.read_text().split()]
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
+        return [int(pid) for pid, command in commands.items() if module.encode() in command]
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one series; 0 if it is not there."""

@@ -13,7 +13,17 @@ from app.batching.scheduler import Batch, Fault
 from app.catalogue import Models
 from app.device.supervisor import StartError
 from app.settings import Settings
-from tests.app.fake_device import QUALITY, SETTINGS, SMALL, FakeDevice, Served, run, served, until
+from tests.app.fake_device import (
+    QUALITY,
+    SETTINGS,
+    SMALL,
+    FakeDevice,
+    InProcessDecoder,
+    Served,
+    run,
+    served,
+    until,
+)
 
 
 def prompts(batch: Batch) -> list[str]:
@@ -230,9 +240,13 @@ def test_a_shutdown_finishes_what_was_admitted_and_refuses_what_comes() -> None:
 
 def test_a_shutdown_waits_for_an_image_that_is_still_being_decoded() -> None:
     async def scenario() -> None:
-        async with served(FakeDevice()) as here:
-            service, free = here.app.state.service, threading.Event()
-            service._decoders.submit(free.wait, 10)  # the one thread that decodes
+        free = threading.Event()
+
+        class Held(InProcessDecoder):
+            gate = free
+
+        async with served(FakeDevice(), decoder=Held) as here:
+            service = here.app.state.service
             task = asyncio.create_task(here.post())
             await until(lambda: service.admission.cost > 0)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import model
 from app.batching.scheduler import Job, Slice
-from app.device.arena import Arena
+from app.device.arena import Arena, Slot
 from app.device.messages import Done, Piece, Ready, Run, WorkerSettings
 from app.device.supervisor import _piece
 from app.worker import Worker, start_failure
@@ -43,10 +43,10 @@ class Desk:
     def piece(self, name: str, image: Image.Image) -> Piece:
         layout = self.planners[name].plan(*image.size, ("quality",))
         crops = self.planners[name].cut(image, layout)
-        offset = self.arena.allocate(crops.nbytes)
-        assert offset is not None
-        self.arena.view(offset, crops.shape)[:] = crops
-        return Piece(offset, layout, None, 0, layout.rows, completes=True)
+        slot = self.arena.allocate(crops.nbytes)
+        assert slot
+        self.arena.crops(slot, crops.shape)[:] = crops
+        return Piece(slot, layout, None, 0, layout.rows, completes=True)
 
     def run(self, name: str, *pieces: Piece) -> list[Score]:
         done = self.worker.answer(Run(0, name, pieces))
@@ -158,7 +158,7 @@ def test_a_model_that_fails_its_warm_up_is_named(
 
 def test_a_slice_of_a_job_keeps_where_its_crops_lie_and_their_layout(desk: Desk) -> None:
     layout = desk.planners["photo"].plan(600, 400, ("quality",))
-    whole = Piece(640, layout, None, 0, 5, completes=True)
+    whole = Piece(Slot(640, 640, 1), layout, None, 0, 5, completes=True)
     before = np.zeros((1, 2), np.float32)
     job = Job("m", 5, 9.0, whole, print, partial=[before])
     first, last = _piece(Slice(job, 0, 2)), _piece(Slice(job, 2, 5))

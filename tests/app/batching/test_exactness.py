@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.batching.scheduler import Fault
-from app.device.arena import Arena
+from app.device.arena import Arena, Slot
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
 from app.worker import Worker
 from model.preprocess.crops import CropPlanner
@@ -39,10 +39,10 @@ class Desk:
         for i, (size, prompt) in enumerate(zip(SIZES, PROMPTS, strict=True)):
             layout = self.planner.plan(*size, prompt=prompt)
             crops = self.planner.cut(picture(*size, seed=i), layout)
-            offset = self.arena.allocate(crops.nbytes)
-            assert offset is not None
-            self.arena.view(offset, crops.shape)[:] = crops
-            made.append(Piece(offset, layout, prompt, 0, layout.rows, completes=True))
+            slot = self.arena.allocate(crops.nbytes)
+            assert slot
+            self.arena.crops(slot, crops.shape)[:] = crops
+            made.append(Piece(slot, layout, prompt, 0, layout.rows, completes=True))
         return made
 
     def run(self, pieces: Sequence[Piece]) -> tuple[object, ...]:
@@ -88,7 +88,7 @@ def test_an_image_split_over_batches_gets_the_score_that_it_gets_whole(desk: Des
 
 def test_a_batch_that_cannot_be_computed_is_an_answer_too(desk: Desk) -> None:
     (piece, *_) = desk.pieces()
-    broken = dataclasses.replace(piece, offset=desk.arena.size)
+    broken = dataclasses.replace(piece, slot=Slot(0, 64, 1 << 40))
     answer = desk.worker.answer(Run(7, desk.model.config.name, (broken,)))
     assert isinstance(answer, BatchFailed)
     assert (answer.number, answer.fault) == (7, Fault.INFERENCE)

@@ -1,0 +1,160 @@
+"""The process that decodes, from outside: the same crops, and limits that hold."""
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.config import CropPolicy
+from model.decoding.decoder import CropDecoder, DecodeLimits, DecoderDied, SizeDiffers
+from model.errors import ImageError, UnreadableImage
+from model.preprocess import images
+from model.preprocess.crops import Layout, cut
+from model.preprocess.images import Header
+from model.preprocess.windows import place_windows
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+PLENTY = DecodeLimits(cpu_seconds=60)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[CropDecoder]:
+    decoder = CropDecoder(PLENTY)
+    yield decoder
+    decoder.close()
+
+
+def encoded(form: str, width: int = 500, height: int = 300, mode: str = "RGB") -> bytes:
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(buffer, form)
+    return buffer.getvalue()
+
+
+def layout_for(header: Header) -> Layout:
+    grid = place_windows(CropPolicy(), header.width, header.height)
+    return Layout(grid, ("quality",), ((0, len(grid.windows) + 1),))
+
+
+def crops(decoder: CropDecoder, data: bytes) -> np.ndarray:
+    header = images.read_header(data)
+    return decoder.crops(data, header, layout_for(header))
+
+
+def pid(decoder: CropDecoder) -> int:
+    decoder.start()
+    assert decoder.pid
+    return decoder.pid
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_its_crops_are_those_of_decoding_here(decoder: CropDecoder, form: str) -> None:
+    for size in ((500, 300), (224, 224), (1500, 900)):  # its file of crops grows on the way
+        data = encoded(form, *size)
+        layout = layout_for(images.read_header(data))
+        here = np.empty(layout.array_shape, np.uint8)
+        cut(images.decode(data), layout, here)
+        assert (crops(decoder, data) == here).all()
+
+
+def test_an_image_that_cannot_be_decoded_says_why_and_harms_nothing(decoder: CropDecoder) -> None:
+    before, whole = pid(decoder), encoded("JPEG")
+    header = images.read_header(whole)
+    with pytest.raises(UnreadableImage, match="broken or cut off"):
+        decoder.crops(whole[: len(whole) // 2], header, layout_for(header))
+    crops(decoder, whole)
+    assert pid(decoder) == before
+
+
+def test_pixels_of_another_size_than_the_header_says_are_never_cut(decoder: CropDecoder) -> None:
+    header = Header(300, 500, "PNG")
+    with pytest.raises(SizeDiffers) as refusal:
+        decoder.crops(encoded("PNG"), header, layout_for(header))
+    assert refusal.value.size == (500, 300)
+
+
+def test_too_much_processor_time_ends_the_process_and_another_takes_over() -> None:
+    decoder = CropDecoder(DecodeLimits(cpu_seconds=0.001, cpu_seconds_per_megapixel=0))
+    large = encoded("PNG", 3000, 2000)
+    for _ in range(2):
+        with pytest.raises(DecoderDied, match="cpu"):
+            crops(decoder, large)
+    decoder.close()
+
+
+def test_more_memory_than_allowed_fails_the_image_alone() -> None:
+    decoder = CropDecoder(DecodeLimits(cpu_seconds=60, memory=1 << 20))
+    with pytest.raises(ImageError):
+        crops(decoder, encoded("PNG", 3000, 2000))
+    crops(decoder, encoded("PNG", 30, 20))
+    decoder.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGSEGV, "segfault"), (signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_a_process_that_is_gone_or_stopped_is_found_and_replaced(
+    number: signal.Signals, reason: str
+) -> None:
+    decoder, data = CropDecoder(PLENTY), encoded("PNG")
+    victim = pid(decoder)
+    os.kill(victim, signal.SIGSTOP)  # so that it is at the image when it gets the signal
+    with ThreadPoolExecutor(1) as threads:
+        cropping = threads.submit(crops, decoder, data)
+        wait_until(lambda: os.fstat(decoder._decoder._inbox).st_size > len(data))
+        os.kill(victim, number)
+        if number is not signal.SIGSTOP:
+            os.kill(victim, signal.SIGCONT)
+        with pytest.raises(DecoderDied, match=reason):
+            cropping.result(60)
+    assert crops(decoder, data).shape[0] > 1
+    assert decoder.pid != victim
+    decoder.close()
+
+
+def test_one_that_died_while_nobody_needed_it_is_replaced_without_a_word() -> None:
+    decoder = CropDecoder(PLENTY)
+    os.kill(pid(decoder), signal.SIGKILL)
+    os.waitid(os.P_PID, decoder.pid or 0, os.WEXITED | os.WNOWAIT)
+    assert crops(decoder, encoded("PNG")).shape[0] > 1
+    decoder.close()
+
+
+def test_what_libraries_write_reaches_nobody_s_log(
+    decoder: CropDecoder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = Image.open(io.BytesIO(encoded("TIFF", 64, 64, "1")))
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF", compression="group4")
+    data = bytearray(buffer.getvalue())
+    data[8:40] = bytes(range(100, 132))  # libtiff has much to say about it
+    with suppress(ImageError):
+        crops(decoder, bytes(data))
+    assert os.fstat(decoder._decoder._stderr).st_size > 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_closed_decoder_starts_no_more() -> None:
+    decoder = CropDecoder(PLENTY)
+    gone = pid(decoder)
+    decoder.close()
+    assert not Path(f"/proc/{gone}").exists()
+    with pytest.raises(DecoderDied):
+        decoder.start()
