@@ -41,7 +41,7 @@ def create_app(
     settings: Settings,
     *,
     device: Callable[[WorkerSettings, Arena], SupervisedDevice] = WorkerDevice,
-    decoder: Callable[[Settings, Arena], ImageDecoder] = decode_process,
+    decoder: Callable[[Settings, Arena, Callable[[str], None]], ImageDecoder] = decode_process,
     on_ready: Callable[[Models], None] = lambda _: None,
     on_fatal: Callable[[BaseException], None] = lambda _: None,
 ) -> FastAPI:
@@ -65,15 +65,18 @@ def create_app(
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
     metrics = Metrics()
     metrics.watch_queue(scheduler, clock)
+    decoders = settings.decode_workers
     service = Service(
         settings,
         metrics,
-        admission=Admission(ceilings, scheduler.backlog_seconds, clock, settings.decode_workers),
+        admission=Admission(ceilings, scheduler.backlog_seconds, clock, decoders),
         arena=arena,
         decoders=DecodePool(
-            [decoder(settings, arena) for _ in range(settings.decode_workers)],
+            [
+                decoder(settings, arena, metrics.decoder_ended)
+                for _ in range(settings.decode_workers)
+            ],
             settings.decode_workers * settings.max_decode_bytes,
-            lambda reason: metrics.decode_worker_restarts.labels(reason).inc(),
         ),
         device=worker,
         batcher=Batcher(scheduler, worker, metrics, clock),

@@ -132,6 +132,10 @@ class Metrics:
         if fault is Fault.OUT_OF_MEMORY:
             self.oom.inc()
 
+    def decoder_ended(self, reason: str) -> None:
+        """Counts a decode process that ended under an image."""
+        self.decode_worker_restarts.labels(reason).inc()
+
     def _create_series(self) -> None:
         for endpoint in (*ENDPOINTS, "other"):
             self.duration.labels(endpoint)

@@ -35,7 +35,6 @@ from app.device.supervisor import OnChange
 from app.metrics import Metrics
 from app.settings import Settings
 from model.config import HEADS, Head
-from model.decoding.decoder import DecoderDied
 from model.errors import ImageError
 from model.preprocess import images
 from model.preprocess.crops import Layout
@@ -277,8 +276,6 @@ class Service:
             decoded = await writing.decoded()
         except ImageError as error:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
-        except DecoderDied as death:
-            raise InvalidImage("The image can't be decoded; save it as PNG or JPEG.") from death
         except OSError as error:  # no process can be started
             logger.exception("no decoder")
             raise WorkerDown from error

@@ -17,14 +17,11 @@ from typing import Protocol
 
 from app.device.arena import Arena, Slot
 from app.settings import Settings
-from model.decoding.decoder import Decoded, DecodeLimits, Decoder, DecoderDied
+from model.decoding.decoder import Decoded, DecodeLimits, Decoder
 from model.preprocess.crops import Layout
 from model.preprocess.images import Header
 
 logger = logging.getLogger(__name__)
-
-# What ends a decoder from outside, without the image's doing: it is tried once more.
-_BLAMELESS = {"killed", "stopped"}
 
 
 class ImageDecoder(Protocol):
@@ -66,7 +63,7 @@ class Picture:
 
 
 # What became of a picture: a failure, or None of one that was withdrawn before it began.
-Ending = Decoded | Exception | None
+Ending = Decoded | BaseException | None
 
 
 class Writing:
@@ -83,7 +80,7 @@ class Writing:
         """Waits until the crops are there; being cancelled leaves the writer as it is.
 
         Raises:
-            ImageError, DecoderDied, OSError: they will never be.
+            ImageError, OSError: they will never be.
         """
         ending = await asyncio.shield(self._ended)
         if not isinstance(ending, Decoded):
@@ -119,15 +116,11 @@ class DecodePool:
         decoders: as many as are to work side by side.
         memory: bytes that images under way may take together, by their headers; one that takes
             more goes alone.
-        on_death: hears why a decoder's process has ended.
     """
 
-    def __init__(
-        self, decoders: Sequence[ImageDecoder], memory: int, on_death: Callable[[str], None]
-    ) -> None:
+    def __init__(self, decoders: Sequence[ImageDecoder], memory: int) -> None:
         self._decoders = decoders
         self._memory = memory
-        self._on_death = on_death
         self._threads = ThreadPoolExecutor(len(decoders), thread_name_prefix="decode")
         self._idle = list(decoders)
         self._waiting: dict[str, list[tuple[float, int, Writing]]] = {}  # a heap for each owner
@@ -164,7 +157,7 @@ class DecodePool:
             self._memory_in_use += picture.header.decode_bytes
             decoder = self._idle.pop()
             loop = asyncio.get_running_loop()
-            task = loop.run_in_executor(self._threads, self._decode, decoder, picture)
+            task = loop.run_in_executor(self._threads, _decode, decoder, picture)
             task.add_done_callback(partial(self._ended, decoder, writing))
 
     def _next(self) -> Writing | None:
@@ -185,34 +178,8 @@ class DecodePool:
             return None
         return heapq.heappop(self._waiting[owner])[2]
 
-    def _decode(self, decoder: ImageDecoder, picture: Picture) -> tuple[Ending, list[DecoderDied]]:
-        """In a thread: what became of the picture, and the deaths of processes on the way."""
-        deaths: list[DecoderDied] = []
-        slot = picture.slot
-        while True:
-            try:
-                return (
-                    decoder.decode(
-                        picture.data,
-                        picture.header,
-                        picture.layout,
-                        offset=slot.offset,
-                        stamp=slot.stamp,
-                    ),
-                    deaths,
-                )
-            except DecoderDied as death:
-                deaths.append(death)
-                if death.reason not in _BLAMELESS or len(deaths) > 1:
-                    return death, deaths
-            except Exception as error:  # noqa: BLE001 - the waiting request raises it
-                return error, deaths
-
     def _ended(
-        self,
-        decoder: ImageDecoder,
-        writing: Writing,
-        done: "asyncio.Future[tuple[Ending, list[DecoderDied]]]",
+        self, decoder: ImageDecoder, writing: Writing, done: "asyncio.Future[Decoded]"
     ) -> None:
         picture = writing.picture
         self._running[picture.owner] -= 1
@@ -220,21 +187,27 @@ class DecodePool:
         self._idle.append(decoder)
         if done.cancelled():
             writing.end(None)
-            return
-        ending, deaths = done.result()
-        for death in deaths:
-            self._on_death(death.reason)
-            fields = {"reason": death.reason, "stderr": death.stderr, "owner": picture.owner}
-            logger.warning("a decoder ended", extra=fields)
-        if deaths:
-            self._threads.submit(decoder.start)  # ready before the next picture comes
-        writing.end(ending)
+        else:
+            writing.end(done.exception() or done.result())
         self._dispatch()
 
 
-def decode_process(settings: Settings, arena: Arena) -> Decoder:
-    """A process that decodes into the shared memory."""
+def _decode(decoder: ImageDecoder, picture: Picture) -> Decoded:
+    """In a thread."""
+    slot = picture.slot
+    return decoder.decode(
+        picture.data, picture.header, picture.layout, offset=slot.offset, stamp=slot.stamp
+    )
+
+
+def decode_process(settings: Settings, arena: Arena, on_death: Callable[[str], None]) -> Decoder:
+    """A process that decodes into the shared memory; ``on_death`` hears why one has ended."""
+
+    def report(reason: str, stderr: str) -> None:
+        on_death(reason)
+        logger.warning("a decoder ended", extra={"reason": reason, "stderr": stderr})
+
     limits = DecodeLimits(
         settings.decode_seconds, settings.decode_seconds_per_megapixel, settings.max_decode_bytes
     )
-    return Decoder(arena.fd, arena.size, limits)
+    return Decoder(arena.fd, arena.size, limits, report)

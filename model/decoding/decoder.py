@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -70,18 +71,12 @@ class SizeDiffers(UnreadableImage):
         self.size = size
 
 
-class DecoderDied(Exception):
-    """The process ended under the image.
+class DecoderDied(UnreadableImage):
+    """The process ended under the image; ``reason`` is one of ``DEATHS``."""
 
-    Attributes:
-        reason: one of ``DEATHS``.
-        stderr: the last that libraries wrote.
-    """
-
-    def __init__(self, reason: str, stderr: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str) -> None:
+        super().__init__("The image can't be decoded; save it as PNG or JPEG.")
         self.reason = reason
-        self.stderr = stderr
 
 
 _REASONS: dict[int, str] = {
@@ -95,6 +90,8 @@ _REASONS: dict[int, str] = {
 }
 
 DEATHS = ("cpu", "segfault", "killed", "stopped", "exit")
+# What ends a process from outside, without the image's doing: it is tried once more.
+_BLAMELESS = {"killed", "stopped"}
 
 
 class Decoder:
@@ -104,12 +101,21 @@ class Decoder:
         outbox: descriptor of the segment with the slots.
         outbox_bytes: its size.
         limits: of each image.
+        on_death: hears why a process has ended under an image, and the last that libraries wrote;
+            called in the thread that decodes.
     """
 
-    def __init__(self, outbox: int, outbox_bytes: int, limits: DecodeLimits) -> None:
+    def __init__(
+        self,
+        outbox: int,
+        outbox_bytes: int,
+        limits: DecodeLimits,
+        on_death: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         self._outbox = outbox
         self.outbox_bytes = outbox_bytes
         self._limits = limits
+        self._on_death = on_death
         self._inbox = anonymous_file("agiqa-inbox")
         self._stderr = anonymous_file("agiqa-stderr")
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,7 +157,7 @@ class Decoder:
 
         Raises:
             ImageError: it can't be decoded. SizeDiffers: it can, but not as planned.
-            DecoderDied: the process is gone; the next call starts another.
+            DecoderDied: the process ended, twice if that was from outside.
             OSError: no process can be started.
         """
         task = Task(
@@ -165,7 +171,12 @@ class Decoder:
         )
         with self._lock:
             self._start()
-            reply = self._ask(pickle.dumps(task), data)
+            try:
+                reply = self._ask(pickle.dumps(task), data)
+            except DecoderDied as death:
+                if death.reason not in _BLAMELESS:
+                    raise
+                reply = self._ask(pickle.dumps(task), data)
         if "code" in reply:
             raise _ERRORS.get(reply["code"], UnreadableImage)(str(reply["detail"]))
         width, height = map(int, reply["size"])
@@ -184,10 +195,10 @@ class Decoder:
             os.close(self._inbox)
             os.close(self._stderr)
 
-    def _start(self) -> None:
+    def _start(self, *, anew: bool = False) -> None:
         if self._closed:
-            raise DecoderDied("exit", "")
-        if self._process and self._process.poll() is None:
+            raise DecoderDied("exit")
+        if not anew and self._process and self._process.poll() is None:
             return
         self._bury()
         ours, theirs = socket.socketpair()
@@ -245,7 +256,7 @@ class Decoder:
                 raise self._death("stopped")
 
     def _death(self, reason: str | None = None) -> DecoderDied:
-        """Sees the process off; says why it has ended."""
+        """Sees the process off, has another one ready, and says why the first one ended."""
         assert self._process
         if reason is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -256,8 +267,9 @@ class Decoder:
         size = os.fstat(self._stderr).st_size
         stderr = os.pread(self._stderr, 2048, max(0, size - 2048)).decode("utf-8", "replace")
         os.ftruncate(self._stderr, 0)
-        self._bury()
-        return DecoderDied(reason, stderr.strip())
+        self._on_death(reason, stderr.strip())
+        self._start(anew=True)
+        return DecoderDied(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +305,13 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 class CropDecoder:
     """A decoder with an outbox of its own, for who wants the crops of one image as an array."""
 
-    def __init__(self, limits: DecodeLimits) -> None:
+    def __init__(
+        self, limits: DecodeLimits, on_death: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
         self._outbox = anonymous_file("agiqa-outbox")
         self._segment: mmap.mmap | None = None
         self._stamps = itertools.count(1)
-        self._decoder = Decoder(self._outbox, 0, limits)
+        self._decoder = Decoder(self._outbox, 0, limits, on_death)
 
     @property
     def pid(self) -> int | None:

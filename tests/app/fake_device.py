@@ -104,7 +104,7 @@ class InProcessDecoder:
 
     gate: threading.Event | None = None
 
-    def __init__(self, _: Settings, arena: Arena) -> None:
+    def __init__(self, _: Settings, arena: Arena, __: Callable[[str], None]) -> None:
         self.arena = arena
 
     def start(self) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,8 +92,9 @@ def test_too_much_processor_time_ends_the_process_and_another_takes_over() -> No
     decoder = CropDecoder(DecodeLimits(cpu_seconds=0.001, cpu_seconds_per_megapixel=0))
     large = encoded("PNG", 3000, 2000)
     for _ in range(2):
-        with pytest.raises(DecoderDied, match="cpu"):
+        with pytest.raises(DecoderDied) as death:
             crops(decoder, large)
+        assert death.value.reason == "cpu"
     decoder.close()
 
 
@@ -105,16 +106,9 @@ def test_more_memory_than_allowed_fails_the_image_alone() -> None:
     decoder.close()
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"),
-    [(signal.SIGSEGV, "segfault"), (signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")],
-    ids=lambda v: getattr(v, "name", ""),
-)
-def test_a_process_that_is_gone_or_stopped_is_found_and_replaced(
-    number: signal.Signals, reason: str
-) -> None:
-    decoder, data = CropDecoder(PLENTY), encoded("PNG")
-    victim = pid(decoder)
+def struck(decoder: CropDecoder, number: signal.Signals) -> "Future[np.ndarray]":
+    """Has an image cut, and sends the signal to the process that is at it."""
+    data, victim = encoded("PNG"), pid(decoder)
     os.kill(victim, signal.SIGSTOP)  # so that it is at the image when it gets the signal
     with ThreadPoolExecutor(1) as threads:
         cropping = threads.submit(crops, decoder, data)
@@ -122,10 +116,26 @@ def test_a_process_that_is_gone_or_stopped_is_found_and_replaced(
         os.kill(victim, number)
         if number is not signal.SIGSTOP:
             os.kill(victim, signal.SIGCONT)
-        with pytest.raises(DecoderDied, match=reason):
-            cropping.result(60)
-    assert crops(decoder, data).shape[0] > 1
-    assert decoder.pid != victim
+    return cropping
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda n: n.name)
+def test_an_image_whose_process_is_ended_from_outside_is_tried_once_more(
+    number: signal.Signals,
+) -> None:
+    deaths: list[str] = []
+    decoder = CropDecoder(PLENTY, lambda reason, _: deaths.append(reason))
+    assert struck(decoder, number).result(60).shape[0] > 1
+    assert deaths == ["killed" if number is signal.SIGKILL else "stopped"]
+    decoder.close()
+
+
+def test_a_crash_costs_its_image_alone() -> None:
+    decoder = CropDecoder(PLENTY)
+    with pytest.raises(DecoderDied) as death:
+        struck(decoder, signal.SIGSEGV).result(60)
+    assert death.value.reason == "segfault"
+    assert crops(decoder, encoded("PNG")).shape[0] > 1
     decoder.close()
 
 
