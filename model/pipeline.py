@@ -6,13 +6,15 @@ rows of several images share a call of it.
 Scores equal ``scorer.score`` up to rounding: ``forward`` treats every row alone.
 """
 
+import logging
 import math
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,12 +22,16 @@ import numpy as np
 import torch
 
 from model.config import Head
-from model.errors import ImageError, ImageTooLarge, InferenceError
+from model.decoding.cropping import Crop, crop_here, cropping
+from model.decoding.decoder import DecodeLimits, SizeDiffers
+from model.errors import ImageError, ImageTooLarge, InferenceError, UnreadableImage
 from model.preprocess import images
 from model.preprocess.crops import Layout, gather
 from model.resources import usable_cores
 from model.scorer import Scorer
 from model.scores import Score
+
+logger = logging.getLogger(__name__)
 
 ROWS_ON_CPU, ROWS_ON_GPU = 64, 256
 _AHEAD_BYTES = 512 * 2**20
@@ -59,6 +65,8 @@ class Pipeline:
         threads: that read and decode; None: one per usable core, eight at most.
         rows: most rows of a call of the network; None: by the device.
         ahead_bytes: of images and crops that may wait for the network.
+        limits: decodes in processes of their own, as many as threads, each image within these;
+            None: in the threads.
     """
 
     def __init__(
@@ -68,11 +76,13 @@ class Pipeline:
         threads: int | None = None,
         rows: int | None = None,
         ahead_bytes: int = _AHEAD_BYTES,
+        limits: DecodeLimits | None = None,
     ) -> None:
         self.scorer = scorer
         self._threads = threads or min(8, usable_cores())
         self._most = rows or (ROWS_ON_CPU if scorer.device.type == "cpu" else ROWS_ON_GPU)
         self._ahead_bytes = ahead_bytes
+        self._limits = limits
 
     def score(
         self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None = None
@@ -99,6 +109,13 @@ class Pipeline:
         ImageError: it can't be scored. OSError: its file can't be read. ValueError: the heads don't
         fit (no prompt for consistency, say). InferenceError: the network fails on it, even alone.
         """
+        crops = cropping(self._threads, self._limits) if self._limits else nullcontext(crop_here)
+        with crops as crop, closing(self._compute(files, heads, crop)) as results:
+            yield from results
+
+    def _compute(
+        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None, crop: Crop
+    ) -> Generator[tuple[int, Computed | Exception], None, None]:
         room = Room(self._ahead_bytes)
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         waiting: deque[tuple[int, Future[_Decoded | Exception]]] = deque()
@@ -106,14 +123,16 @@ class Pipeline:
         try:
             while True:
                 for number, (file, prompt) in islice(coming, _AHEAD_IMAGES - len(waiting)):
-                    job = pool.submit(self._decode, number, file, prompt, heads, room)
+                    work = partial(self._decode, number, file, prompt, heads, room, crop)
+                    job = pool.submit(work)
                     waiting.append((number, job))
                 if not waiting:
                     return
                 yield from self._compute_batch(self._next_batch(waiting, room))
         finally:
             room.close()
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Who decodes in a process waits for no more than that process's end.
+            pool.shutdown(wait=self._limits is not None, cancel_futures=True)
 
     def _decode(
         self,
@@ -122,6 +141,7 @@ class Pipeline:
         prompt: str | None,
         heads: Sequence[Head] | None,
         room: "Room",
+        crop: Crop,
     ) -> _Decoded | Exception:
         """Runs in a thread; never raises on account of the image."""
         planner = self.scorer.planner
@@ -131,15 +151,20 @@ class Pipeline:
             header = images.read_header(data, max_bytes=None)
             layout = planner.layout(header.width, header.height, chosen)
             room.enter(number, max(layout.nbytes, 4 * header.width * header.height))
-            image = images.decode(data)
-            if image.size != (header.width, header.height):
-                # Turned by EXIF data that stand behind the pixels.
-                layout = planner.layout(*image.size, chosen)
-            return _Decoded(prompt, layout, planner.cut(image, layout))
+            try:
+                return _Decoded(prompt, layout, crop(data, header, layout))
+            except SizeDiffers as found:  # EXIF data behind the pixels turn it, say
+                width, height = found.size
+                header = replace(header, width=width, height=height)
+                layout = planner.layout(width, height, chosen)
+                return _Decoded(prompt, layout, crop(data, header, layout))
         except (ImageError, OSError, ValueError) as error:
             return error
         except MemoryError:
             return ImageTooLarge("There is not enough memory to decode the image.")
+        except Exception:
+            logger.exception("an image could not be decoded, in a way that nobody foresaw")
+            return UnreadableImage("The image can't be decoded; save it as PNG or JPEG.")
 
     def _next_batch(
         self, waiting: deque[tuple[int, Future[_Decoded | Exception]]], room: "Room"

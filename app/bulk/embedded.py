@@ -43,8 +43,8 @@ def embedded_prompt(image: Path) -> str | None:
         with Image.open(image, formats=("PNG", "JPEG", "WEBP")) as opened:
             written = opened.info.get("parameters") or _comment(opened)
             graph = opened.info.get("prompt")
-    except (OSError, SyntaxError, ValueError, LookupError, TypeError):
-        return None  # scoring tells what is wrong with the file
+    except Exception:  # noqa: BLE001 - Pillow raises all kinds; scoring tells what is wrong
+        return None
     if isinstance(written, str) and (prompt := _of_parameters(written)):
         return prompt
     return _of_graph(graph) if isinstance(graph, str) else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _DEFAULT = "tiny-clip-agiqa"
-_LOCAL_ONLY = ("device", "dtype", "crop_policy")
+_LOCAL_ONLY = ("device", "dtype", "crop_policy", "decode_workers")
 _REMOTE_ONLY = ("api_key", "concurrency", "deadline")
 # The --help of click joins lines; a paragraph that starts with \b is left as it is.
 _EPILOG = """\b
@@ -69,6 +69,12 @@ Exit codes:
 @click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [auto]")
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]")
 @click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]")
+@click.option(
+    "--decode-workers",
+    type=click.IntRange(0),
+    help="Processes that decode, each image within the service's limits; 0: threads, without  "
+    "[a core each, 8 at most]",
+)
 # The service instead.
 @click.option("--server", metavar="URL", help="Score through this running service.")
 @click.option("--api-key", metavar="KEY", help=f"The service's key  [{CLIENT_KEY}]")
@@ -191,6 +197,7 @@ def _service(given: dict[str, Any]) -> Scoring:
 
 def _here(given: dict[str, Any]) -> Scoring:
     from app.bulk.local import LocalScoring
+    from model.decoding.decoder import DecodeLimits
     from model.pipeline import Pipeline
     from model.scorer import limit_threads
 
@@ -200,7 +207,9 @@ def _here(given: dict[str, Any]) -> Scoring:
         scorer.planner.heads(given["heads"], prompted=True)
     except ValueError as error:
         raise CannotScore(str(error)) from error
-    return LocalScoring(Pipeline(scorer), facts, given["heads"])
+    workers = given["decode_workers"]
+    limits = DecodeLimits() if workers != 0 else None
+    return LocalScoring(Pipeline(scorer, threads=workers, limits=limits), facts, given["heads"])
 
 
 def _load(given: dict[str, Any]) -> tuple["Scorer", ModelFacts]:

@@ -1,5 +1,6 @@
 """Many images through one scorer: what the pipeline gives is what the scorer gives."""
 
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 
 import model
 from model.config import Head
-from model.errors import InferenceError, UnsupportedImage
+from model.decoding.decoder import DecodeLimits
+from model.errors import ImageError, InferenceError, UnreadableImage, UnsupportedImage
 from model.pipeline import Pipeline, Room, is_out_of_memory
+from model.preprocess import images
 from model.scorer import Scorer
 from model.scores import Score
 from tests.model import tiny
@@ -192,6 +195,33 @@ def test_images_larger_than_the_room_pass_one_after_another(
 ) -> None:
     narrow = Pipeline(scorer, threads=3, ahead_bytes=1)
     assert_as_the_scorer(list(narrow.score(files * 2)), files * 2, scorer)
+
+
+def test_decoding_in_processes_gives_the_same_scores(scorer: Scorer, files: list[File]) -> None:
+    apart = Pipeline(scorer, threads=2, limits=DecodeLimits(cpu_seconds=60))
+    assert_as_the_scorer(list(apart.score(files)), files, scorer)
+
+
+def test_an_image_that_costs_more_than_it_may_is_one_row_and_the_run_goes_on(
+    scorer: Scorer, files: list[File]
+) -> None:
+    limits = DecodeLimits(cpu_seconds=60, memory=1)
+    results = list(Pipeline(scorer, threads=2, limits=limits).score(files))
+    assert [number for number, _ in results] == list(range(len(files)))
+    assert any(isinstance(result, UnreadableImage) for _, result in results)
+
+
+def test_a_decoder_s_bug_costs_its_image_alone(
+    scorer: Scorer, files: list[File], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise struct.error("required argument is not an integer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode", bug)
+        results = list(Pipeline(scorer).score(files))
+    assert [number for number, _ in results] == list(range(len(files)))
+    assert all(isinstance(result, ImageError) for _, result in results)
 
 
 def test_leaving_early_stops_the_threads(scorer: Scorer, files: list[File]) -> None:
