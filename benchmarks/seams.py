@@ -3,6 +3,7 @@
 python -m benchmarks.seams
 """
 
+import io
 import multiprocessing
 import statistics
 import subprocess
@@ -12,8 +13,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 import model
+from model.decoding.cropping import crop_here, cropping
+from model.decoding.decoder import DecodeLimits
+from model.preprocess import images
 
 _IMPORT = "import {}, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 _SIZES = ((224, 224), (512, 512), (1024, 1024))
@@ -51,6 +56,28 @@ def round_trip(message: object, runs: int = 200) -> float:
     return 1000 * statistics.median(times)
 
 
+def decoding(width: int, height: int, runs: int = 100) -> tuple[float, float]:
+    """Median milliseconds from a JPEG to its crops, here and in a process of its own."""
+    noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((width, height)).save(buffer, "JPEG", quality=90)
+    data = buffer.getvalue()
+    header = images.read_header(data)
+    layout = model.load(device="cpu").planner.plan(width, height, ("quality",))
+    with cropping(1, DecodeLimits(cpu_seconds=60)) as apart:
+        medians = []
+        for crop in (crop_here, apart):
+            crop(data, header, layout)
+            times = []
+            for _ in range(runs):
+                start = time.perf_counter()
+                crop(data, header, layout)
+                times.append(time.perf_counter() - start)
+            medians.append(1000 * statistics.median(times))
+    here, there = medians
+    return here, there
+
+
 def main() -> None:
     """Prints the figures."""
     for module in ("app.main", "app.worker"):
@@ -59,10 +86,13 @@ def main() -> None:
     crops = np.zeros((10, 3, 224, 224), np.uint8)
     print(f"crops of a 512 x 512 image through a pipe: {round_trip(crops):.2f} ms")
     print(f"where they lie in shared memory: {round_trip((0, crops.shape)):.2f} ms")
+    for width, height in _SIZES[1:]:
+        here, there = decoding(width, height)
+        print(f"decoding {width} x {height} in a thread {here:.1f} ms, in a process {there:.1f} ms")
     for name in ("tiny-mpiqe", "tiny-clip-agiqa"):
         planner = model.load(name, device="cpu").planner
         for width, height in _SIZES:
-            rows = planner.plan(width, height, planner.config.heads)
+            rows = planner.layout(width, height, planner.config.heads).rows
             print(f"{name}, {width} x {height}: {rows} rows")
 
 

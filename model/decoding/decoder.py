@@ -37,8 +37,16 @@ CPU_SECONDS, CPU_SECONDS_PER_MEGAPIXEL = 0.5, 0.1
 # neither ran nor was about to it is taken to be stopped or stuck.
 _LOOK_SECONDS = 0.25
 _LOOKS_TO_HANG = 8
-# Threads of its own do not make one image faster, and take address space.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+# Threads of its own do not make one image faster, and take address space. Memory up to 64 MiB is
+# kept for the next image, as a process that runs for long comes to do by itself: getting it anew
+# from the system costs a third of the time of a small image.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+}
 _MOST_REPLY = 1 << 16
 _ERRORS = {e.code: e for e in (UnreadableImage, UnsupportedImage, ImageTooLarge, BadAspect)}
 
