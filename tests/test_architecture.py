@@ -33,7 +33,7 @@ LADDERS = {
     "model": (
         *("resources", "errors", "config", "scores", "preprocess", "decoding", "hub", "clip"),
         *("methods", "store"),
-        *("scorer", "pipeline", "diagnosis"),
+        *("device_errors", "scorer", "pipeline", "diagnosis"),
     ),
     "training": (
         *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "recipe"),
