@@ -96,6 +96,7 @@ def _worker_settings(settings: Settings) -> WorkerSettings:
         arena_bytes=settings.arena_bytes,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        load_seconds=settings.load_seconds,
     )
 
 

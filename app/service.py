@@ -30,8 +30,9 @@ from app.batching.rate import Rate
 from app.catalogue import Models
 from app.device.arena import Arena, Slot, slot_bytes
 from app.device.decoders import DecodePool, Picture, Writing
-from app.device.messages import LoadedModel, Piece, Ready
-from app.device.supervisor import OnChange
+from app.device.messages import RESTART_REASONS, LoadedModel, Piece, Ready
+from app.device.supervisor import Change, OnChange
+from app.logs import request_id
 from app.metrics import Metrics
 from app.settings import Settings
 from model.config import HEADS, Head
@@ -80,7 +81,8 @@ class SupervisedDevice(Device, Protocol):
     """A device with models to load, and a worker that may die and come back."""
 
     async def start(self, on_change: OnChange) -> None:
-        """Loads, and goes on in the background; ``on_change`` hears of what comes up and dies.
+        """Loads, and returns at ``stop`` at the latest; ``on_change`` hears of what comes up and
+        dies.
 
         Raises:
             Exception: the models can't be loaded; the service can't go on.
@@ -287,7 +289,13 @@ class Service:
         layout = planned.layout
         piece = Piece(slot, layout, planned.upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
-            model, layout.rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
+            model,
+            layout.rows,
+            deadline,
+            piece,
+            shape=layout.shape,
+            row_cost=layout.row_cost,
+            label=request_id.get() or "",
         )
         return score
 
@@ -299,16 +307,17 @@ class Service:
 
     # What happens around it
 
-    def _worker_changed(self, ready: Ready | None, why: str) -> None:
+    def _worker_changed(self, ready: Ready | None, why: Change) -> None:
         first = not self.models
-        if ready is not None:
+        if ready is not None and why == "started":
             self._take_in(ready)
-        else:
+        elif why in RESTART_REASONS:
             self.metrics.worker_restarts.labels(why).inc()
         device = next((model.device for model in self.models), self.settings.device)
         self.metrics.worker_up.labels(device).set(ready is not None)
         if self.admission.state is not State.DRAINING:
-            self.admission.state = State.READY if ready is not None else State.WORKER_DOWN
+            down = State.WORKER_DOWN if self.models else State.LOADING
+            self.admission.state = State.READY if ready is not None else down
             self.metrics.ready.set(ready is not None)
         self._batcher.wake()
         if first and ready is not None:

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         default=None, ge=1, description="The former name of decode_workers."
     )
 
+    load_seconds: float = Field(default=600.0, gt=0)
     deadline_seconds: float = Field(default=10.0, gt=0)
     drain_seconds: float = Field(default=30.0, ge=0)
     max_image_mib: float = Field(default=32.0, gt=0)

@@ -4,6 +4,7 @@ memory.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,10 +14,23 @@ from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout
 
+# Why a worker ended: we killed it, since it hung or sent what can't be read; a signal from outside
+# did; a fault of its own in C code; it ended itself; or it did so before it was ready.
+RestartReason = Literal["hang", "killed", "segfault", "exit", "start_failed"]
+RESTART_REASONS: tuple[RestartReason, ...] = get_args(RestartReason)
+
+# What the worker exits with when its device is of no use any more (EX_TEMPFAIL).
+DEVICE_LOST = 75
+# How often the worker says that it lives, in seconds.
+BEAT_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What the worker needs to know at its start."""
+    """What the worker and its supervisor need to know at its start.
+
+    ``load_seconds``: most time until the first worker is ready; later ones are measured by it.
+    """
 
     models: tuple[str, ...]
     device: str
@@ -25,6 +39,7 @@ class WorkerSettings:
     arena_bytes: int
     log_level: str
     log_format: str
+    load_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,21 @@ class LoadedModel:
     policy: CropPolicy
     device: str
     dtype: str
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The worker lives.
+
+    Attributes:
+        batch: the number of the one that it computes; None: it loads, or waits.
+        step: of the batch; grows as the worker gets on with it.
+        expected: seconds that the step should take, where they are known other than by the rows.
+    """
+
+    batch: int | None = None
+    step: int = 0
+    expected: float = 0.0
 
 
 @dataclass(frozen=True)

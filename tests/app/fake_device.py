@@ -96,7 +96,7 @@ class FakeDevice:
 
     def die(self) -> None:
         self.up = False
-        self.on_change(None, "died")
+        self.on_change(None, "killed")
 
 
 class InProcessDecoder:

@@ -75,7 +75,7 @@ def test_without_a_worker_requests_are_refused_and_readiness_falls_but_not_liven
             assert outcome(await here.client.get("/readyz")) == (503, "worker_down")
             assert (await here.client.get("/livez")).status_code == 200
             assert here.metric("agiqa_worker_up", device="cpu") == 0
-            assert here.metric("agiqa_worker_restarts_total", reason="died") == 1
+            assert here.metric("agiqa_worker_restarts_total", reason="killed") == 1
             device.come_up()
             assert (await here.client.get("/readyz")).status_code == 200
             assert (await here.post()).status_code == 200

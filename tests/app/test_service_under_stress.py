@@ -109,7 +109,7 @@ def test_a_client_that_hangs_up_while_it_sends_sent_no_bad_form(service: Running
 def test_a_killed_worker_is_replaced_and_its_requests_are_retried(
     service: Running, pool: concurrent.futures.ThreadPoolExecutor
 ) -> None:
-    restarts = service.metric("agiqa_worker_restarts_total", reason="died")
+    restarts = service.metric("agiqa_worker_restarts_total", reason="killed")
     batches = service.metric("agiqa_batch_crops_count")
     pid = held(service)
     waiting = pool.submit(post, service, **{"X-Request-Timeout": "10"})
@@ -122,7 +122,7 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_retried(
     assert post(service).json()["code"] == "worker_down"
     assert waiting.result().status_code in {200, 504}  # 504 where torch takes over 10 s to import
     service.wait_until_ready()
-    assert service.metric("agiqa_worker_restarts_total", reason="died") == restarts + 1
+    assert service.metric("agiqa_worker_restarts_total", reason="killed") == restarts + 1
     assert service.worker_pids != [pid]
     assert post(service).status_code == 200
 

@@ -43,7 +43,7 @@ WELL = {
     _series("up"): _always(1),
     _series("agiqa_ready"): _always(1),
     _series("agiqa_worker_up", device="cpu"): _always(1),
-    _series("agiqa_worker_restarts_total", reason="died"): _always(1),
+    _series("agiqa_worker_restarts_total", reason="killed"): _always(1),
     _series("agiqa_oom_total"): _always(1),
     _requests("200"): _each_minute(600),
     _requests("429"): _each_minute(6),
@@ -61,7 +61,7 @@ TROUBLE = {
     "AgiqaWorkerDown": {_series("agiqa_worker_up", device="cpu"): _always(0)},
     "AgiqaNotReady": {_series("agiqa_ready"): _always(0)},
     "AgiqaWorkerRestarts": {
-        _series("agiqa_worker_restarts_total", reason="died"): _each_minute(0.25)
+        _series("agiqa_worker_restarts_total", reason="killed"): _each_minute(0.25)
     },
     "AgiqaOutOfMemory": {_series("agiqa_oom_total"): _each_minute(0.25)},
     "AgiqaServerErrors": {_requests("504"): _each_minute(30)},
