@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,8 +33,14 @@ class Heartbeat:
     second; it goes on beating while the main thread computes.
     """
 
-    def __init__(self, pipe: "Connection[Any, Any]") -> None:
+    def __init__(
+        self, pipe: "Connection[Any, Any]", gone: Callable[[], object] = lambda: os._exit(0)
+    ) -> None:
+        """``gone`` is called in the thread once nobody listens: nobody is there to end us, and the
+        main thread may hang.
+        """
         self._pipe = pipe
+        self._gone = gone
         self._lock = threading.Lock()
         self._beat = Beat()
 
@@ -71,5 +77,4 @@ class Heartbeat:
             while not never.wait(BEAT_SECONDS):
                 self.send(self._beat)
         except OSError:
-            # Nobody is there to end us, and the main thread may hang.
-            os._exit(0)
+            self._gone()

@@ -110,6 +110,7 @@ class ChildProcess:
                 pass
             except Exception:  # whatever unpickling garbage raises
                 logger.exception("what the process sends can't be read")
+                self._post(self.signal, signal.SIGKILL)
         self.send(None)
         self._post(self._bury, self._wait())
 
@@ -123,7 +124,7 @@ class ChildProcess:
                 pass  # the reader sees it, too
             except Exception:
                 logger.exception("a message can't be sent")
-                self._post(self.hang_up)
+                self._post(self.signal, signal.SIGKILL)
 
     def _wait(self) -> int | None:
         """In the reader's thread: a process that can't be killed keeps but this thread."""
@@ -145,7 +146,7 @@ class ChildProcess:
             self._on_message(self, message)
         except Exception:
             logger.exception("a message can't be taken in")
-            self.hang_up()
+            self.signal(signal.SIGKILL)
 
     def _bury(self, exit_code: int | None) -> None:
         self.exit_code = exit_code

@@ -29,7 +29,7 @@ from app.device.messages import (
     WorkerSettings,
 )
 from app.device.process import ChildProcess, exit_reason, exit_text, signal_name
-from app.device.watch import Health, Watch
+from app.device.watch import Health, Watch, load_limit
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,6 @@ _WELL_AFTER = 60.0
 # How often a first worker that ends without a word is tried again.
 _FIRST_TRIES = 3
 _TICK = 0.25
-# A load may take so many times the last one, and always so many seconds.
-_LOAD_TIMES, _LOAD_SECONDS = 3.0, 5.0
 # Seconds from SIGUSR1, which has a hanging worker write its stacks, to SIGKILL.
 _DUMP_SECONDS = 0.1
 # Seconds until a killed worker is left behind: in an uninterruptible call of a driver it can't die.
@@ -156,7 +154,8 @@ class WorkerDevice:
     async def _live(self) -> _Life | None:
         """Starts a worker and stays with it until it has ended; None if none could be started."""
         try:
-            limit = self._load_limit()
+            first = self._settings.load_seconds
+            limit = load_limit(first, self._load_seconds, self._slow_loads)
             process = ChildProcess(self._command_line(), self._receive, (self._arena.fd,))
             self._life = life = _Life(process, Watch(limit), time.monotonic())
             process.send(self._settings)
@@ -173,15 +172,6 @@ class WorkerDevice:
 
     def _command_line(self) -> list[str]:
         return [*self._command, "--arena", str(self._arena.fd)]
-
-    def _load_limit(self) -> float:
-        """How long the next worker may load: by the latest that did, longer after each that took
-        too long, since the machine may have become slower.
-        """
-        if self._load_seconds is None:
-            return self._settings.load_seconds
-        limit = max(_LOAD_SECONDS, _LOAD_TIMES * self._load_seconds)
-        return min(max(limit, self._settings.load_seconds), limit * 2.0**self._slow_loads)
 
     async def _watch(self, life: _Life) -> None:
         """Returns when the worker has ended or hangs."""

@@ -12,6 +12,8 @@ _SILENT_SLOW, _SILENT_HANG = 1.5, 2.5
 # Seconds that a batch, or a step of it, may always take, and how many times what is expected of it.
 _STILL_SLOW, _STILL_HANG = 1.5, 2.0
 _TIMES_SLOW, _TIMES_HANG = 5.0, 10.0
+# A load may take so many times the last one, and always so many seconds.
+_LOAD_TIMES, _LOAD_SECONDS = 3.0, 5.0
 
 
 class Health(Enum):
@@ -20,6 +22,20 @@ class Health(Enum):
     WELL = "well"
     SLOW = "slow"  # nothing should be sent to it that can go elsewhere
     HANGS = "hangs"
+
+
+def load_limit(first: float, last: float | None, slow: int) -> float:
+    """Seconds that a worker may load.
+
+    Args:
+        first: the limit while no load was measured.
+        last: seconds of the latest that ended well.
+        slow: how many in a row were over the limit since; the machine may have become slower.
+    """
+    if last is None:
+        return first
+    limit = max(_LOAD_SECONDS, _LOAD_TIMES * last)
+    return min(max(limit, first), limit * 2.0**slow)
 
 
 class Watch:
