@@ -29,6 +29,7 @@ from app.device.messages import (
     WorkerSettings,
 )
 from app.device.process import ChildProcess, exit_reason, exit_text, signal_name
+from app.device.starvation import Starvation
 from app.device.watch import Health, Watch, load_limit
 
 logger = logging.getLogger(__name__)
@@ -175,10 +176,12 @@ class WorkerDevice:
 
     async def _watch(self, life: _Life) -> None:
         """Returns when the worker has ended or hangs."""
+        starvation = Starvation(life.process.pid)
         last = time.monotonic()
         while not await life.process.ends_within(_TICK):
             now = time.monotonic()
-            health = life.watch.tick(now - last, self._expected_seconds())
+            starved = starvation.seconds() if life.watch.in_doubt else starvation.forget()
+            health = life.watch.tick(now - last, self._expected_seconds(), starved or 0.0)
             last = now
             if health is Health.HANGS:
                 return

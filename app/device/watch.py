@@ -1,12 +1,17 @@
 """When a worker counts as hanging: a state machine that reads no clock.
 
 Time comes in ticks, each counted up to a limit: if we ourselves stood still (a stopped container, a
-machine without a free core), the worker is not blamed for it.
+machine without a free core), the worker is not blamed for it. What it waited for a core counts
+little.
 """
 
 from enum import Enum
 
 _LONGEST_TICK = 0.5
+# The part of a tick that counts in any case: one thread may hang while another one is starved.
+_STARVED = 0.2
+# Seconds without a message or progress after which it is worth while to look closer.
+_DOUBT = 0.75
 # Seconds without any message of a worker that is up. Its beats come every half second.
 _SILENT_SLOW, _SILENT_HANG = 1.5, 2.5
 # Seconds that a batch, or a step of it, may always take, and how many times what is expected of it.
@@ -53,6 +58,11 @@ class Watch:
         self._expected = 0.0
         self.why = ""  # it hangs, for the operator
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it matters how long it waited for a core."""
+        return self._loading or max(self._silent, self._still) > _DOUBT
+
     def loaded(self) -> None:
         """It is ready for batches."""
         self._loading = False
@@ -72,14 +82,15 @@ class Watch:
         self._still = 0.0
         self._step, self._expected = None, 0.0
 
-    def tick(self, seconds: float, expected: float | None) -> Health:
+    def tick(self, seconds: float, expected: float | None, starved: float = 0.0) -> Health:
         """Lets time pass.
 
         Args:
             seconds: since the last tick.
             expected: seconds of the batch that is next to come back; None: there is none.
+            starved: seconds of the tick that it waited for a core.
         """
-        seconds = min(seconds, _LONGEST_TICK)
+        seconds = min(max(seconds - starved, _STARVED * seconds), _LONGEST_TICK)
         self._age += seconds
         self._silent += seconds
         self._still = self._still + seconds if expected is not None else 0.0

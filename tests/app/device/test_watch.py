@@ -84,6 +84,23 @@ def test_time_in_which_we_stood_still_ourselves_is_not_held_against_the_worker(
     assert watch.tick(3600, 0.1) is Health.WELL
 
 
+def test_waiting_for_a_core_is_no_hang_unless_it_lasts_five_times_as_long(watch: Watch) -> None:
+    ticks = 1
+    while watch.tick(TICK, 0.1, starved=TICK) is not Health.HANGS:
+        ticks += 1
+    assert ticks * TICK == pytest.approx(5 * 2.0, abs=1)
+
+
+def test_it_is_worth_looking_closer_only_when_something_is_overdue(watch: Watch) -> None:
+    assert Watch(load_limit=10).in_doubt  # it loads
+    watch.heard()
+    watch.tick(TICK, 0.1)
+    assert not watch.in_doubt
+    for _ in range(4):
+        watch.tick(TICK, 0.1)
+    assert watch.in_doubt
+
+
 def test_a_load_may_take_three_times_the_last_one() -> None:
     assert load_limit(600, None, 0) == 600
     assert load_limit(600, 20, 0) == 60
