@@ -13,13 +13,11 @@ class Starvation:
         self._tasks = Path(f"/proc/{pid}/task")
         self._before: dict[str, int] = {}
 
-    def forget(self) -> None:
-        """The next ``seconds`` begin with the call after this one."""
-        self._before = {}
-
-    def seconds(self) -> float:
-        """How long its most starved thread waited since the last call."""
-        now = self._read()
+    def seconds(self, wanted: bool = True) -> float:
+        """How long its most starved thread waited since the last call; 0 after one that did not
+        want to know, and so cost nothing.
+        """
+        now = self._read() if wanted else {}
         waited = [ns - self._before[thread] for thread, ns in now.items() if thread in self._before]
         self._before = now
         return max(waited, default=0) / 1e9

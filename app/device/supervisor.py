@@ -180,8 +180,8 @@ class WorkerDevice:
         last = time.monotonic()
         while not await life.process.ends_within(_TICK):
             now = time.monotonic()
-            starved = starvation.seconds() if life.watch.in_doubt else starvation.forget()
-            health = life.watch.tick(now - last, self._expected_seconds(), starved or 0.0)
+            starved = starvation.seconds(life.watch.in_doubt)
+            health = life.watch.tick(now - last, self._expected_seconds(), starved)
             last = now
             if health is Health.HANGS:
                 return

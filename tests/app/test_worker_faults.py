@@ -63,10 +63,10 @@ class Desk:
         heads = ("quality", "consistency") if prompt else ("quality",)
         layout: Layout = self.scorer.planner.plan(*image.size, heads, prompt)
         crops = self.scorer.planner.cut(image, layout)
-        offset = self.arena.allocate(crops.nbytes)
-        assert offset is not None
-        self.arena.view(offset, crops.shape)[:] = crops
-        return replace(Piece(offset, layout, prompt, 0, layout.rows, completes=True), **changes)
+        slot = self.arena.allocate(crops.nbytes)
+        assert slot is not None
+        self.arena.crops(slot, crops.shape)[:] = crops
+        return replace(Piece(slot, layout, prompt, 0, layout.rows, completes=True), **changes)
 
     def answer(self, *pieces: Piece) -> Done | BatchFailed:
         return self.worker.answer(Run(0, self.scorer.config.name, pieces))

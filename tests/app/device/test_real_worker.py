@@ -9,7 +9,7 @@ import pytest
 
 from app.batching.batcher import DeviceError
 from app.batching.scheduler import Batch, Job, Slice
-from app.device.arena import Arena
+from app.device.arena import Arena, Slot
 from app.device.messages import Piece, Ready, WorkerSettings
 from app.device.supervisor import WorkerDevice
 from model.preprocess.crops import CropPlanner
@@ -51,7 +51,7 @@ def test_a_worker_shows_its_stacks_on_a_signal_and_ends_with_75_when_its_device_
 
         (loaded,) = ready.models
         layout = CropPlanner(loaded.config, loaded.policy).plan(224, 224, ("quality",))
-        piece = Piece(0, layout, None, 0, layout.rows, completes=True)
+        piece = Piece(Slot(0, 64, 1), layout, None, 0, layout.rows, completes=True)
         job = Job(_MODEL, layout.rows, 9.0, piece, print)
         with pytest.raises(DeviceError):
             await device.run(Batch((Slice(job, 0, layout.rows),), "idle", 0.0))

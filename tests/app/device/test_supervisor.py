@@ -14,7 +14,7 @@ import pytest
 
 from app.batching.batcher import DeviceError, Outcome
 from app.batching.scheduler import Batch, Fault, Job, Slice
-from app.device.arena import Arena
+from app.device.arena import Arena, Slot
 from app.device.messages import Piece, Ready, WorkerSettings
 from app.device.supervisor import StartError, WorkerDevice
 from app.main import create_app
@@ -37,7 +37,7 @@ _LIMIT = 120.0
 
 def batch(order: str = "score", *, label: str = "", before: tuple[np.ndarray, ...] = ()) -> Batch:
     """A batch of one image; the stub does what the model's name says."""
-    piece = Piece(0, _LAYOUT, None, 0, 1, completes=True)
+    piece = Piece(Slot(0, 64, 1), _LAYOUT, None, 0, 1, completes=True)
     job = Job(order, 1, 9.0, piece, print, label=label, partial=list(before))
     return Batch((Slice(job, 0, 1),), "idle", 0.0)
 
