@@ -93,4 +93,5 @@ def describe(
         "crop_policy": policy.model_dump(),
         "heads": list(config.heads),
         "default_for": list(endpoints),
+        "sealed": config.is_sealed,
     }
