@@ -100,9 +100,9 @@ def test_models_of_a_running_service_are_asked_for_with_the_key(
         monkeypatch.setenv("AGIQA_API_KEY", "second")
         again = run("models", "--server", url.removeprefix("http://"), "--json").output
     assert output.splitlines() == [
-        "name       method    backbone  heads    trained on   quality SRCC  default for",
-        "photo      mp-iqe    ViT-B-16  quality  KonIQ, LIVE  0.812         /score",
-        "zero-shot  clip-iqa  RN50      quality  -            -             -",
+        "name       method    backbone  heads    trained on   quality SRCC  default for  sealed",
+        "photo      mp-iqe    ViT-B-16  quality  KonIQ, LIVE  0.812         /score       no",
+        "zero-shot  clip-iqa  RN50      quality  -            -             -            no",
     ]
     assert json.loads(again)["models"] == MODELS
     assert [(s["path"], s["authorization"]) for s in seen] == [
