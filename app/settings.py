@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=128, ge=1)
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
+    admin_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text on a terminal, else JSON."
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
             values.setdefault("decode_workers", values["decode_threads"])
         return values
 
-    @field_validator("models", "api_keys", mode="before")
+    @field_validator("models", "api_keys", "admin_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
             raise ValueError("name at least one model")
         return value
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "admin_keys")
     @classmethod
     def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Whoever sets it means to guard the service; an empty variable must not open it.

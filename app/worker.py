@@ -11,8 +11,10 @@ import logging
 import mmap
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 
 from app.batching.batcher import Outcome
-from app.batching.errors import InferenceFailed
+from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.scheduler import Fault
 from app.device import arena
 from app.device.lifeline import Heartbeat, die_with
@@ -31,6 +33,9 @@ from app.device.messages import (
     LoadedModel,
     Piece,
     Ready,
+    Reload,
+    Reloaded,
+    ReloadRefused,
     Run,
     StartFailed,
     WorkerSettings,
@@ -97,13 +102,16 @@ def start_failure(error: Exception) -> StartFailed:
 
 
 def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) -> None:
-    """Answers every batch until the other side closes.
+    """Answers every batch until the other side closes; models are loaded again beside that.
 
     Raises:
         DeviceLost: as ``Worker.answer``.
     """
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
-        while isinstance(message := pipe.recv(), Run):
+        while isinstance(message := pipe.recv(), Run | Reload):
+            if isinstance(message, Reload):
+                threading.Thread(target=worker.reload, args=(message, heartbeat.send)).start()
+                continue
             with heartbeat.computing(message.number):
                 answer = worker.answer(message)
             heartbeat.send(answer)
@@ -134,9 +142,12 @@ class Worker:
         limit_threads(settings.threads)
         self._segment = segment
         self._step = step
-        scorers = load(settings.models, device=settings.device, dtype=settings.dtype)
-        self._scorers = by_name(settings.models, scorers)
-        self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by model
+        self._load = partial(load, device=settings.device, dtype=settings.dtype)
+        found = by_name(settings.models, self._load(settings.models))
+        self._sources = dict(zip(found, settings.models, strict=True))
+        # By the models' keys; of each name the latest two, the last for what was planned on it.
+        self._scorers = {described(scorer).key: scorer for scorer in found.values()}
+        self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by key
         self._fruitless = 0  # batches in a row
 
     def ready(self) -> Ready:
@@ -145,23 +156,35 @@ class Worker:
         Raises:
             CheckpointError: a model's output is no number.
         """
-        models = tuple(
-            LoadedModel(
-                s.config, s.planner.policy, str(s.device), str(s.dtype).removeprefix("torch.")
-            )
-            for s in self._scorers.values()
-        )
-        return Ready(models, {name: self._warm_up(name) for name in self._scorers})
+        scorers = list(self._scorers.values())
+        models = tuple(map(described, scorers))
+        return Ready(models, {s.config.name: self._warm_up(s) for s in scorers})
 
-    def _warm_up(self, name: str) -> list[tuple[int, float]]:
+    def reload(self, message: Reload, send: Callable[[object], None]) -> None:
+        """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""
         try:
-            scorer = self._scorers[name]
+            (scorer,) = self._load([self._sources[message.model]])
+            if scorer.config.name != message.model:
+                raise CheckpointError(f"its config.json names it {scorer.config.name!r} now")
+            timings = self._warm_up(scorer)
+        except Exception as error:
+            logger.warning("%s could not be loaded again", message.model, exc_info=error)
+            send(ReloadRefused(message.number, start_failure(error).message))
+            return
+        model = described(scorer)
+        before = [k for k, s in self._scorers.items() if s.config.name == message.model]
+        kept = {key: old for key, old in self._scorers.items() if key not in before[:-1]}
+        self._scorers = kept | {model.key: scorer}
+        send(Reloaded(message.number, model, timings))
+
+    def _warm_up(self, scorer: Scorer) -> list[tuple[int, float]]:
+        try:
             timings = warm_up(scorer)
             if "consistency" in scorer.config.heads:
-                self._prompt_seconds[name] = time_of_a_prompt(scorer)
+                self._prompt_seconds[described(scorer).key] = time_of_a_prompt(scorer)
             return timings
         except Exception as error:
-            error.add_note(f"while warming up {name}")
+            error.add_note(f"while warming up {scorer.config.name}")
             raise
 
     def answer(self, run: Run) -> Done | BatchFailed:
@@ -170,6 +193,8 @@ class Worker:
         Raises:
             DeviceLost: no other batch would give results either.
         """
+        if run.model not in self._scorers:  # planned for files that changed before a restart
+            return Done(run.number, Outcome([WorkerDown()] * len(run.pieces), seconds=0.0))
         try:
             done = self.compute(run)
         except Exception as error:
@@ -257,6 +282,12 @@ class Worker:
             )
             for piece in pieces
         )
+
+
+def described(scorer: Scorer) -> LoadedModel:
+    """What the API process needs to know of a scorer."""
+    dtype = str(scorer.dtype).removeprefix("torch.")
+    return LoadedModel(scorer.config, scorer.planner.policy, str(scorer.device), dtype)
 
 
 def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scorer]:

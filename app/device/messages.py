@@ -2,8 +2,10 @@
 memory.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -51,6 +53,14 @@ class LoadedModel:
     device: str
     dtype: str
 
+    @cached_property
+    def key(self) -> str:
+        """Name and content: what was planned for one content is never computed by another of the
+        same name.
+        """
+        content = self.config.model_dump_json() + self.policy.model_dump_json()
+        return f"{self.config.name}@{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -85,6 +95,31 @@ class StartFailed:
 
 
 @dataclass(frozen=True)
+class Reload:
+    """Load the model of that name again, from where it came from, beside the one that serves."""
+
+    number: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """It is loaded, tested and warmed up; batches may come for its key."""
+
+    number: int
+    model: LoadedModel
+    timings: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class ReloadRefused:
+    """It can't be loaded, and the one before goes on serving; the message is for the operator."""
+
+    number: int
+    message: str
+
+
+@dataclass(frozen=True)
 class Piece:
     """Rows ``start`` to ``stop`` of one image, whose crops lie in ``slot``; the pieces of a batch
     have crops of one shape.
@@ -104,7 +139,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Run:
-    """One batch for one model."""
+    """One batch for one model, by its key."""
 
     number: int
     model: str

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.batching.batcher import DeviceError, Outcome, labels
+from app.batching.errors import ReloadFailed
 from app.batching.scheduler import Batch, Fault, Slice
 from app.device.arena import Arena
 from app.device.messages import (
@@ -23,6 +24,9 @@ from app.device.messages import (
     Done,
     Piece,
     Ready,
+    Reload,
+    Reloaded,
+    ReloadRefused,
     RestartReason,
     Run,
     StartFailed,
@@ -90,6 +94,7 @@ class WorkerDevice:
         self._life: _Life | None = None
         self._waiting: dict[int, tuple[Batch, asyncio.Future[Outcome]]] = {}
         self._numbers = iter(range(1 << 62))
+        self._reload: tuple[int, asyncio.Future[Reloaded]] | None = None
         self._stopping = False
         self._load_seconds: float | None = None  # of the latest load
         self._slow_loads = 0  # in a row
@@ -136,6 +141,30 @@ class WorkerDevice:
             return await future
         finally:
             self._waiting.pop(number, None)
+
+    async def reload(self, model: str) -> Reloaded:
+        """Has a model loaded again, beside the one that serves.
+
+        Raises:
+            ReloadFailed: it can't be used, and nothing changes.
+        """
+        life = self._life
+        if not self.up or life is None:
+            raise ReloadFailed("No worker is up; try again when the service is ready.")
+        if self._reload is not None:
+            raise ReloadFailed("A model is being loaded again already; try again after that.")
+        number = next(self._numbers)
+        future: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._reload = number, future
+        try:
+            life.process.send(Reload(number, model))
+            async with asyncio.timeout(self._settings.load_seconds):
+                return await future
+        except TimeoutError:
+            seconds = self._settings.load_seconds
+            raise ReloadFailed(f"{model} was not loaded within {seconds:g} s.") from None
+        finally:
+            self._reload = None
 
     async def stop(self) -> None:
         """Ends the worker; it finishes the batch that it is at."""
@@ -240,6 +269,9 @@ class WorkerDevice:
     def _go_down(self, reason: RestartReason) -> None:
         self.up = False
         self._responsive = True
+        if self._reload:
+            failed = ReloadFailed(f"The worker ended while it loaded the model ({reason}).")
+            self._settle_reload(self._reload[0], failed)
         for i, (_, future) in enumerate(self._waiting.values()):
             if not future.done():
                 # Batches are computed in turn: only the first one was begun.
@@ -269,8 +301,20 @@ class WorkerDevice:
             case BatchFailed():
                 error = DeviceError(message.fault, message.message)
                 self._resolve(life, message.number, error)
+            case Reloaded():
+                self._settle_reload(message.number, message)
+            case ReloadRefused():
+                self._settle_reload(message.number, ReloadFailed(message.message))
             case _:
                 raise TypeError(f"a message of type {type(message).__name__}")
+
+    def _settle_reload(self, number: int, result: Reloaded | ReloadFailed) -> None:
+        if self._reload is None or self._reload[0] != number or self._reload[1].done():
+            return  # nobody waits any more: what serves stays
+        if isinstance(result, ReloadFailed):
+            self._reload[1].set_exception(result)
+        else:
+            self._reload[1].set_result(result)
 
     def _come_up(self, life: _Life, ready: Ready) -> None:
         life.ready = ready

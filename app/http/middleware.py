@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.batching.admission import Admission
-from app.batching.errors import BadPath, ClientGone, Internal, ServiceError, TooLarge, Unauthorized
+from app.batching.errors import (
+    BadPath,
+    ClientGone,
+    Forbidden,
+    Internal,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+)
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
 from app.logs import request_id
@@ -35,6 +44,11 @@ def is_public(path: str) -> bool:
     does, whether there is a route or not.
     """
     return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
+
+
+def is_for_operators(path: str) -> bool:
+    """Whether that route path takes the keys of operators alone: all that lies under /models."""
+    return path.startswith("/models/")
 
 
 class RequestContext:
@@ -105,6 +119,7 @@ class Gate:
         self.app = app
         self.admission = admission
         self._keys = [key.encode() for key in settings.api_keys]
+        self._admin_keys = [key.encode() for key in settings.admin_keys]
         self._image_limit = settings.max_image_bytes + _FORM_SLACK
         self._batch_limit = settings.max_body_bytes + _FORM_SLACK
 
@@ -132,18 +147,23 @@ class Gate:
 
     def _check(self, scope: Scope, limit: int) -> None:
         headers = Headers(scope=scope)
-        if self._keys:
-            state_of(scope).owner = self._owner_of_key(headers)
+        state = state_of(scope)
+        if is_for_operators(state.path):
+            if not self._admin_keys:
+                raise Forbidden
+            state.owner = f"admin-{self._owner_of_key(headers, self._admin_keys)}"
+        elif self._keys:
+            state.owner = self._owner_of_key(headers, self._keys)
         if scope["method"] == "POST":
             self.admission.require_open()
         length = headers.get("content-length") or "0"
         if not length.isdecimal() or int(length) > limit:
             raise _too_large(limit)
 
-    def _owner_of_key(self, headers: Headers) -> str:
+    def _owner_of_key(self, headers: Headers, keys: Sequence[bytes]) -> str:
         """Which of the keys it has, as a number, since keys belong into no log."""
         scheme, _, sent = headers.get("authorization", "").partition(" ")
-        known = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
+        known = [hmac.compare_digest(sent.strip().encode(), key) for key in keys]
         if scheme.lower() != "bearer" or not any(known):
             raise Unauthorized
         return f"key-{known.index(True) + 1}"
