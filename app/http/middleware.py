@@ -13,8 +13,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.batching.admission import Admission
-from app.batching.errors import BadPath, ClientGone, Internal, ServiceError, TooLarge, Unauthorized
+from app.batching.admission import Admission, State
+from app.batching.errors import (
+    BadPath,
+    ClientGone,
+    Draining,
+    Internal,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+)
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
 from app.logs import request_id
@@ -123,7 +131,7 @@ class Gate:
                 raise BadPath
             if not is_public(state.path):
                 self._check(scope, limit)
-                receive = _limited(state, receive, limit)
+                receive = _limited(state, receive, limit, self.admission)
         except ServiceError as refusal:
             state.failure = refusal.reason
             await answer(refusal)(scope, receive, send)
@@ -149,9 +157,9 @@ class Gate:
         return f"key-{known.index(True) + 1}"
 
 
-def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:
+def _limited(state: RequestState, receive: Receive, limit: int, admission: Admission) -> Receive:
     """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
-    notices those that hang up before its end.
+    notices those that hang up before its end, or are not done when the service is shut down.
     """
     read = 0
 
@@ -159,6 +167,9 @@ def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:
         nonlocal read
         message = await receive()
         read += len(message.get("body", b""))
+        if admission.state is State.DRAINING and message.get("more_body"):
+            state.refusal = Draining()  # it would be refused when it is there; why wait for it
+            raise state.refusal
         if read > limit:
             state.refusal = _too_large(limit)
             raise state.refusal

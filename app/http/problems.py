@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app.batching.errors import (
     BadField,
+    Draining,
     MethodNotAllowed,
     NotFound,
     ServiceError,
@@ -37,14 +38,16 @@ def problem(error: ServiceError) -> dict[str, Any]:
 
 
 def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONResponse:
-    """The HTTP answer of an error, with Retry-After and WWW-Authenticate where they belong, and
-    the ``extra`` headers.
+    """The HTTP answer of an error, with Retry-After, WWW-Authenticate and Connection where they
+    belong, and the ``extra`` headers.
     """
     headers = dict(extra or {})
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Draining):
+        headers["Connection"] = "close"
     return JSONResponse(problem(error), error.status, headers, media_type=MEDIA_TYPE)
 
 
