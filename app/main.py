@@ -162,6 +162,9 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         log_config=None,
         access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
         # What the drain has cut off is answered by then. Two seconds more are the worker's.
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + 1,
     )

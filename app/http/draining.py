@@ -41,8 +41,9 @@ class UntilDrained:
             if exchange.is_answered or self.admission.state is not State.DRAINING:
                 raise
             task.uncancel()
-            state_of(scope).failure = Draining.reason
-            await answer(Draining())(scope, exchange.receive, exchange.send)
+            refusal = Draining()
+            state_of(scope).fail(refusal)
+            await answer(refusal)(scope, exchange.receive, exchange.send)
         finally:
             self.serving.discard(task)
 

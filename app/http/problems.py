@@ -56,7 +56,7 @@ def install(app: FastAPI) -> None:
 
     async def on_service_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
-        state_of(request.scope).failure = error.reason
+        state_of(request.scope).fail(error)
         return answer(error)
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
@@ -68,7 +68,9 @@ def install(app: FastAPI) -> None:
         if refusal := state_of(request.scope).refusal:
             return await on_service_error(request, refusal)
         if error.status_code in _BY_STATUS:
-            return answer(_BY_STATUS[error.status_code](), error.headers)
+            missing = _BY_STATUS[error.status_code]()
+            state_of(request.scope).code = missing.code
+            return answer(missing, error.headers)
         return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
 
     app.add_exception_handler(ServiceError, on_service_error)

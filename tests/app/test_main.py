@@ -44,3 +44,8 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     assert graceful > drain + 0.5  # what the drain cuts off is answered before
     polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
     assert polls + graceful + supervisor.STOP_SECONDS <= drain + 5
+
+
+def test_a_connection_is_kept_longer_than_a_proxy_keeps_its_own() -> None:
+    config = server_config(app_with(SETTINGS), SETTINGS)
+    assert config.timeout_keep_alive == SETTINGS.keep_alive_seconds > 60
