@@ -7,6 +7,7 @@ it until the run ends, and the file is then written at once.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from model.store.files import replacing
 
 CSV, JSONL, PARQUET = ".csv", ".jsonl", ".parquet"
 FORMATS = (CSV, JSONL, PARQUET)
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 Write = Callable[[Row], None]
 
 
@@ -68,6 +70,7 @@ def writer(file: IO[str], suffix: str) -> Write:
 
 def _csv_line(row: Row) -> str:
     line = io.StringIO()
+    row = {name: _quoted(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
     # With this ending the module puts a lone \r in quotes too; without, it can't read it back.
     csv.DictWriter(line, COLUMNS, lineterminator="\r\n").writerow(row)
     return line.getvalue().removesuffix("\r\n") + "\n"
@@ -157,4 +160,18 @@ def _require(file: Path, columns: Sequence[str] | None) -> None:
 
 
 def _value(name: str, cell: str) -> Any:
-    return NUMBERS.get(name, str)(cell) if cell else None
+    if not cell:
+        return None
+    return NUMBERS[name](cell) if name in NUMBERS else _unquoted(cell)
+
+
+def _quoted(text: str) -> str:
+    """With an apostrophe before what a spreadsheet would run as a formula: names of files and the
+    prompts in images are anybody's words. One more where some are there, so that ``_unquoted``
+    gives the same text back.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _unquoted(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
