@@ -362,6 +362,7 @@ class Service:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        # A worker that is stopped while it loads fails too, and that is no news then.
+        if not task.cancelled() and (error := task.exception()) and self._drain is None:
             logger.critical("the service can't go on: %s", error)
             self._on_fatal(error)
