@@ -1,6 +1,5 @@
 """A run of ``agiqa score``: finds images, scores what is not scored yet, writes rows, sums up."""
 
-import io
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -161,11 +160,11 @@ def _opened(job: Job, kept: Sequence[Row]) -> AbstractContextManager[Write]:
     return opened(job.out, kept)
 
 
-class _Terminal(io.TextIOBase):
+class _Terminal:
     """Standard output where somebody looks at it."""
 
-    def write(self, text: str) -> int:
-        return sys.stdout.write(printable(text))
+    def write(self, text: str) -> None:
+        sys.stdout.write(printable(text))
 
     def flush(self) -> None:
         sys.stdout.flush()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from app.bulk.errors import CannotScore
 from app.bulk.rows import COLUMNS, NUMBERS, Row
@@ -21,6 +21,16 @@ CSV, JSONL, PARQUET = ".csv", ".jsonl", ".parquet"
 FORMATS = (CSV, JSONL, PARQUET)
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 Write = Callable[[Row], None]
+
+
+class TextWriter(Protocol):
+    """What rows are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Takes a text."""
+
+    def flush(self) -> None:
+        """Passes on what it has."""
 
 
 @contextmanager
@@ -47,7 +57,7 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial.jsonl") if out.suffix == PARQUET else out
 
 
-def write_all(file: IO[str], rows: Iterable[Row], suffix: str = CSV) -> Write:
+def write_all(file: TextWriter, rows: Iterable[Row], suffix: str = CSV) -> Write:
     """Begins a file of CSV or JSON lines with these rows; returns what appends to it."""
     write = writer(file, suffix)
     if suffix == CSV:
@@ -57,7 +67,7 @@ def write_all(file: IO[str], rows: Iterable[Row], suffix: str = CSV) -> Write:
     return write
 
 
-def writer(file: IO[str], suffix: str) -> Write:
+def writer(file: TextWriter, suffix: str) -> Write:
     """Appends rows as CSV or JSON lines; each is in the file when the call returns."""
     as_line = _csv_line if suffix == CSV else _json_line
 
