@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import logging
-import math
 import signal
 import socket
 import time
@@ -165,8 +164,8 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         forwarded_allow_ips=list(settings.forwarded_allow_ips),
-        # What the drain has cut off is answered by then. Two seconds more are the worker's.
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + 1,
+        # What the drain has cut off is answered by then. uvicorn takes parts of seconds too.
+        timeout_graceful_shutdown=settings.drain_seconds + 1,  # type: ignore[arg-type]
     )
 
 

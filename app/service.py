@@ -6,6 +6,7 @@ nothing of an upload is looked at here but its format and its size.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 _LAG_TICK = 0.5
 # From the end of the drain until what is still served is cancelled.
 _LAST_WORDS = 0.5
+# From then until nobody waits for the worker's end any more; it ends with this process.
+STOP_SECONDS = 3.5
 _IMAGE_ERRORS: dict[str, type[Rejected]] = {
     error.code: error for error in (InvalidImage, UnsupportedFormat, TooLarge, BadAspectRatio)
 }
@@ -164,7 +167,9 @@ class Service:
         self.begin_drain()
         if self._drain:
             await self._drain
-        await self._device.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._device.stop()
         for task in list(self._tasks):
             task.cancel()
         await self._decoders.close()

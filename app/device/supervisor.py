@@ -39,8 +39,6 @@ _BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _WELL_AFTER = 60.0
 # A batch that takes longer is taken for a hang; batches are sized to take a quarter of a second.
 _HANG_SECONDS = 60.0
-# From the end of the drain until the worker is killed; nobody waits for its batch any more.
-STOP_SECONDS = 2.0
 
 
 class StartError(Exception):
@@ -111,7 +109,7 @@ class WorkerDevice:
                 self._pipe.send(None)
         if self._process:
             try:
-                await asyncio.to_thread(self._process.wait, STOP_SECONDS)
+                await asyncio.to_thread(self._process.wait, 5)
             except subprocess.TimeoutExpired:
                 self._kill()
                 await asyncio.to_thread(self._process.wait)

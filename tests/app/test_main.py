@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from app.device import supervisor
+from app import service
 from app.main import Server, create_app, server_config
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice
@@ -43,7 +43,7 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     assert graceful is not None
     assert graceful > drain + 0.5  # what the drain cuts off is answered before
     polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
-    assert polls + graceful + supervisor.STOP_SECONDS <= drain + 5
+    assert polls + graceful + service.STOP_SECONDS <= drain + 5
 
 
 def test_a_connection_is_kept_longer_than_a_proxy_keeps_its_own() -> None:
