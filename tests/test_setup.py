@@ -24,7 +24,7 @@ def pins() -> dict[str, str]:
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_help_names_every_target() -> None:
     made = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
-    for target in ("serve", "check", "test", "cov", "lint", "typecheck", "bench"):
+    for target in ("serve", "check", "test", "cov", "lint", "typecheck", "audit", "bench"):
         assert re.search(rf"make {target}\s+\w", made.stdout)
 
 
