@@ -10,7 +10,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test test-dtype cov lint lint-page format typecheck docs bench clean
+.PHONY: help serve check test test-dtype cov lint lint-page format typecheck audit docs bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 
 typecheck: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
+
+audit: $(VENV)/.dev ## Look up licences and known vulnerabilities of what is installed (needs PyPI)
+	@PYTHON=$(BIN)/python .ci/audit
 
 docs: $(VENV)/.dev ## Build the docs site into build/site
 	PYTHONPATH=docs $(BIN)/zensical build --strict

@@ -4,9 +4,9 @@ import contextlib
 import importlib.metadata
 import logging
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +21,7 @@ from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, problems, routes
+from app.http.draining import UntilDrained
 from app.http.middleware import Gate, RequestContext
 from app.logs import configure, shown_as
 from app.metrics import Metrics
@@ -128,21 +129,46 @@ def _application(service: Service) -> FastAPI:
     app.include_router(admin.administration(service))
     page.install(app)
     app.add_middleware(Gate, admission=service.admission, settings=settings)
+    app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(RequestContext, metrics=service.metrics)
     return app
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling the service of a shutdown as soon as the signal comes."""
+    """uvicorn, with the drain of the service before the end of its connections."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops taking requests at once; those that were admitted are finished."""
         self._service.begin_drain()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
+
+    def heed_signals(self) -> None:
+        """Ends at a signal, also before uvicorn runs and after: it raises the signal again after an
+        orderly end, which is status 0.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+
+    def _end(self, *_: object) -> None:
+        self.should_exit = True
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves it."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        # What the drain has cut off is answered by then. uvicorn takes parts of seconds too.
+        timeout_graceful_shutdown=settings.drain_seconds + 1,  # type: ignore[arg-type]
+    )
 
 
 def serve(settings: Settings) -> int:
@@ -170,16 +196,8 @@ def serve(settings: Settings) -> int:
             logger.info("the page is at %s/, the API at %s/docs", address, address)
 
     app = create_app(settings, on_ready=greet, on_fatal=give_up)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
-    )
-    server = Server(config, app.state.service)
+    server = Server(server_config(app, settings), app.state.service)
     logger.info("loading %s; the page will be at %s/", ", ".join(settings.models), address)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn raises the signal again after an orderly end; an orderly end is status 0.
-        signal.signal(number, lambda *_: None)
+    server.heed_signals()
     server.run(sockets)
     return 1 if failed or not server.started else 0

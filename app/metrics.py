@@ -26,7 +26,10 @@ from model.decoding.decoder import DEATHS
 
 # The routes that are counted by name; what else is called is "other".
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
-_CODES = ("200", "400", "401", "404", "405", "413", "415", "422", "429", "499", "500", "503", "504")
+_CODES = (
+    *("200", "400", "401", "403", "404", "405", "413", "415", "421", "422", "429", "499"),
+    *("500", "503", "504"),
+)
 _STAGES = ("read", "decode", "queue", "inference", "reduce")
 # 7.5 and 12.5 stand around the default deadline of 10 s: without them a quantile of answers that
 # just missed it would be guessed to lie between 10 and 30 s.

@@ -6,10 +6,11 @@ nothing of an upload is looked at here but its format and its size.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.batching.admission import Admission, Load, State, Ticket
 from app.batching.batcher import Batcher, Device
@@ -44,6 +45,10 @@ from model.scores import Score
 logger = logging.getLogger(__name__)
 
 _LAG_TICK = 0.5
+# From the end of the drain until what is still served is cancelled.
+_LAST_WORDS = 0.5
+# From then until nobody waits for the worker's end any more; it ends with this process.
+STOP_SECONDS = 3.5
 _IMAGE_ERRORS: dict[str, type[Rejected]] = {
     error.code: error for error in (InvalidImage, UnsupportedFormat, TooLarge, BadAspectRatio)
 }
@@ -116,7 +121,10 @@ class Service:
         on_ready: Callable[[Models], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        """``on_ready`` hears once of the models; ``on_fatal`` of what the service can't survive."""
+        """``on_ready`` hears once of the models; ``on_fatal`` of what the service can't survive.
+
+        ``serving``, the tasks of the requests under way, is kept by who makes them.
+        """
         self.settings = settings
         self.metrics = metrics
         self.clock = clock
@@ -130,6 +138,8 @@ class Service:
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode_rate = Rate()  # of kilopixels
+        self.serving: set[asyncio.Task[Any]] = set()
+        self._drain: asyncio.Task[None] | None = None
 
     # Life
 
@@ -143,15 +153,32 @@ class Service:
             task.add_done_callback(self._task_ended)
 
     def begin_drain(self) -> None:
-        """Takes no new requests from now on; what was admitted is finished."""
-        self.admission.state = State.DRAINING
-        self.metrics.ready.set(0)
+        """Takes no new requests from now on; what was admitted is finished, until its time is
+        over. On the event loop, never in the handler of a signal.
+        """
+        if self._drain is None:
+            self.admission.state = State.DRAINING
+            self.metrics.ready.set(0)
+            self._drain = asyncio.create_task(self._finish())
+
+    async def _finish(self) -> None:
+        """Until nothing is served any more; what is when the time is over is cancelled."""
+        end = self.clock() + self.settings.drain_seconds
+        await self._batcher.drain(self.admission.empty(), self.settings.drain_seconds)
+        if self.serving:
+            # Whom the batcher has refused answers of itself; the time is for the others.
+            await asyncio.wait(self.serving, timeout=max(_LAST_WORDS, end - self.clock()))
+        for request in self.serving:
+            request.cancel()
 
     async def stop(self) -> None:
         """Drains, then ends the worker and gives everything back."""
         self.begin_drain()
-        await self._batcher.drain(self.admission.empty(), self.settings.drain_seconds)
-        await self._device.stop()
+        if self._drain:
+            await self._drain
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._device.stop()
         for task in list(self._tasks):
             task.cancel()
         await self._decoders.close()
@@ -377,7 +404,8 @@ class Service:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        # A worker that is stopped while it loads fails too, and that is no news then.
+        if not task.cancelled() and (error := task.exception()) and self._drain is None:
             logger.critical("the service can't go on: %s", error)
             self._on_fatal(error)
 

@@ -2,6 +2,7 @@
 the root.
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,14 @@ _KEY_HINT = " (a client's key; the service takes AGIQA_API_KEYS)"
 DECODE_MIB = 512.0
 
 
+_LISTS = (
+    *("models", "allowed_hosts", "allowed_origins", "forwarded_allow_ips"),
+    *("api_keys", "admin_keys"),
+)
+# What a browser on this machine may call a service that listens on the loopback alone.
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
 class SettingsError(Exception):
     """Unusable settings; the message lists all of them."""
 
@@ -46,6 +55,12 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names; none: the loopback's if only it is listened on, else any."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1", "::1")
+    keep_alive_seconds: int = Field(default=75, ge=1)
     models: Annotated[tuple[str, ...], NoDecode] = ("tiny-mpiqe", "tiny-clip-agiqa")
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -90,7 +105,7 @@ class Settings(BaseSettings):
             values.setdefault("decode_workers", values["decode_threads"])
         return values
 
-    @field_validator("models", "api_keys", "admin_keys", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -106,6 +121,14 @@ class Settings(BaseSettings):
             raise ValueError("name at least one model")
         return value
 
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if one != "*":
+                ipaddress.ip_network(one)  # a name would never fit, silently
+        return value
+
     @field_validator("api_keys", "admin_keys")
     @classmethod
     def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,6 +138,13 @@ class Settings(BaseSettings):
                 "it is set, but holds no key or an empty one; leave it unset to serve without keys"
             )
         return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that the service answers to; ``*`` stands for any."""
+        if self.allowed_hosts:
+            return self.allowed_hosts
+        return _LOOPBACK if f"[{self.host}]" in _LOOPBACK or self.host in _LOOPBACK else ("*",)
 
     @property
     def max_image_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Histograms and counts as text, for a terminal."""
+"""Histograms, counts and strangers' words as text, for a terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +9,15 @@ _LONGEST = 40
 def counted(number: int, noun: str) -> str:
     """The number with its noun: "1 image", "1,000 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey instead of showing, ``\x1b`` above all, as its
+    escape; line breaks stay.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def sparkline(counts: Sequence[int], encoding: str | None) -> str:

@@ -24,7 +24,7 @@ def pins() -> dict[str, str]:
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_help_names_every_target() -> None:
     made = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
-    for target in ("serve", "check", "test", "cov", "lint", "typecheck", "bench"):
+    for target in ("serve", "check", "test", "cov", "lint", "typecheck", "audit", "bench"):
         assert re.search(rf"make {target}\s+\w", made.stdout)
 
 
@@ -104,3 +104,11 @@ def test_every_folder_of_code_is_a_package_that_is_installed() -> None:
         folder = ROOT / package.replace(".", "/")
         for pattern in patterns:
             assert pattern == "py.typed" or any(folder.glob(pattern)), f"{package}: {pattern}"
+
+
+@pytest.mark.parametrize(
+    ("package", "weak"), [("pillow", "12.3.0"), ("python-multipart", "0.0.26")]
+)
+def test_versions_that_a_hostile_upload_can_harm_are_not_installed(package: str, weak: str) -> None:
+    (wanted,) = [r for line in PROJECT["dependencies"] if (r := Requirement(line)).name == package]
+    assert weak not in wanted.specifier

@@ -8,6 +8,8 @@
     │   ├── BadAspectRatio          bad_aspect          422     invalid_image
     │   ├── BadField                bad_field           422     bad_field
     │   ├── BadPath                 bad_path            400     bad_field
+    │   ├── BadHost                 bad_host            421     bad_field
+    │   ├── CrossSite               cross_site          403     bad_field
     │   ├── NotFound                not_found           404     -
     │   ├── MethodNotAllowed        method_not_allowed  405     -
     │   ├── Unauthorized            unauthorized        401     unauthorized
@@ -90,6 +92,20 @@ class BadPath(Rejected):
 
     code, status, reason, title = "bad_path", 400, "bad_field", "Bad path"
     default = "The address holds characters that can't be printed; take them out."
+
+
+class BadHost(Rejected):
+    """The request was sent to a name that is not the service's."""
+
+    code, status, reason, title = "bad_host", 421, "bad_field", "Bad host"
+    default = "The service does not answer to this name; allow it by AGIQA_ALLOWED_HOSTS if it may."
+
+
+class CrossSite(Rejected):
+    """A browser sent it for a page of another site."""
+
+    code, status, reason, title = "cross_site", 403, "bad_field", "Cross-site request"
+    default = "A page of another site sent this; allow it by AGIQA_ALLOWED_ORIGINS if it may."
 
 
 class NotFound(Rejected):

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from app.bulk.embedded import embedded_prompt
 from app.bulk.errors import CannotScore
-from app.bulk.rows import Item
+from app.bulk.rows import Item, is_special
 
 
 def beside(image: Path) -> str | None:
     """The whole text of ``cat.txt`` beside ``cat.png``; None: there is none."""
     file = image.with_suffix(".txt")
+    if is_special(file):
+        raise CannotScore(f"{file} is no regular file")
     try:
         return file.read_text(encoding="utf-8-sig").strip() or None
     except FileNotFoundError:
@@ -79,7 +81,7 @@ def with_prompts(
         return [Item(image, fallback) for image in images], []
     table = None if source in _SOURCES else Table(Path(source))
     prompt_of, where = (table.of, f"in {source}") if table else _SOURCES[source]
-    found = [(image, prompt_of(image)) for image in images]
+    found = [(image, None if is_special(image) else prompt_of(image)) for image in images]
     missing = sum(prompt is None for _, prompt in found)
     warnings = []
     if missing:

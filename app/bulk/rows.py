@@ -80,6 +80,11 @@ class ModelFacts:
         )
 
 
+def is_special(path: Path) -> bool:
+    """Whether there is something else than a file: reading a pipe or a device might never end."""
+    return path.exists() and not path.is_file()
+
+
 class Scoring(Protocol):
     """Something that scores: this machine, or a service."""
 

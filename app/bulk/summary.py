@@ -10,7 +10,7 @@ import numpy as np
 from app.bulk.progress import duration
 from app.bulk.rows import Row
 from model.config import HEADS, Head
-from reporting.text import sparkline
+from reporting.text import printable, sparkline
 
 BINS = 20
 
@@ -87,10 +87,14 @@ def as_text(rows: Sequence[Row], seconds: float, new: int, *, worst: int) -> str
     if head := summary.leading_head:
         parts.append(_figures(summary))
         lowest = ranked(rows, head)[: min(worst, summary.heads[head].count)]
-        lines = [f"  {row[head]:.3f}  {row['path']}" for row in lowest]
+        lines = [f"  {row[head]:.3f}  {_on_a_line(row['path'])}" for row in lowest]
         if lines:
             parts.append("\n".join([f"worst {head}:", *lines]))
     return "\n\n".join(parts)
+
+
+def _on_a_line(path: str) -> str:
+    return printable(path).replace("\n", r"\n")
 
 
 def _counts(summary: Summary, seconds: float, new: int) -> str:

@@ -7,10 +7,11 @@ it until the run ends, and the file is then written at once.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from app.bulk.errors import CannotScore
 from app.bulk.rows import COLUMNS, NUMBERS, Row
@@ -18,7 +19,18 @@ from model.store.files import replacing
 
 CSV, JSONL, PARQUET = ".csv", ".jsonl", ".parquet"
 FORMATS = (CSV, JSONL, PARQUET)
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 Write = Callable[[Row], None]
+
+
+class TextWriter(Protocol):
+    """What rows are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Takes a text."""
+
+    def flush(self) -> None:
+        """Passes on what it has."""
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial.jsonl") if out.suffix == PARQUET else out
 
 
-def write_all(file: IO[str], rows: Iterable[Row], suffix: str = CSV) -> Write:
+def write_all(file: TextWriter, rows: Iterable[Row], suffix: str = CSV) -> Write:
     """Begins a file of CSV or JSON lines with these rows; returns what appends to it."""
     write = writer(file, suffix)
     if suffix == CSV:
@@ -55,7 +67,7 @@ def write_all(file: IO[str], rows: Iterable[Row], suffix: str = CSV) -> Write:
     return write
 
 
-def writer(file: IO[str], suffix: str) -> Write:
+def writer(file: TextWriter, suffix: str) -> Write:
     """Appends rows as CSV or JSON lines; each is in the file when the call returns."""
     as_line = _csv_line if suffix == CSV else _json_line
 
@@ -68,6 +80,7 @@ def writer(file: IO[str], suffix: str) -> Write:
 
 def _csv_line(row: Row) -> str:
     line = io.StringIO()
+    row = {name: _quoted(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
     # With this ending the module puts a lone \r in quotes too; without, it can't read it back.
     csv.DictWriter(line, COLUMNS, lineterminator="\r\n").writerow(row)
     return line.getvalue().removesuffix("\r\n") + "\n"
@@ -157,4 +170,18 @@ def _require(file: Path, columns: Sequence[str] | None) -> None:
 
 
 def _value(name: str, cell: str) -> Any:
-    return NUMBERS.get(name, str)(cell) if cell else None
+    if not cell:
+        return None
+    return NUMBERS[name](cell) if name in NUMBERS else _unquoted(cell)
+
+
+def _quoted(text: str) -> str:
+    """With an apostrophe before what a spreadsheet would run as a formula: names of files and the
+    prompts in images are anybody's words. One more where some are there, so that ``_unquoted``
+    gives the same text back.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _unquoted(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import click
 
+from reporting.text import printable
+
 
 @contextmanager
 def as_messages(*errors: type[Exception]) -> Iterator[None]:
@@ -12,4 +14,4 @@ def as_messages(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error

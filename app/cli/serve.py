@@ -1,6 +1,7 @@
 """``agiqa serve``, and ``agiqa doctor``, which looks whether it would work."""
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,9 @@ _SETTINGS = together(
 @_SETTINGS
 def serve(**given: Any) -> None:
     """Run the service."""
+    # Until the service has handlers of its own: nothing is to be finished yet. The first process of
+    # a container would not end at all without one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from app.device.arena import ArenaError
     from app.main import serve as run
     from app.startup.sockets import ListenError

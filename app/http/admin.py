@@ -1,7 +1,9 @@
 """What only operators may do: ``app.http.middleware`` asks for a key of AGIQA_ADMIN_KEYS."""
 
-from fastapi import APIRouter, Security
+from fastapi import APIRouter, Depends
 
+from app.batching.errors import Forbidden
+from app.http.keys import Keys, required
 from app.http.openapi import ADMIN, problems
 from app.http.routes import description
 from app.http.schemas import ModelDescription
@@ -10,7 +12,8 @@ from app.service import Service
 
 def administration(service: Service) -> APIRouter:
     """POST /models/{name}/reload."""
-    router = APIRouter(tags=["administration"], dependencies=[Security(ADMIN)])
+    key = required(Keys(service.settings.admin_keys), ADMIN, Forbidden)
+    router = APIRouter(tags=["administration"], dependencies=[Depends(key)])
 
     @router.post("/models/{name}/reload", responses=problems(401, 403, 404, 409, 503))
     async def reload(name: str) -> ModelDescription:

@@ -2,28 +2,28 @@
 ASGI.
 """
 
-import hmac
 import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.batching.admission import Admission
+from app.batching.admission import Admission, State
 from app.batching.errors import (
     BadPath,
     ClientGone,
+    Draining,
     Forbidden,
     Internal,
     ServiceError,
     TooLarge,
-    Unauthorized,
 )
+from app.http.keys import Keys
+from app.http.origin import Hosts, Origins
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
 from app.logs import request_id
@@ -36,6 +36,9 @@ _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
 _PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"})
+# Who asks these has the address of a pod, say, and no name.
+_MACHINES = frozenset({"/livez", "/readyz", "/metrics"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_FILES = "/static/"
 
 
@@ -75,7 +78,9 @@ class RequestContext:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
-                MutableHeaders(scope=message)["X-Request-ID"] = current
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = current
+                headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
         self.metrics.in_flight.inc()
@@ -83,9 +88,10 @@ class RequestContext:
             await self.app(scope, receive, send_with_id)
         except Exception:
             logger.exception("unforeseen error")
-            state.failure = Internal.reason
+            error = Internal()
+            state.fail(error)
             if not started:
-                await answer(Internal())(scope, receive, send_with_id)
+                await answer(error)(scope, receive, send_with_id)
         finally:
             self.metrics.in_flight.dec()
             self._record(scope, status)
@@ -101,25 +107,36 @@ class RequestContext:
             self.metrics.failures.labels(state.failure).inc()
         level = logging.DEBUG if is_public(state.path) else logging.INFO
         path = quote(scope["path"], errors="replace")  # a line break must not forge a line
+        client = scope.get("client")
         fields = {
             "method": scope["method"],
             "path": path,
             "status": status,
             "seconds": round(seconds, 4),
+            "client": client[0] if client else None,
+            "bytes": state.body_bytes,
+            "key": state.key,
+            "model": state.model,
+            "crops": state.crops,
+            "code": state.code,
         }
+        fields = {name: value for name, value in fields.items() if value is not None}
         logger.log(level, "%s %s %s", scope["method"], path, status, extra=fields)
 
 
 class Gate:
-    """Refuses before the body is read: an address that can't be printed, no key, a body over the
-    limit, or a service that takes no requests now. Only what is public passes unchecked.
+    """Refuses before the body is read: an address that can't be printed, a name that is not ours, a
+    page of another site, no key, a body over the limit, or a service that takes no requests now.
+    What is public needs no key.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission, settings: Settings) -> None:
         self.app = app
         self.admission = admission
-        self._keys = [key.encode() for key in settings.api_keys]
-        self._admin_keys = [key.encode() for key in settings.admin_keys]
+        self._keys = Keys(settings.api_keys)
+        self._admin_keys = Keys(settings.admin_keys, "admin-key")
+        self._hosts = Hosts(settings.hosts)
+        self._origins = Origins(settings.allowed_origins)
         self._image_limit = settings.max_image_bytes + _FORM_SLACK
         self._batch_limit = settings.max_body_bytes + _FORM_SLACK
 
@@ -136,50 +153,48 @@ class Gate:
         try:
             if not scope["path"].isprintable():
                 raise BadPath
+            if state.path not in _MACHINES:
+                self._hosts.require(Headers(scope=scope))
             if not is_public(state.path):
                 self._check(scope, limit)
-                receive = _limited(state, receive, limit)
+                receive = _limited(state, receive, limit, self.admission)
         except ServiceError as refusal:
-            state.failure = refusal.reason
+            state.fail(refusal)
             await answer(refusal)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope, limit: int) -> None:
         headers = Headers(scope=scope)
+        if scope["method"] not in _SAFE:
+            self._origins.require(headers)
         state = state_of(scope)
+        keys = self._keys
         if is_for_operators(state.path):
-            if not self._admin_keys:
+            keys = self._admin_keys
+            if not keys:
                 raise Forbidden
-            state.owner = f"admin-{self._owner_of_key(headers, self._admin_keys)}"
-        elif self._keys:
-            state.owner = self._owner_of_key(headers, self._keys)
+        if keys:
+            state.owner = state.key = keys.owner(headers)
         if scope["method"] == "POST":
             self.admission.require_open()
         length = headers.get("content-length") or "0"
         if not length.isdecimal() or int(length) > limit:
             raise _too_large(limit)
 
-    def _owner_of_key(self, headers: Headers, keys: Sequence[bytes]) -> str:
-        """Which of the keys it has, as a number, since keys belong into no log."""
-        scheme, _, sent = headers.get("authorization", "").partition(" ")
-        known = [hmac.compare_digest(sent.strip().encode(), key) for key in keys]
-        if scheme.lower() != "bearer" or not any(known):
-            raise Unauthorized
-        return f"key-{known.index(True) + 1}"
 
-
-def _limited(state: RequestState, receive: Receive, limit: int) -> Receive:
+def _limited(state: RequestState, receive: Receive, limit: int, admission: Admission) -> Receive:
     """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
-    notices those that hang up before its end.
+    notices those that hang up before its end, or are not done when the service is shut down.
     """
-    read = 0
 
     async def counted() -> Message:
-        nonlocal read
         message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
+        state.body_bytes += len(message.get("body", b""))
+        if admission.state is State.DRAINING and message.get("more_body"):
+            state.refusal = Draining()  # it would be refused when it is there; why wait for it
+            raise state.refusal
+        if state.body_bytes > limit:
             state.refusal = _too_large(limit)
             raise state.refusal
         if message["type"] == "http.disconnect":

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app.batching.errors import (
     BadField,
+    Draining,
     MethodNotAllowed,
     NotFound,
     ServiceError,
@@ -37,14 +38,16 @@ def problem(error: ServiceError) -> dict[str, Any]:
 
 
 def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONResponse:
-    """The HTTP answer of an error, with Retry-After and WWW-Authenticate where they belong, and
-    the ``extra`` headers.
+    """The HTTP answer of an error, with Retry-After, WWW-Authenticate and Connection where they
+    belong, and the ``extra`` headers.
     """
     headers = dict(extra or {})
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Draining):
+        headers["Connection"] = "close"
     return JSONResponse(problem(error), error.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -53,7 +56,7 @@ def install(app: FastAPI) -> None:
 
     async def on_service_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
-        state_of(request.scope).failure = error.reason
+        state_of(request.scope).fail(error)
         return answer(error)
 
     async def on_validation(request: Request, error: Exception) -> JSONResponse:
@@ -65,7 +68,9 @@ def install(app: FastAPI) -> None:
         if refusal := state_of(request.scope).refusal:
             return await on_service_error(request, refusal)
         if error.status_code in _BY_STATUS:
-            return answer(_BY_STATUS[error.status_code](), error.headers)
+            missing = _BY_STATUS[error.status_code]()
+            state_of(request.scope).code = missing.code
+            return answer(missing, error.headers)
         return await on_service_error(request, BadField(f"The form can't be read: {error.detail}"))
 
     app.add_exception_handler(ServiceError, on_service_error)

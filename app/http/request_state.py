@@ -20,15 +20,25 @@ class RequestState:
         path: as the routes name it: without the prefix that the application is mounted under.
         owner: who sent it, for what is shared fairly: the number of its key (``key-1``), else the
             address of the client, of IPv6 the network of 64 bits that one customer gets.
+        key: its number, where the service has keys.
         started: on the monotonic clock.
         failure: why there is no answer, as the metrics count it.
+        code: of the problem that was answered.
+        body_bytes: as far as it was read.
+        crops: that the answer's images have.
+        model: that computes them.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
 
     path: str
     owner: str = "-"
+    key: str | None = None
     started: float = field(default_factory=time.monotonic)
     failure: str | None = None
+    code: str | None = None
+    body_bytes: int = 0
+    crops: int | None = None
+    model: str | None = None
     refusal: ServiceError | None = None
 
     @classmethod
@@ -36,6 +46,11 @@ class RequestState:
         """The state of a request that has just come, and whose key nobody has looked at."""
         # Now: a router changes the scope when it passes a request on to what is mounted.
         return cls(get_route_path(scope), _network(scope.get("client")))
+
+    def fail(self, error: ServiceError) -> None:
+        """Notes the error that the request is answered with."""
+        self.failure = error.reason
+        self.code = error.code
 
     def store(self, scope: Scope) -> None:
         """Puts it where ``state_of`` finds it."""

@@ -6,13 +6,14 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, Security, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 
 from app.batching.errors import BadField, ClientGone, ServiceError
 from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.device.messages import LoadedModel
 from app.http.forms import UploadRoute
-from app.http.openapi import BEARER, PROMPT, documented, problems
+from app.http.keys import Keys, required
+from app.http.openapi import PROMPT, documented, problems
 from app.http.request_state import state_of
 from app.http.schemas import (
     AgiBatchAnswer,
@@ -55,7 +56,8 @@ _HEADS: dict[str, tuple[Head, ...] | None] = {PHOTOGRAPHS: ("quality",), GENERAT
 
 def scoring(service: Service) -> APIRouter:
     """POST /score and /score-agi."""
-    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
+    key = required(Keys(service.settings.api_keys))
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Depends(key)])
 
     @router.post("/score", response_model_exclude_unset=True, **documented("/score"))
     async def score(
@@ -82,7 +84,8 @@ def scoring(service: Service) -> APIRouter:
 
 def batches(service: Service) -> APIRouter:
     """POST /score/batch and /score-agi/batch."""
-    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Security(BEARER)])
+    key = required(Keys(service.settings.api_keys))
+    router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Depends(key)])
 
     @router.post("/score/batch", response_model_exclude_unset=True, **documented("/score/batch"))
     async def score_batch(
@@ -111,9 +114,10 @@ def batches(service: Service) -> APIRouter:
 
 def operations(service: Service) -> APIRouter:
     """GET /models, /livez, /readyz and /metrics."""
+    key = required(Keys(service.settings.api_keys))
     router = APIRouter(tags=["operations"])
 
-    @router.get("/models", dependencies=[Security(BEARER)], **documented("/models"))
+    @router.get("/models", dependencies=[Depends(key)], **documented("/models"))
     async def models() -> ModelsAnswer:
         """What is loaded: method, backbone, training data, measured figures."""
         service.admission.require_open()
@@ -151,9 +155,13 @@ async def _score(
     prompt: str | None = None,
 ) -> Scored:
     loaded = service.models.choose(model, endpoint)
+    state = state_of(request.scope)
+    state.model = loaded.config.name
     upload = await _read(service, request, image, prompt)
     work = service.score(upload, loaded, _HEADS[endpoint], _deadline(service, request))
-    return await _unless_gone(request, work)
+    scored = await _unless_gone(request, work)
+    state.crops = scored.score.crops
+    return scored
 
 
 async def _read(
@@ -189,12 +197,15 @@ async def _score_all(
     prompts: Sequence[str] | None = None,
 ) -> list[Scored | ServiceError]:
     loaded = service.models.choose(model, endpoint)
+    state = state_of(request.scope)
+    state.model = loaded.config.name
     uploads = await _read_all(service, request, images, prompts)
     work = service.score_many(uploads, loaded, _HEADS[endpoint], _deadline(service, request))
     results = await _unless_gone(request, work)
     for result in results:
         if isinstance(result, ServiceError):
             service.metrics.failures.labels(result.reason).inc()
+    state.crops = sum(r.score.crops for r in results if isinstance(r, Scored))
     return results
 
 

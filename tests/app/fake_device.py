@@ -178,7 +178,7 @@ async def served(
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         await asyncio.sleep(0)  # the task that starts the device has run
         yield Served(app, client)

@@ -180,6 +180,36 @@ def test_loading_is_told_and_sigterm_drains_what_was_admitted(tmp_path: Path) ->
         assert service.process.wait(30) == 0
 
 
+def begun_upload(service: Running) -> socket.socket:
+    """A connection on which the first bytes of a body lie, and no more come."""
+    host, port = service.url.removeprefix("http://").split(":")
+    head = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+    form = 'Content-Type: multipart/form-data; boundary="b"\r\n\r\n--b\r\n'
+    client = socket.create_connection((host, int(port)), timeout=60)
+    client.sendall((head + form).encode())
+    return client
+
+
+def test_what_outlasts_the_drain_is_answered_as_a_problem_though_the_worker_hangs(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, {"AGIQA_DRAIN_SECONDS": "0.5"}) as service:
+        held(service)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, begun_upload(service) as upload:
+            waiting = pool.submit(post, service)
+            service.wait_until(lambda: service.metric("agiqa_batch_crops_count") == 1)
+            service.process.send_signal(signal.SIGTERM)
+            answer = waiting.result()
+            assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["connection"] == "close"
+            begun = b"".join(iter(lambda: upload.recv(4096), b""))
+            assert begun.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"draining"' in begun
+        assert service.process.wait(30) == 0
+        assert "Traceback" not in service.log.read_text()
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_service_with_its_reason(tmp_path: Path) -> None:
     with serving(tmp_path, {"AGIQA_MODELS": "no-such-model"}, wait=False) as service:
         assert service.process.wait(60) == 1

@@ -100,3 +100,11 @@ def test_decode_workers_fit_the_cores_and_half_of_the_memory(
     monkeypatch.setattr(settings, "usable_cores", lambda: cores)
     monkeypatch.setattr(settings, "usable_memory", lambda: int(gib * 2**30))
     assert Settings().decode_workers == workers
+
+
+def test_a_proxy_that_is_trusted_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGIQA_FORWARDED_ALLOW_IPS", "10.0.0.0/8, 192.0.2.1")
+    assert load_settings().forwarded_allow_ips == ("10.0.0.0/8", "192.0.2.1")
+    monkeypatch.setenv("AGIQA_FORWARDED_ALLOW_IPS", "proxy.example.org")
+    with pytest.raises(SettingsError, match="forwarded_allow_ips"):
+        load_settings()

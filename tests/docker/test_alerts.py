@@ -44,6 +44,8 @@ WELL = {
     _series("agiqa_ready"): _always(1),
     _series("agiqa_worker_up", device="cpu"): _always(1),
     _series("agiqa_worker_restarts_total", reason="killed"): _always(1),
+    _series("agiqa_worker_restarts_total", reason="hang"): _always(1),
+    _series("agiqa_request_failures_total", reason="quarantined"): _always(3),
     _series("agiqa_oom_total"): _always(1),
     _requests("200"): _each_minute(600),
     _requests("429"): _each_minute(6),
@@ -62,6 +64,11 @@ TROUBLE = {
     "AgiqaNotReady": {_series("agiqa_ready"): _always(0)},
     "AgiqaWorkerRestarts": {
         _series("agiqa_worker_restarts_total", reason="killed"): _each_minute(0.25)
+    },
+    # Too few for AgiqaWorkerRestarts.
+    "AgiqaWorkerHangs": {_series("agiqa_worker_restarts_total", reason="hang"): _each_minute(0.1)},
+    "AgiqaQuarantine": {
+        _series("agiqa_request_failures_total", reason="quarantined"): _each_minute(1)
     },
     "AgiqaOutOfMemory": {_series("agiqa_oom_total"): _each_minute(0.25)},
     "AgiqaServerErrors": {_requests("504"): _each_minute(30)},

@@ -128,3 +128,34 @@ def test_grafana_finds_its_dashboard_and_opens_with_it() -> None:
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert PurePosixPath(home).parent == PurePosixPath(provider["options"]["path"])
     assert _behind("grafana", home).is_file()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_is_confined_and_reached_from_this_machine_alone(service: str) -> None:
+    container = SERVICES[service]
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]  # and the default seccomp
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(container)
+    assert container["mem_limit"]
+    assert container["pids_limit"]
+    assert all(port.startswith("127.0.0.1:") for port in container["ports"])
+
+
+def test_the_service_can_write_nothing_but_memory_and_its_cache() -> None:
+    assert AGIQA["read_only"]
+    assert AGIQA["user"] == only("USER").rest
+    writable = {target for target, source in _mounts("agiqa").items() if not source.startswith(".")}
+    assert writable == {"/home/agiqa/.cache"}
+    assert [mount.partition(":")[0] for mount in AGIQA["tmpfs"]] == ["/tmp"]
+
+
+def test_memory_holds_what_the_service_and_its_decode_workers_may_take() -> None:
+    limit = int(AGIQA["mem_limit"].removesuffix("g")) * 1024
+    assert AGIQA["memswap_limit"] == AGIQA["mem_limit"]
+    models = 700  # as docs/operations.md has it measured
+    assert limit >= models + DEFAULTS["max_crop_mib"] + 2 * DEFAULTS["max_decode_mib"]
+
+
+def test_prometheus_and_this_machine_may_call_the_service_by_their_names() -> None:
+    names = AGIQA["environment"]["AGIQA_ALLOWED_HOSTS"].removeprefix("${AGIQA_ALLOWED_HOSTS:-")
+    assert set(names.removesuffix("}").split(",")) == {"agiqa", *Settings(host="127.0.0.1").hosts}

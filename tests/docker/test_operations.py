@@ -14,7 +14,7 @@ from app.settings import PREFIX, Settings
 
 from .dockerfile import ROOT
 from .monitoring import dashboard_queries
-from .test_compose import DEFAULTS
+from .test_compose import AGIQA, DEFAULTS
 
 PAGE = ROOT / "docs/operations.md"
 TEXT = PAGE.read_text()
@@ -116,3 +116,35 @@ def test_prometheus_accepts_the_way_to_the_pods(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pod_is_confined_as_the_container_of_compose_is() -> None:
+    assert POD["automountServiceAccountToken"] is False
+    whole, own = POD["securityContext"], CONTAINER["securityContext"]
+    user = f"{whole['runAsUser']}:{whole['runAsGroup']}"
+    assert user == AGIQA["user"]
+    assert whole["runAsNonRoot"] is True
+    assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert own["allowPrivilegeEscalation"] is False
+    assert own["readOnlyRootFilesystem"] is True
+    assert own["capabilities"] == {"drop": AGIQA["cap_drop"]}
+    places = {mount["name"]: mount["mountPath"] for mount in CONTAINER["volumeMounts"]}
+    assert set(places.values()) == {"/dev/shm", "/tmp", "/home/agiqa/.cache"}
+    assert set(places) == {volume["name"] for volume in POD["volumes"]}
+    assert CONTAINER["resources"]["limits"]["memory"].removesuffix("Gi") == AGIQA[
+        "mem_limit"
+    ].removesuffix("g")
+
+
+def test_the_pods_are_guarded_from_the_cluster_and_stay_while_nodes_are_drained() -> None:
+    budget, policy = yaml.safe_load_all(_block("yaml", "kind: NetworkPolicy"))
+    labels = DEPLOYMENT["spec"]["selector"]["matchLabels"]
+    assert budget["spec"]["selector"]["matchLabels"] == labels
+    assert 0 < budget["spec"]["minAvailable"] < DEPLOYMENT["spec"]["replicas"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == labels
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert policy["spec"]["egress"] == []
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"]
+    (port,) = rule["ports"]
+    assert port["port"] in {one["name"] for one in CONTAINER["ports"]}

@@ -58,7 +58,8 @@ MAY_BE_ZERO = {
     *("Event loop lag, 1 min A", "Event loop lag A"),
     *("Refused with 429 A", "Failed in the model, 5 min A", "Poor images A"),
     *("Poor and excellent images A", "Poor and excellent images B"),
-    *("Worker restarts and out-of-memory B", "Crops per second B", "Padding share A"),
+    *("Worker restarts and out-of-memory B", "Worker restarts and out-of-memory C"),
+    *("Crops per second B", "Padding share A", "Shared memory A"),
     *("GPU memory A", "GPU memory, by instance A", "Prompts by cache result A"),
     *("Moved against 6 h A", "Drift against the last 6 h A"),
 }

@@ -332,3 +332,12 @@ def test_nothing_internal_leaks(client: httpx.Client) -> None:
         assert "Traceback" not in text
         assert ".py" not in text
         assert "PIL" not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/livez", "/models", "/nothing"])
+def test_every_answer_forbids_guessing_its_type_and_keeps_the_server_s_name(
+    client: httpx.Client, path: str
+) -> None:
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "server" not in headers

@@ -210,7 +210,7 @@ def test_a_fault_in_one_of_several_models_ends_the_service_and_names_it(
     models, message = {
         "missing": (f"{photo},{bad}", "no checkpoint"),
         "same name": (f"{photo},{photo}", "two of the models are named 'photo'"),
-        "damaged": (f"{photo},{bad}", "is missing or damaged"),
+        "damaged": (f"{photo},{bad}", "agiqa seal"),
     }[fault]
     with serving(tmp_path, {"AGIQA_MODELS": models}, wait=False) as service:
         assert service.process.wait(60) == 1

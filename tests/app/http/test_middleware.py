@@ -13,6 +13,8 @@ from starlette.formparsers import MultiPartParser
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http import problems, routes
+from app.http.admin import administration
 from app.http.middleware import RequestContext, is_public
 from app.main import create_app
 from app.metrics import ENDPOINTS, Metrics
@@ -26,6 +28,7 @@ async def ask(
     path: str = "/score",
     method: str = "POST",
     headers: dict[str, str] | None = None,
+    client: tuple[str, int] | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[Message] = []
 
@@ -44,6 +47,7 @@ async def ask(
         "method": method,
         "path": unquote(path),
         "query_string": b"",
+        "client": client,
         "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
     }
     await app(scope, receive, send)
@@ -77,12 +81,16 @@ def paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
 
 def test_every_route_is_either_public_or_counted_and_guarded(guarded: FastAPI) -> None:
     found = set(paths(guarded.routes))
-    assert found == PUBLIC | set(ENDPOINTS) | {"/models/{name}/reload"}
+    assert found == PUBLIC | set(ENDPOINTS) | {RELOAD}
     files = {"/static": "/static/main.js"}
     assert {path for path in found if is_public(files.get(path, path))} == PUBLIC
 
 
-SPELLINGS = ("{}", "{}%0A", "/{}", "{}/", "{}%2e", "/.{}", "/%2e{}", "/static/..{}", "{}%00")
+RELOAD = "/models/{name}/reload"
+SPELLINGS = (
+    *("{}", "{}%0A", "{}%0D%0A", "{}%00", "{}/", "/{}", "{}%2e", "/.{}", "/%2e{}"),
+    *("{}%2F", "/%2F{}", "{0}/%2e%2e{0}", "/static/..{}", "/livez/..{}"),
+)
 REFUSALS = {
     (400, "bad_path"),
     (401, "unauthorized"),
@@ -92,17 +100,43 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("prefix", ["", "/iqa", "/livez"])
-@pytest.mark.parametrize("path", [*ENDPOINTS, "/models/tiny-mpiqe/reload"])
 def test_no_spelling_of_a_guarded_route_is_served_without_a_key(
-    guarded: FastAPI, path: str, prefix: str
+    guarded: FastAPI, prefix: str
 ) -> None:
     app = Starlette(routes=[Mount(prefix, guarded)]) if prefix else guarded
-    for spelling in (*SPELLINGS, "upper"):
-        spelt = path.upper() if spelling == "upper" else spelling.format(path)
-        for method in ("GET", "POST"):
-            status, code = answer(app, prefix + spelt, method)
-            assert (status, code) in REFUSALS, spelt
-    assert answer(app, prefix + path) == (401, "unauthorized")
+    for template in set(paths(guarded.routes)) - PUBLIC:
+        path = template.replace("{name}", "tiny-mpiqe")
+        encoded = path.replace("/", "%2F")
+        for spelling in (*SPELLINGS, path.upper(), path.title(), encoded, f"/{encoded}"):
+            for method in ("GET", "HEAD", "POST", "PUT"):
+                status, _, body = asyncio.run(ask(app, prefix + spelling.format(path), method))
+                code = json.loads(body)["code"]
+                assert (status, code) in REFUSALS, (method, spelling.format(path))
+        assert answer(app, prefix + path) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("key", [{}, {"authorization": "Bearer wrong"}], ids=["none", "wrong"])
+def test_the_routes_themselves_need_a_key_even_where_nothing_stands_before_them(
+    guarded: FastAPI, key: dict[str, str]
+) -> None:
+    bare = FastAPI()
+    problems.install(bare)
+    service = guarded.state.service
+    for router in (routes.scoring, routes.batches, routes.operations, administration):
+        bare.include_router(router(service))
+    app = RequestContext(bare, Metrics())
+    headers = {"content-type": 'multipart/form-data; boundary="b"', **key}
+    checked = set(paths(bare.routes)) - PUBLIC - {"/docs/oauth2-redirect", "/redoc"}
+    assert checked == {*ENDPOINTS, RELOAD}
+    for path in checked:
+        method = "GET" if path == "/models" else "POST"
+        named = path.replace("{name}", "tiny-mpiqe")
+        assert answer(app, named, method, headers=headers) == (401, "unauthorized")
+    right = {**headers, "authorization": "Bearer secret"}
+    assert answer(app, "/models", "GET", headers=right) == (503, "loading")
+    # A key that opens the service is none of its operators'.
+    own = RELOAD.replace("{name}", "tiny-mpiqe")
+    assert answer(app, own, "POST", headers=right) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/static/main.js", "/livez"])

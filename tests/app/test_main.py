@@ -1,0 +1,51 @@
+"""The server around the application: signals, and how long its end may take."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from app import service
+from app.main import Server, create_app, server_config
+from app.settings import Settings
+from tests.app.fake_device import FakeDevice
+
+SETTINGS = Settings(models=("fake",), max_crop_mib=1)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def app_with(settings: Settings) -> Any:
+    return create_app(settings, device=lambda _, __: FakeDevice())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_server_runs_is_not_lost(handlers: None, number: int) -> None:
+    app = app_with(SETTINGS)
+    server = Server(uvicorn.Config(app), app.state.service)
+    server.heed_signals()
+    signal.raise_signal(number)
+    assert server.should_exit
+
+
+@pytest.mark.parametrize("drain", [0.0, 0.25, 30.0])
+def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: float) -> None:
+    settings = SETTINGS.model_copy(update={"drain_seconds": drain})
+    graceful = server_config(app_with(settings), settings).timeout_graceful_shutdown
+    assert graceful is not None
+    assert graceful > drain + 0.5  # what the drain cuts off is answered before
+    polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
+    assert polls + graceful + service.STOP_SECONDS <= drain + 5
+
+
+def test_a_connection_is_kept_longer_than_a_proxy_keeps_its_own() -> None:
+    config = server_config(app_with(SETTINGS), SETTINGS)
+    assert config.timeout_keep_alive == SETTINGS.keep_alive_seconds > 60
