@@ -20,7 +20,7 @@ import torch
 
 from app.batching.batcher import Outcome
 from app.batching.errors import InferenceFailed
-from app.batching.scheduler import Fault
+from app.batching.jobs import Fault
 from app.device import arena
 from app.device.messages import (
     BatchFailed,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
-from app.batching.scheduler import Batch, Fault, Job, Scheduler
+from app.batching.jobs import Batch, Fault, Job, ignore_crashes
+from app.batching.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class Batcher:
         *,
         shape: tuple[int, ...] = (),
         row_cost: int = 1,
+        crashes: int = 0,
+        on_crashes: Callable[[int], None] = ignore_crashes,
     ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
 
@@ -97,6 +100,8 @@ class Batcher:
             payload: what the device needs to know.
             shape: of its rows; only rows of equal shape share a batch.
             row_cost: what one row costs, in rows of the model's own size.
+            crashes: how often an earlier upload of the same image ended the worker.
+            on_crashes: hears when that number changes, however the call itself ends.
 
         Raises:
             ServiceError: the answer is a failure.
@@ -108,6 +113,8 @@ class Batcher:
                 future.set_result(result)
 
         job = Job(model, rows, deadline, payload, answer, shape, row_cost)
+        job.crashes = crashes
+        job.on_crashes = on_crashes
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:

@@ -8,6 +8,7 @@
     │   ├── BadAspectRatio          bad_aspect          422     invalid_image
     │   ├── BadField                bad_field           422     bad_field
     │   ├── BadPath                 bad_path            400     bad_field
+    │   ├── Quarantined             quarantined         422     quarantined
     │   ├── NotFound                not_found           404     -
     │   ├── MethodNotAllowed        method_not_allowed  405     -
     │   ├── Unauthorized            unauthorized        401     unauthorized
@@ -88,6 +89,16 @@ class BadPath(Rejected):
 
     code, status, reason, title = "bad_path", 400, "bad_field", "Bad path"
     default = "The address holds characters that can't be printed; take them out."
+
+
+class Quarantined(Rejected):
+    """The image ended the worker twice, the second time alone."""
+
+    code, status, reason, title = "quarantined", 422, "quarantined", "Quarantined"
+    default = (
+        "This image ended the worker twice and is not tried again; send another file, and report "
+        "the request id."
+    )
 
 
 class NotFound(Rejected):

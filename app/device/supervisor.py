@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from app.batching.batcher import DeviceError, Outcome
-from app.batching.scheduler import Batch, Fault, Slice
+from app.batching.jobs import Batch, Fault, Slice
 from app.device.arena import Arena
 from app.device.messages import (
     BatchFailed,
@@ -78,7 +78,7 @@ class WorkerDevice:
             DeviceError: the batch failed, or the worker died under it.
         """
         if not self.up or self._pipe is None:
-            raise DeviceError(Fault.WORKER_DIED, "no worker is up")
+            raise DeviceError(Fault.NOT_RUN, "no worker is up")
         number = next(self._numbers)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future

@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from app.batching.admission import State
 from app.batching.batcher import DeviceError
-from app.batching.scheduler import Batch, Fault
+from app.batching.jobs import Batch, Fault
 from app.catalogue import Models
 from app.device.supervisor import StartError
 from app.settings import Settings
