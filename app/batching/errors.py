@@ -29,6 +29,8 @@ The one map from these to HTTP is ``app.http.problems``. Messages never hold any
 """
 
 import math
+import random
+from collections.abc import Callable
 
 
 class ServiceError(Exception):
@@ -134,6 +136,13 @@ class Unavailable(ServiceError):
     def __init__(self, detail: str | None = None, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after = max(1, math.ceil(retry_after))
+
+    def come_back_in(self, chance: Callable[[], float] = random.random) -> int:
+        """Whole seconds for one client, up to a quarter more than ``retry_after``, so that those
+        who were refused together do not come back together; ``chance`` lies in [0, 1).
+        """
+        # Rounded up as often as the fraction is large: short waits are spread as well.
+        return int(self.retry_after * (1 + chance() / 4) + chance())
 
 
 class Overloaded(Unavailable):
