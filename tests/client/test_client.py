@@ -261,11 +261,14 @@ def test_no_answer_in_time_is_a_deadline_and_is_not_tried_again(kind: Kind) -> N
 
 def test_a_batch_gives_an_error_in_place_of_each_image_without_a_score(kind: Kind) -> None:
     bad = {"filename": "b", "detail": "No image.", "code": "unsupported_image", "status": 415}
-    scene = Scene([httpx.Response(200, json={"results": [ANSWER, bad | {"request_id": "r"}]})])
-    results = call(kind, lambda c: c.score_batch([b"one", b"two"]), **scene.given())
+    busy = bad | {"code": "overloaded", "status": 429, "retry_after": 4}
+    items = [ANSWER, bad | {"request_id": "r"}, busy]
+    scene = Scene([httpx.Response(200, json={"results": items})])
+    results = call(kind, lambda c: c.score_batch([b"one", b"two", b"three"]), **scene.given())
     assert isinstance(results[0], Score)
     assert isinstance(results[1], Refused)
     assert (results[1].code, results[1].request_id) == ("unsupported_image", "r")
+    assert (results[1].retry_after, results[2].retry_after) == (None, 4)
     call(kind, lambda c: c.score_agi_batch([b"one", b"two"], ["a wave", None]), **scene.given())
     assert scene.requests[-1].content.count(b'name="prompts"') == 2
     call(kind, lambda c: c.score_agi_batch([b"one", b"two"]), **scene.given())
