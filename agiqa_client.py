@@ -6,10 +6,10 @@
         client.score("photo.jpg").quality
         client.score_agi("generated.png", "a tray of sushi", deadline=5).consistency
 
-Busy (429), not ready (503) and no connection are tried again: after what ``Retry-After`` says, else
-after exponential back-off with full jitter. A ``deadline`` bounds all tries together, and the
-service is told what is left of it. Interrupting or cancelling a call closes its connection, and the
-service drops the work. Errors carry the service's own sentence:
+Busy (429), not ready (503) and no connection are tried again: after what ``Retry-After`` says and
+up to a quarter more, else after exponential back-off with full jitter. A ``deadline`` bounds all
+tries together, and the service is told what is left of it. Interrupting or cancelling a call closes
+its connection, and the service drops the work. Errors carry the service's own sentence:
 
     AgiqaError              .detail .code .status .request_id .retry_after
     ├── Refused             4xx: this request can't be served, sending it again changes nothing
@@ -348,8 +348,10 @@ class AsyncClient:
         raise error
 
     def _wait(self, error: AgiqaError, tried: int) -> float:
-        back_off = self._clock.uniform(0, min(_LONGEST_BACK_OFF, _BACK_OFF * 2**tried))
-        return back_off if error.retry_after is None else error.retry_after
+        if error.retry_after is None:
+            return self._clock.uniform(0, min(_LONGEST_BACK_OFF, _BACK_OFF * 2**tried))
+        # Those who were refused together do not come back together.
+        return error.retry_after + self._clock.uniform(0, error.retry_after / 4)
 
     async def _try(
         self, path: str, options: Options, form: dict[str, Any] | None, left: float
@@ -581,6 +583,7 @@ def _problem(body: dict[str, Any], **facts: Any) -> AgiqaError:
     kind = {429: Overloaded, 503: Unavailable, 504: DeadlineExceeded}.get(status)
     kind = kind or (Refused if status < 500 else Failed)
     known = {"status": status, "code": body.get("code"), "request_id": body.get("request_id")}
+    known["retry_after"] = body.get("retry_after")
     return kind(str(body["detail"]), **(known | facts))
 
 

@@ -13,8 +13,9 @@ from fastapi import FastAPI
 
 from app.batching.admission import Admission, Ceilings
 from app.batching.batcher import Batcher
+from app.batching.budget import Limits
 from app.batching.rate import Rates
-from app.batching.scheduler import Limits, Scheduler
+from app.batching.scheduler import Scheduler
 from app.catalogue import Models
 from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process

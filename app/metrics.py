@@ -20,7 +20,8 @@ from prometheus_client.registry import Collector
 
 from app.batching.batcher import Outcome
 from app.batching.errors import REASONS
-from app.batching.scheduler import Batch, Fault, Scheduler
+from app.batching.jobs import Batch, Fault
+from app.batching.scheduler import Scheduler
 from app.device.messages import RESTART_REASONS
 from model.decoding.decoder import DEATHS
 

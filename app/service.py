@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from app.batching.admission import Admission, Load, State, Ticket
@@ -35,6 +36,7 @@ from app.device.messages import RESTART_REASONS, LoadedModel, Piece, Ready, Relo
 from app.device.supervisor import Change, OnChange
 from app.logs import request_id
 from app.metrics import Metrics
+from app.quarantine import Quarantine
 from app.settings import Settings
 from model.config import HEADS, Head
 from model.errors import ImageError
@@ -130,6 +132,7 @@ class Service:
         self.clock = clock
         self.admission = admission
         self.models = Models()
+        self.quarantine = Quarantine(clock)
         self._arena = arena
         self._decoders = decoders
         self._device = device
@@ -276,6 +279,8 @@ class Service:
         """Has it decoded into shared memory and the rows computed. Slot and room are free again
         when it is answered and nobody writes into the slot any more, whichever comes last.
         """
+        upload, name = planned.upload, model.config.name
+        crashes = await self.quarantine.check(upload.data, upload.prompt, name)
         room = ticket.part(planned.load)
         slot = self._arena.allocate(planned.layout.nbytes)
         if slot is None:
@@ -286,13 +291,13 @@ class Service:
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock())):
                 await self._decoded(writing)
-                score = await self._compute(planned, model.key, slot, deadline)
+                score = await self._compute(planned, model, slot, deadline, crashes)
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
             writing.withdraw()
             writing.when_ended(lambda: self._free(slot, room))
-        self._observe(model.config.name, score)
+        self._observe(name, score)
         size, grid = (planned.header.width, planned.header.height), planned.layout.grid
         return Scored(score, model, grid.is_scaled(*size), grid.boxes(*size))
 
@@ -318,18 +323,23 @@ class Service:
         self.metrics.stages.labels("decode").observe(decoded.seconds)
         self._decode_rate.observe(writing.picture.header.pixels // 1000, decoded.seconds)
 
-    async def _compute(self, planned: _Planned, model: str, slot: Slot, deadline: float) -> Score:
+    async def _compute(
+        self, planned: _Planned, model: LoadedModel, slot: Slot, deadline: float, crashes: int
+    ) -> Score:
         """Has the rows computed of the crops in the slot."""
-        layout = planned.layout
-        piece = Piece(slot, layout, planned.upload.prompt, 0, layout.rows, completes=True)
+        layout, upload = planned.layout, planned.upload
+        record = partial(self.quarantine.record, upload.data, upload.prompt, model.config.name)
+        piece = Piece(slot, layout, upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
-            model,
+            model.key,
             layout.rows,
             deadline,
             piece,
             shape=layout.shape,
             row_cost=layout.row_cost,
             label=request_id.get() or "",
+            crashes=crashes,
+            on_crashes=record,
         )
         return score
 

@@ -23,7 +23,7 @@ import torch
 
 from app.batching.batcher import Outcome
 from app.batching.errors import InferenceFailed, WorkerDown
-from app.batching.scheduler import Fault
+from app.batching.jobs import Fault
 from app.device import arena
 from app.device.lifeline import Heartbeat, die_with
 from app.device.messages import (

@@ -27,8 +27,8 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 # The rooms of each package, from the ground up: a room imports from those below it alone.
 LADDERS = {
     "app": (
-        *("logs", "settings", "batching", "device", "catalogue", "metrics", "worker", "service"),
-        *("http", "startup", "main", "bulk", "cli"),
+        *("logs", "settings", "batching", "device", "catalogue", "metrics", "worker"),
+        *("quarantine", "service", "http", "startup", "main", "bulk", "cli"),
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),

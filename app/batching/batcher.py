@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
-from app.batching.scheduler import Batch, Fault, Job, Scheduler
+from app.batching.jobs import Batch, Fault, Job, ignore_crashes
+from app.batching.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,11 @@ class Outcome:
 
 
 class DeviceError(Exception):
-    """A batch that gave no results; ``began``: the device may have begun with it."""
+    """A batch that gave no results."""
 
-    def __init__(self, fault: Fault, message: str = "", *, began: bool = True) -> None:
+    def __init__(self, fault: Fault, message: str = "") -> None:
         super().__init__(message or fault.value)
         self.fault = fault
-        self.began = began
 
 
 def labels(*batches: Batch) -> list[str]:
@@ -95,6 +95,8 @@ class Batcher:
         shape: tuple[int, ...] = (),
         row_cost: int = 1,
         label: str = "",
+        crashes: int = 0,
+        on_crashes: Callable[[int], None] = ignore_crashes,
     ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
 
@@ -106,6 +108,8 @@ class Batcher:
             shape: of its rows; only rows of equal shape share a batch.
             row_cost: what one row costs, in rows of the model's own size.
             label: what the log calls it.
+            crashes: how often an earlier upload of the same image ended the worker.
+            on_crashes: hears when that number changes, however the call itself ends.
 
         Raises:
             ServiceError: the answer is a failure.
@@ -117,6 +121,8 @@ class Batcher:
                 future.set_result(result)
 
         job = Job(model, rows, deadline, payload, answer, shape, row_cost, label=label)
+        job.crashes = crashes
+        job.on_crashes = on_crashes
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:

@@ -10,6 +10,7 @@
     │   ├── BadPath                 bad_path            400     bad_field
     │   ├── BadHost                 bad_host            421     bad_field
     │   ├── CrossSite               cross_site          403     bad_field
+    │   ├── Quarantined             quarantined         422     quarantined
     │   ├── NotFound                not_found           404     -
     │   ├── MethodNotAllowed        method_not_allowed  405     -
     │   ├── Unauthorized            unauthorized        401     unauthorized
@@ -32,6 +33,8 @@ The one map from these to HTTP is ``app.http.problems``. Messages never hold any
 """
 
 import math
+import random
+from collections.abc import Callable
 
 
 class ServiceError(Exception):
@@ -108,6 +111,16 @@ class CrossSite(Rejected):
     default = "A page of another site sent this; allow it by AGIQA_ALLOWED_ORIGINS if it may."
 
 
+class Quarantined(Rejected):
+    """The image ended the worker twice, the second time alone."""
+
+    code, status, reason, title = "quarantined", 422, "quarantined", "Quarantined"
+    default = (
+        "This image ended the worker twice and is not tried again; send another file, and report "
+        "the request id."
+    )
+
+
 class NotFound(Rejected):
     """No endpoint has this address."""
 
@@ -155,6 +168,13 @@ class Unavailable(ServiceError):
     def __init__(self, detail: str | None = None, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after = max(1, math.ceil(retry_after))
+
+    def come_back_in(self, chance: Callable[[], float] = random.random) -> int:
+        """Whole seconds for one client, up to a quarter more than ``retry_after``, so that those
+        who were refused together do not come back together; ``chance`` lies in [0, 1).
+        """
+        # Rounded up as often as the fraction is large: short waits are spread as well.
+        return int(self.retry_after * (1 + chance() / 4) + chance())
 
 
 class Overloaded(Unavailable):

@@ -8,164 +8,28 @@ It is a state machine and reads no clock: ``app.batching.batcher`` drives it, an
 made-up time.
 """
 
-import bisect
-import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
+from app.batching.budget import Cap, Limits
 from app.batching.errors import (
     DeadlineExceeded,
     InferenceFailed,
     OutOfMemory,
+    Quarantined,
     ServiceError,
-    WorkerDown,
 )
+from app.batching.jobs import Batch, Fault, Job, JobState, Slice, Trigger
+from app.batching.queue import JobQueue
 from app.batching.rate import Rates
-
-Trigger = Literal["idle", "full", "drain"]
 
 # A small request may overtake larger ones whose deadline is at most this much earlier, in seconds.
 SMALL_ADVANTAGE = 1.0
-# Batches without a failure after which a budget that memory had halved is doubled again.
-_RECOVERY = 200
-
-
-class Fault(Enum):
-    """Why a batch gave no results."""
-
-    INFERENCE = "inference"
-    OUT_OF_MEMORY = "oom"
-    WORKER_DIED = "worker_died"
-
-
-class JobState(Enum):
-    """Where a job is; only the scheduler moves it on, and never out of the last two."""
-
-    QUEUED = "queued"  # between the slices of a split job, too
-    RUNNING = "running"  # a slice is at the device, or goes there again after a failure
-    ANSWERED = "answered"
-    CANCELLED = "cancelled"
-
-
-@dataclass(eq=False)
-class Job:
-    """One admitted image. ``payload`` is the device's business; ``answer`` is called once at most.
-
-    ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
-    model's own size. ``partial`` collects the rows of a job that is split over batches, until its
-    last row lands.
-    """
-
-    model: str
-    rows: int
-    deadline: float
-    payload: Any
-    answer: Callable[[Any], None]
-    shape: tuple[int, ...] = ()
-    row_cost: int = 1
-    label: str = ""
-    arrived: float = 0.0
-    done: int = 0
-    crashes: int = 0
-    state: JobState = JobState.QUEUED
-    partial: list[Any] = field(default_factory=list)
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more can happen to it."""
-        return self.state in {JobState.ANSWERED, JobState.CANCELLED}
-
-    @property
-    def left(self) -> int:
-        return self.rows - self.done
-
-    @property
-    def cost(self) -> int:
-        """What the rows still to compute cost."""
-        return self.left * self.row_cost
-
-    @property
-    def kind(self) -> tuple[str, tuple[int, ...]]:
-        """Model and shape: only jobs of one kind share a batch."""
-        return self.model, self.shape
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Rows ``start`` to ``stop`` of a job."""
-
-    job: Job
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def cost(self) -> int:
-        return self.rows * self.job.row_cost
-
-    @property
-    def completes(self) -> bool:
-        return self.stop == self.job.rows
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Slices that share one call of the network."""
-
-    slices: tuple[Slice, ...]
-    trigger: Trigger
-    sent: float
-    expected: float = 0.0  # seconds at the device
-
-    @property
-    def model(self) -> str:
-        return self.slices[0].job.model
-
-    @property
-    def rows(self) -> int:
-        return sum(s.rows for s in self.slices)
-
-    @property
-    def cost(self) -> int:
-        return sum(s.cost for s in self.slices)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``batch_seconds`` of work per batch at the measured rate, never over a cost of
-    ``batch_rows``; ``lead`` seconds before a running batch is expected to end, the next one is
-    handed over.
-    """
-
-    batch_seconds: float = 0.25
-    batch_rows: int = 128
-    lead: float = 0.01
-
-
-@dataclass
-class _Cap:
-    """The largest batch of one model that the device's memory is known to hold, by cost."""
-
-    most: int
-    now: int
-    good_batches: int = 0
-
-    def halve(self, failed: int) -> None:
-        """A batch of that cost did not fit."""
-        self.now = max(1, min(self.now, failed // 2))
-
-    def after_good_batch(self) -> None:
-        """Doubles a halved cap after many batches without a failure."""
-        self.good_batches += 1
-        if self.good_batches >= _RECOVERY and self.now < self.most:
-            self.now = min(self.most, self.now * 2)
-            self.good_batches = 0
+# A suspect lets those pass whose deadline is at most this much later, in seconds: what waited
+# beside it is likely answered before it may end the worker again, and it still is not put off for
+# ever.
+_SUSPECT_PENALTY = 2.0
 
 
 class Scheduler:
@@ -175,19 +39,20 @@ class Scheduler:
         self.limits = limits
         self.rates = rates
         self.draining = False
-        self._queue: list[tuple[float, int, Job]] = []
-        self._order = itertools.count()
+        self._queue = JobQueue()
         self._retries: deque[tuple[Slice, ...]] = deque()
-        self._running: list[Batch] = []
+        self._running: list[Batch] = []  # the first one is computed, the other one waits behind it
+        self._not_begun: set[Batch] = set()  # waited behind one that ended the worker
         self._busy_until = 0.0  # when the batches at the device are expected to be done
-        self._caps: dict[str, _Cap] = {}
+        self._caps: dict[str, Cap] = {}
 
     # What is there
 
     @property
     def queued(self) -> list[Job]:
-        """Jobs not yet wholly handed over, most urgent first."""
-        return [job for _, _, job in self._queue]
+        """Jobs not yet wholly handed over, most urgent first; sorts them, for reports and tests."""
+        split = [p.job for p in self._handed_over() if not (p.completes or p.job.closed)]
+        return sorted([*self._queue.by_urgency(), *split], key=lambda job: job.urgency)
 
     @property
     def idle(self) -> bool:
@@ -212,17 +77,18 @@ class Scheduler:
         """Queues a job, by its deadline; a small one counts as up to a second more urgent."""
         job.arrived = now
         penalty = min(SMALL_ADVANTAGE, self.rates.of(job.model).seconds(job.cost))
-        bisect.insort(self._queue, (job.deadline + penalty, next(self._order), job))
+        job.urgency = job.deadline + penalty + (_SUSPECT_PENALTY if job.suspect else 0.0)
+        self._queue.add(job)
 
     def cancel(self, job: Job) -> None:
         """The client is gone: forgets what is queued; what runs is not waited for."""
         if not job.closed:
+            self._queue.remove(job)
             job.state = JobState.CANCELLED
-            self._forget(job)
 
     def expire(self, now: float) -> None:
         """Answers every queued job whose deadline has passed, before it costs anything."""
-        for job in [job for job in self._eligible() if job.deadline <= now]:
+        while (job := self._queue.first_due()) and job.deadline <= now:
             self._finish(job, DeadlineExceeded())
 
     def next_batch(self, now: float) -> Batch | None:
@@ -248,10 +114,11 @@ class Scheduler:
 
     def wake_at(self, now: float) -> float | None:
         """When to look again though nothing happens: a deadline, or a running batch nearly done."""
-        times = [job.deadline for job in self._eligible()]
-        if times and len(self._running) == 1:
-            times.append(self._hand_over_at())
-        return max(now, min(times)) if times else None
+        job = self._queue.first_due()
+        if job is None:
+            return None
+        at = min(job.deadline, self._hand_over_at()) if len(self._running) == 1 else job.deadline
+        return max(now, at)
 
     # What the device says
 
@@ -271,21 +138,26 @@ class Scheduler:
             job = piece.job
             job.done = piece.stop
             if isinstance(result, ServiceError) or piece.completes:
+                self._acquit(job)
                 self._finish(job, result)
             elif not job.closed:
-                job.state = JobState.QUEUED
                 job.partial.append(result)
+                self._requeue(job)
 
     def failed(self, batch: Batch, fault: Fault) -> None:
         """Decides what becomes of a batch that gave no results; nobody is forgotten."""
+        began = self._running[:1] == [batch] and batch not in self._not_begun
         self._leave(batch)
         self._cap(batch.model).good_batches = 0
-        if fault is Fault.WORKER_DIED:
-            self._after_crash(batch)
-        elif fault is Fault.OUT_OF_MEMORY:
+        if fault is Fault.OUT_OF_MEMORY:
             self._after_oom(batch)
-        else:
+        elif fault is Fault.INFERENCE:
             self._after_error(batch)
+        elif fault is Fault.WORKER_DIED and began:
+            self._not_begun.update(self._running)
+            self._after_crash(batch)
+        else:
+            self._requeue_all(batch)
 
     def lost(self, batch: Batch, error: ServiceError) -> None:
         """Gives up a batch that met with something unforeseen: trying again may do harm."""
@@ -295,11 +167,12 @@ class Scheduler:
             self._finish(piece.job, error)
 
     def fail_all(self, error: ServiceError) -> None:
-        """Answers everything that waits with one error (the drain's time is over)."""
-        at_device = (batch.slices for batch in self._running)
-        sliced = [piece.job for pieces in (*self._retries, *at_device) for piece in pieces]
-        for job in (*self.queued, *sliced):
-            self._finish(job, error)
+        """Answers everything that waits with one error (the drain's time is over); a suspect with
+        one that nobody takes for an invitation to try it on another instance.
+        """
+        sliced = [piece.job for piece in self._handed_over()]
+        for job in (*self._queue.by_urgency(), *sliced):
+            self._finish(job, DeadlineExceeded() if job.suspect else error)
         self._retries.clear()
 
     # How
@@ -315,15 +188,16 @@ class Scheduler:
 
     def _fills_a_batch(self) -> bool:
         """Whether what can run together with the most urgent job is as much as a batch may cost."""
-        waiting = self._eligible()
-        together = [job.cost for job in waiting if job.kind == waiting[0].kind]
-        return bool(together) and sum(together) >= self.budget(waiting[0].model)
+        first = self._queue.first()
+        return first is not None and self._queue.cost(first.kind) >= self.budget(first.model)
 
     def _hand_over_at(self) -> float:
         return self._busy_until - self.limits.lead
 
-    def _eligible(self) -> list[Job]:
-        return [job for job in self.queued if job.state is JobState.QUEUED]
+    def _handed_over(self) -> list[Slice]:
+        """What is at the device, and what goes there again after a failure."""
+        at_device = (batch.slices for batch in self._running)
+        return [piece for pieces in (*self._retries, *at_device) for piece in pieces]
 
     def _next_slices(self) -> tuple[Slice, ...]:
         while self._retries:
@@ -336,39 +210,44 @@ class Scheduler:
         """Whole jobs of one kind by urgency, as many as fit; one larger than the budget is split,
         if it comes first.
         """
-        jobs = self._eligible()
-        if not jobs:
+        first = self._queue.first()
+        if first is None:
             return ()
-        first, *others = jobs
         budget = self.budget(first.model)
         # At least one row, however much it costs: waiting makes it no smaller.
         take = min(first.left, max(1, budget // first.row_cost))
-        pieces = [Slice(first, first.done, first.done + take)]
-        room = budget - pieces[0].cost
-        for job in others:
-            if job.kind == first.kind and job.cost <= room:
-                pieces.append(Slice(job, job.done, job.rows))
-                room -= job.cost
-        for piece in pieces:
-            if piece.completes:
-                self._forget(piece.job)
-        return tuple(pieces)
+        head = Slice(first, first.done, first.done + take)
+        self._queue.remove(first)
+        others = self._queue.take(first.kind, budget - head.cost)
+        return head, *(Slice(job, job.done, job.rows) for job in others)
 
     def _after_crash(self, batch: Batch) -> None:
+        """The jobs that ran become suspects and run alone from then on; one that ends the worker
+        again has done it by itself.
+        """
         for piece in batch.slices:
-            piece.job.crashes += 1
-            if piece.job.crashes > 1:
-                self._finish(piece.job, WorkerDown())
+            job = piece.job
+            alone = job.suspect
+            job.crashes += 1
+            job.on_crashes(job.crashes)
+            if alone:
+                self._finish(job, Quarantined())
             else:
-                self._requeue(piece.job)
+                job.urgency += _SUSPECT_PENALTY
+                self._requeue(job)
+
+    def _acquit(self, job: Job) -> None:
+        """Alone, a suspect ran to its end."""
+        if job.suspect:
+            job.crashes = 0
+            job.on_crashes(0)
 
     def _after_oom(self, batch: Batch) -> None:
         if batch.rows == 1:
             self._finish(batch.slices[0].job, OutOfMemory())
             return
         self._cap(batch.model).halve(batch.cost)
-        for piece in batch.slices:
-            self._requeue(piece.job)
+        self._requeue_all(batch)
 
     def _after_error(self, batch: Batch) -> None:
         if len(batch.slices) == 1:
@@ -378,25 +257,26 @@ class Scheduler:
         middle = len(batch.slices) // 2
         self._retries += [batch.slices[:middle], batch.slices[middle:]]
 
+    def _requeue_all(self, batch: Batch) -> None:
+        for piece in batch.slices:
+            self._requeue(piece.job)
+
     def _requeue(self, job: Job) -> None:
         if not job.closed:
             job.state = JobState.QUEUED
-            if job not in self.queued:
-                self.add(job, job.arrived)
+            self._queue.add(job)
 
-    def _cap(self, model: str) -> _Cap:
+    def _cap(self, model: str) -> Cap:
         most = self.limits.batch_rows
-        return self._caps.setdefault(model, _Cap(most, most))
+        return self._caps.setdefault(model, Cap(most, most))
 
     def _leave(self, batch: Batch) -> None:
         self._running = [other for other in self._running if other is not batch]
-
-    def _forget(self, job: Job) -> None:
-        self._queue = [entry for entry in self._queue if entry[2] is not job]
+        self._not_begun.discard(batch)
 
     def _finish(self, job: Job, result: Any) -> None:
         """Answers a job that is still open; what else runs of it is not waited for."""
         if not job.closed:
+            self._queue.remove(job)
             job.state = JobState.ANSWERED
-            self._forget(job)
             job.answer(result)

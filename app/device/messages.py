@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from app.batching.batcher import Outcome
-from app.batching.scheduler import Fault
+from app.batching.jobs import Fault
 from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout

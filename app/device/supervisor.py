@@ -16,7 +16,7 @@ from typing import Literal
 
 from app.batching.batcher import DeviceError, Outcome, labels
 from app.batching.errors import ReloadFailed
-from app.batching.scheduler import Batch, Fault, Slice
+from app.batching.jobs import Batch, Fault, Slice
 from app.device.arena import Arena
 from app.device.messages import (
     BatchFailed,
@@ -130,12 +130,12 @@ class WorkerDevice:
         """
         life = self._life
         if not self.up or life is None:
-            raise DeviceError(Fault.WORKER_DIED, "no worker is up", began=False)
+            raise DeviceError(Fault.NOT_RUN, "no worker is up")
         number = next(self._numbers)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         pieces = tuple(_piece(s) for s in batch.slices)
         if not life.process.send(Run(number, batch.model, pieces)):
-            raise DeviceError(Fault.WORKER_DIED, "the worker reads nothing", began=False)
+            raise DeviceError(Fault.NOT_RUN, "the worker reads nothing")
         self._waiting[number] = batch, future
         try:
             return await future
@@ -275,8 +275,8 @@ class WorkerDevice:
         for i, (_, future) in enumerate(self._waiting.values()):
             if not future.done():
                 # Batches are computed in turn: only the first one was begun.
-                error = DeviceError(Fault.WORKER_DIED, f"the worker ended: {reason}", began=i == 0)
-                future.set_exception(error)
+                fault = Fault.NOT_RUN if i else Fault.WORKER_DIED
+                future.set_exception(DeviceError(fault, f"the worker ended: {reason}"))
         if not self._stopping:
             self._on_change(None, reason)
 

@@ -84,6 +84,7 @@ _ERRORS: tuple[type[errors.ServiceError], ...] = (
     errors.UnsupportedFormat,
     errors.BadField,
     errors.BadAspectRatio,
+    errors.Quarantined,
     errors.Overloaded,
     errors.InferenceFailed,
     errors.Internal,

@@ -43,7 +43,7 @@ def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONR
     """
     headers = dict(extra or {})
     if isinstance(error, Unavailable):
-        headers["Retry-After"] = str(error.retry_after)
+        headers["Retry-After"] = str(error.come_back_in())
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Draining):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.batching.errors import ServiceError
+from app.batching.errors import ServiceError, Unavailable
 from app.http.problems import problem
 
 if TYPE_CHECKING:
@@ -115,11 +115,17 @@ class Problem(BaseModel):
     detail: str = Field(description="One sentence that says what to do.")
     code: str
     request_id: str | None = None
+    retry_after: int | None = Field(
+        default=None,
+        description="Seconds after which to send this upload again, in a batch's answer; other "
+        "answers have it in the header Retry-After.",
+    )
 
     @classmethod
     def of(cls, error: ServiceError, filename: str | None) -> Self:
         """The problem of one upload of a batch."""
-        return cls(filename=filename, **problem(error))
+        later = {"retry_after": error.come_back_in()} if isinstance(error, Unavailable) else {}
+        return cls(filename=filename, **problem(error), **later)
 
 
 class _Upload(BaseModel):

@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from app.batching.batcher import Outcome
-from app.batching.scheduler import Batch, Slice
+from app.batching.jobs import Batch, Slice
 from app.device.arena import Arena, Slot, slot_bytes
 from app.device.messages import LoadedModel, Ready, Reloaded, WorkerSettings
 from app.device.supervisor import OnChange

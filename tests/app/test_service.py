@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from app.batching.admission import State
 from app.batching.batcher import DeviceError
-from app.batching.scheduler import Batch, Fault
+from app.batching.jobs import Batch, Fault
 from app.catalogue import Models
 from app.device.messages import RESTART_REASONS, Ready
 from app.device.supervisor import StartError
@@ -323,7 +323,7 @@ def test_work_that_cannot_be_in_time_is_refused_with_the_time_to_wait() -> None:
             await until(lambda: bool(device.batches))
             refused = await here.post("second")  # done after 30 seconds, due after 10
             assert outcome(refused) == (429, "overloaded")
-            assert 20 <= int(refused.headers["retry-after"]) <= 21
+            assert 20 <= int(refused.headers["retry-after"]) <= 27  # a quarter more by chance
             assert (await here.client.get("/readyz")).status_code == 200
             device.gate.set()
             assert (await first).status_code == 200

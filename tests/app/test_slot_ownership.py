@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.batching.errors import DeadlineExceeded, Overloaded
-from app.batching.scheduler import Slice
+from app.batching.jobs import Slice
 from app.service import Scored, Service, Upload
 from app.settings import Settings
 from model.scores import Score

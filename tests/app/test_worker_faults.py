@@ -15,7 +15,7 @@ import torch
 
 import model
 from app.batching.errors import InferenceFailed
-from app.batching.scheduler import Fault
+from app.batching.jobs import Fault
 from app.device.arena import Arena
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
 from app.worker import DeviceLost, Worker, in_steps, start_failure
@@ -56,7 +56,7 @@ class Desk:
             step=self.steps.append,
             load=lambda *_, **__: [cast(Scorer, self.scorer)],
         )
-        self.worker.ready()
+        (self.model,) = self.worker.ready().models
 
     def piece(self, prompt: str | None = None, seed: int = 0, **changes: Any) -> Piece:
         image = tiny.picture(300, 260, seed=seed)
@@ -69,7 +69,7 @@ class Desk:
         return replace(Piece(slot, layout, prompt, 0, layout.rows, completes=True), **changes)
 
     def answer(self, *pieces: Piece) -> Done | BatchFailed:
-        return self.worker.answer(Run(0, self.scorer.config.name, pieces))
+        return self.worker.answer(Run(0, self.model.key, pieces))
 
     def results(self, *pieces: Piece) -> list[Any]:
         done = self.answer(*pieces)

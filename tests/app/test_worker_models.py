@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import model
-from app.batching.scheduler import Job, Slice
+from app.batching.jobs import Job, Slice
 from app.device.arena import Arena, Slot
 from app.device.messages import Done, Piece, Ready, Run, WorkerSettings
 from app.device.supervisor import _piece

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from app.batching.budget import Limits
 from app.batching.rate import Rates
-from app.batching.scheduler import Limits, Scheduler
+from app.batching.scheduler import Scheduler
 from app.metrics import Metrics
 
 from .dockerfile import ROOT

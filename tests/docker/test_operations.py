@@ -77,16 +77,6 @@ def test_the_service_finds_the_pods() -> None:
     assert SERVICE["spec"]["selector"] == DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_the_proxy_lets_through_what_the_service_takes() -> None:
-    nginx = _block("nginx", "proxy_pass")
-    size = re.search(r"client_max_body_size (\d+)m;", nginx)
-    timeout = re.search(r"proxy_read_timeout (\d+)s;", nginx)
-    assert size is not None
-    assert timeout is not None
-    assert int(size[1]) > DEFAULTS["max_body_mib"]
-    assert int(timeout[1]) > DEFAULTS["deadline_seconds"]
-
-
 def test_the_pictures_are_of_panels_that_the_dashboard_has_and_are_shown() -> None:
     pytest.importorskip("playwright", reason="needs playwright: make test installs it")
     from .screenshots import SHOTS

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.batching.batcher import Batcher, DeviceError, Outcome
+from app.batching.budget import Limits
 from app.batching.errors import DeadlineExceeded, Draining, Internal
+from app.batching.jobs import Batch, Fault
 from app.batching.rate import Rates
-from app.batching.scheduler import Batch, Fault, Limits, Scheduler
+from app.batching.scheduler import Scheduler
 from tests.app.fake_device import FakeDevice, run, until
 
 

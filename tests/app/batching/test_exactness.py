@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.batching.scheduler import Fault
+from app.batching.jobs import Fault
 from app.device.arena import Arena, Slot
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
 from app.worker import Worker

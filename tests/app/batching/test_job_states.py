@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.batching.errors import Internal
-from app.batching.scheduler import Batch, Fault, Job, JobState
+from app.batching.jobs import Batch, Fault, Job, JobState
 from tests.app.batching.test_scheduler import House, make
 
 FINAL = {JobState.ANSWERED, JobState.CANCELLED}
@@ -54,11 +54,13 @@ class Day:
 
     def check(self) -> None:
         """A job has an answer if and only if its state says so, and leaves no final state."""
-        queued = self.house.scheduler.queued
+        queued, waiting = self.house.scheduler.queued, self.house.scheduler._queue
+        assert all(waiting.cost(job.kind) >= 0 for job in self.jobs)
         for job in self.jobs:
             answered = job.state is JobState.ANSWERED
             assert len(self.house.answers[job.payload]) == answered
             assert self.closed.get(job, job.state) is job.state
+            assert (job in waiting) == (job.state is JobState.QUEUED)
             if job.state in FINAL:
                 self.closed[job] = job.state
                 assert job not in queued
@@ -115,6 +117,7 @@ def test_each_of_many_jobs_is_answered_once_or_cancelled_whatever_happens() -> N
                 running.append(batch)
             if running:
                 house.finish(running.pop(0))
+        assert not house.scheduler._queue._costs
         for job in jobs:
             assert job.state in FINAL
             assert len(house.answers[job.payload]) == (job.state is JobState.ANSWERED)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.batching.errors import DeadlineExceeded, Draining, InferenceFailed, OutOfMemory, WorkerDown
+from app.batching.budget import Limits
+from app.batching.errors import DeadlineExceeded, Draining, InferenceFailed, OutOfMemory
+from app.batching.jobs import Batch, Fault, Job
 from app.batching.rate import Rates
-from app.batching.scheduler import Batch, Fault, Job, Limits, Scheduler
+from app.batching.scheduler import Scheduler
 
 PER_ROW = 0.01
 
@@ -277,14 +279,6 @@ def test_one_row_that_does_not_fit_fails_instead_of_looping(house: House) -> Non
             house.scheduler.failed(batch, Fault.OUT_OF_MEMORY)
     assert [type(a) for a in house.answers["a"]] == [OutOfMemory]
     assert house.scheduler.idle
-
-
-def test_a_dead_worker_costs_one_retry_and_then_an_answer(house: House) -> None:
-    house.add("a", 5)
-    house.scheduler.failed(house.next(), Fault.WORKER_DIED)
-    assert house.answers["a"] == []
-    house.scheduler.failed(house.next(), Fault.WORKER_DIED)
-    assert [type(a) for a in house.answers["a"]] == [WorkerDown]
 
 
 def test_draining_finishes_what_is_there_and_answers_the_rest(house: House) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.batching.errors import OutOfMemory
-from app.batching.scheduler import Batch, Fault
+from app.batching.jobs import Batch, Fault
 from tests.app.batching.test_scheduler import PER_ROW, House, make, parts
 
 SQUARE, WIDE = (224, 224), (224, 448)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from app.batching.batcher import DeviceError
-from app.batching.scheduler import Batch, Job, Slice
+from app.batching.jobs import Batch, Job, Slice
 from app.device.arena import Arena, Slot
 from app.device.messages import Piece, Ready, WorkerSettings
 from app.device.supervisor import WorkerDevice

@@ -1,0 +1,38 @@
+"""How much a batch may hold: by time, and by what the device's memory was found to hold."""
+
+from dataclasses import dataclass
+
+# Batches without a failure after which a budget that memory had halved is doubled again.
+_RECOVERY = 200
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``batch_seconds`` of work per batch at the measured rate, never over a cost of
+    ``batch_rows``; ``lead`` seconds before a running batch is expected to end, the next one is
+    handed over.
+    """
+
+    batch_seconds: float = 0.25
+    batch_rows: int = 128
+    lead: float = 0.01
+
+
+@dataclass
+class Cap:
+    """The largest batch of one model that the device's memory is known to hold, by cost."""
+
+    most: int
+    now: int
+    good_batches: int = 0
+
+    def halve(self, failed: int) -> None:
+        """A batch of that cost did not fit."""
+        self.now = max(1, min(self.now, failed // 2))
+
+    def after_good_batch(self) -> None:
+        """Doubles a halved cap after many batches without a failure."""
+        self.good_batches += 1
+        if self.good_batches >= _RECOVERY and self.now < self.most:
+            self.now = min(self.most, self.now * 2)
+            self.good_batches = 0

@@ -1,0 +1,129 @@
+"""What the scheduler deals in: jobs, slices of their rows, batches of slices, and what can go
+wrong with one.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+Trigger = Literal["idle", "full", "drain"]
+
+
+class Fault(Enum):
+    """Why a batch gave no results."""
+
+    INFERENCE = "inference"
+    OUT_OF_MEMORY = "oom"
+    WORKER_DIED = "worker_died"
+    NOT_RUN = "not_run"  # the worker had ended before the batch could begin
+
+
+class JobState(Enum):
+    """Where a job is; only the scheduler moves it on, and never out of the last two."""
+
+    QUEUED = "queued"  # between the slices of a split job, too
+    RUNNING = "running"  # a slice is at the device, or goes there again after a failure
+    ANSWERED = "answered"
+    CANCELLED = "cancelled"
+
+
+def ignore_crashes(crashes: int) -> None:
+    """For jobs whose image nobody recognizes when it comes again."""
+    del crashes
+
+
+@dataclass(eq=False)
+class Job:
+    """One admitted image. ``payload`` is the device's business; ``answer`` is called once at most.
+
+    ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
+    model's own size. ``partial`` collects the rows of a job that is split over batches, until its
+    last row lands. ``crashes`` counts the workers that ended while they ran it; ``on_crashes``
+    hears of every change, even when the client is gone.
+    """
+
+    model: str
+    rows: int
+    deadline: float
+    payload: Any
+    answer: Callable[[Any], None]
+    shape: tuple[int, ...] = ()
+    row_cost: int = 1
+    label: str = ""
+    arrived: float = 0.0
+    done: int = 0
+    crashes: int = 0
+    on_crashes: Callable[[int], None] = ignore_crashes
+    urgency: float = 0.0
+    state: JobState = JobState.QUEUED
+    partial: list[Any] = field(default_factory=list)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.state in {JobState.ANSWERED, JobState.CANCELLED}
+
+    @property
+    def left(self) -> int:
+        return self.rows - self.done
+
+    @property
+    def cost(self) -> int:
+        """What the rows still to compute cost."""
+        return self.left * self.row_cost
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a worker ended while it ran this job, among others or alone."""
+        return self.crashes > 0
+
+    @property
+    def kind(self) -> Hashable:
+        """Only jobs of one kind share a batch: of one model and shape. A suspect shares with
+        nobody.
+        """
+        return self.model, self.shape, id(self) if self.suspect else None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows ``start`` to ``stop`` of a job."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def cost(self) -> int:
+        return self.rows * self.job.row_cost
+
+    @property
+    def completes(self) -> bool:
+        return self.stop == self.job.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Slices that share one call of the network."""
+
+    slices: tuple[Slice, ...]
+    trigger: Trigger
+    sent: float
+    expected: float = 0.0  # seconds at the device
+
+    @property
+    def model(self) -> str:
+        return self.slices[0].job.model
+
+    @property
+    def rows(self) -> int:
+        return sum(s.rows for s in self.slices)
+
+    @property
+    def cost(self) -> int:
+        return sum(s.cost for s in self.slices)

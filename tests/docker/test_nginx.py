@@ -1,0 +1,243 @@
+"""The documented proxy, run by a real nginx in front of two instances that only answer: which of
+them gets a request, and how often.
+"""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.batching.errors import Draining, Overloaded, Quarantined, ServiceError
+from app.http.problems import MEDIA_TYPE, problem
+
+from .dockerfile import ROOT
+from .test_compose import DEFAULTS
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+needs_nginx = pytest.mark.skipif(
+    not NGINX, reason="needs the program nginx: apt-get install nginx-light"
+)
+CONFIG = ROOT / "docker/nginx/agiqa.conf"
+TEXT = CONFIG.read_text()
+# All that a test changes: addresses, and the certificate that it has not.
+MAIN = """
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+{server}
+}}
+"""
+
+
+class Instance(ThreadingHTTPServer):
+    """Answers all requests with ``error``, or 200; one that ``dies`` closes the connection once it
+    has read the request.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, error: ServiceError | None = None, *, dies: bool = False) -> None:
+        self.error = error
+        self.dies = dies
+        self.requests: list[tuple[str, Any, bytes]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Instance
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append((self.path, self.headers, body))
+        if self.server.dies:
+            self.close_connection = True
+            return
+        error = self.server.error
+        content = json.dumps(problem(error) if error else {"quality": 0.5}).encode()
+        self.send_response(error.status if error else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", MEDIA_TYPE if error else "application/json")
+        if error:
+            self.send_header("Retry-After", "3")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def listening(instance: Instance) -> Iterator[Instance]:
+    thread = threading.Thread(target=instance.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield instance
+    finally:
+        instance.shutdown()
+        instance.server_close()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def rendered(port: int, upstreams: tuple[int, int]) -> str:
+    text = re.sub(r"ssl_certificate.*\n", "", TEXT)
+    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    for number, upstream in enumerate(upstreams, 1):
+        text = text.replace(f"10.0.0.{number}:8000", f"127.0.0.1:{upstream}")
+    return MAIN.format(server=text)
+
+
+@contextmanager
+def proxied(tmp_path: Path, *instances: Instance | None) -> Iterator[httpx.Client]:
+    """A client of nginx in front of two instances; None: nobody listens there."""
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(listening(one)).server_address[1] if one else free_port()
+            for one in instances
+        )
+        port = free_port()
+        (tmp_path / "nginx.conf").write_text(rendered(port, (first, second)))
+        command = [str(NGINX), "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
+        with subprocess.Popen(command, cwd=tmp_path) as process:
+            try:
+                _wait_for(port, process)
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                    yield client
+            finally:
+                process.terminate()
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < end:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+    raise AssertionError("nginx does not listen")
+
+
+def post(client: httpx.Client, path: str = "/score", **headers: str) -> httpx.Response:
+    return client.post(path, files={"image": b"pixels" * 50_000}, headers=headers)
+
+
+@needs_nginx
+def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text(rendered(8080, (8001, 8002)))
+    command = [str(NGINX), "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    "error", [Quarantined(), Overloaded(), None], ids=["quarantined", "busy", "died"]
+)
+def test_what_may_have_been_computed_reaches_one_instance_only(
+    tmp_path: Path, error: ServiceError | None
+) -> None:
+    instances = [Instance(error, dies=error is None) for _ in range(2)]
+    with proxied(tmp_path, *instances) as client:
+        for sent in (1, 2, 3):
+            assert post(client).status_code == (error.status if error else 502)
+            assert sum(len(one.requests) for one in instances) == sent
+
+
+@needs_nginx
+def test_an_instance_that_dies_under_a_request_takes_no_other_with_it(tmp_path: Path) -> None:
+    dying, other = Instance(dies=True), Instance()
+    with proxied(tmp_path, dying, other) as client:
+        codes = [post(client).status_code for _ in range(6)]
+    assert codes.count(502) == len(dying.requests) > 0
+    assert codes.count(200) == len(other.requests)
+
+
+@needs_nginx
+def test_an_instance_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
+    other = Instance()
+    with proxied(tmp_path, None, other) as client:
+        assert [post(client).status_code for _ in range(6)] == [200] * 6
+    assert len(other.requests) == 6
+
+
+@needs_nginx
+def test_what_a_draining_instance_refuses_another_one_computes_once(tmp_path: Path) -> None:
+    draining, other = Instance(Draining()), Instance()
+    with proxied(tmp_path, draining, other) as client:
+        assert [post(client).status_code for _ in range(6)] == [200] * 6
+    assert draining.requests
+    assert len(other.requests) == 6
+    assert len({body for _, _, body in other.requests}) == 6  # whole, each with its boundary
+    assert all(body.count(b"pixels") == 50_000 for _, _, body in other.requests)
+
+
+@needs_nginx
+def test_where_all_refuse_the_client_gets_their_answer(tmp_path: Path) -> None:
+    instances = [Instance(Draining()), Instance(Draining())]
+    with proxied(tmp_path, *instances) as client:
+        for _ in range(3):
+            answer = post(client)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+            assert answer.json()["code"] == "draining"
+    assert sum(len(one.requests) for one in instances) <= 9
+
+
+@needs_nginx
+def test_one_that_dies_where_the_first_refused_takes_no_third_try(tmp_path: Path) -> None:
+    draining, dying = Instance(Draining()), Instance(dies=True)
+    with proxied(tmp_path, draining, dying) as client:
+        assert [post(client).status_code for _ in range(4)] == [502] * 4
+    assert len(dying.requests) == 4
+
+
+@needs_nginx
+def test_path_and_ids_arrive_as_they_were_sent_and_metrics_stay_inside(tmp_path: Path) -> None:
+    instances = [Instance(), Instance()]
+    with proxied(tmp_path, *instances) as client:
+        post(client, "/score%0A", **{"X-Request-ID": "mine", "X-Forwarded-For": "made up"})
+        post(client, "/score?model=a%20b")
+        assert client.get("/metrics").status_code == 404
+    (odd, first, _), (plain, second, _) = sorted(
+        (request for one in instances for request in one.requests), key=lambda r: r[0]
+    )
+    assert (odd, plain) == ("/score%0A", "/score?model=a%20b")
+    assert (first["X-Request-ID"], first["X-Forwarded-For"]) == ("mine", "127.0.0.1")
+    assert re.fullmatch("[0-9a-f]{32}", second["X-Request-ID"])
+
+
+def test_the_proxy_lets_through_what_the_service_takes() -> None:
+    size = re.search(r"client_max_body_size (\d+)m;", TEXT)
+    timeout = re.search(r"proxy_read_timeout (\d+)s;", TEXT)
+    assert size is not None
+    assert timeout is not None
+    assert int(size[1]) > DEFAULTS["max_body_mib"]
+    assert int(timeout[1]) > DEFAULTS["deadline_seconds"]
