@@ -1,7 +1,9 @@
 """Structured logs: one JSON object a line, with the id of the request that the line belongs to."""
 
+import faulthandler
 import json
 import logging
+import signal
 import sys
 import time
 from contextvars import ContextVar
@@ -59,3 +61,10 @@ def configure(level: str, form: str) -> None:
         logger.propagate = (
             name != "uvicorn.access"
         )  # the access line is our own, with the request id
+
+
+def dump_stacks_on_faults() -> None:
+    """From now on a crash in C code, and SIGUSR1, write the stack of every thread to stderr."""
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
+    if hasattr(faulthandler, "register"):  # not on Windows
+        faulthandler.register(signal.SIGUSR1, sys.__stderr__ or sys.stderr, all_threads=True)
