@@ -6,7 +6,6 @@ from typing import Any
 from app.batching.errors import Loading, UnknownModel
 from app.device.messages import LoadedModel
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.preprocess.crops import CropPlanner
 
 PHOTOGRAPHS, GENERATED = "/score", "/score-agi"
 # What tells a model of generated images: it compares an image with its prompt. The better sign
@@ -18,12 +17,10 @@ class Models:
     """What the worker has loaded, in its order; nothing before the worker is up for the first time.
 
     ``defaults``: endpoint -> name of the model that serves it where the request names none.
-    ``planners``: who plans and cuts each model's crops, by its name.
     """
 
     def __init__(self, loaded: Sequence[LoadedModel] = ()) -> None:
         self._by_name = {model.config.name: model for model in loaded}
-        self.planners = {m.config.name: CropPlanner(m.config, m.policy) for m in loaded}
         self.defaults = default_models([m.config for m in loaded]) if loaded else {}
 
     def __len__(self) -> int:
@@ -93,4 +90,5 @@ def describe(
         "crop_policy": policy.model_dump(),
         "heads": list(config.heads),
         "default_for": list(endpoints),
+        "sealed": config.is_sealed,
     }

@@ -20,7 +20,7 @@ from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
-from app.http import page, problems, routes
+from app.http import admin, page, problems, routes
 from app.http.draining import UntilDrained
 from app.http.middleware import Gate, RequestContext
 from app.logs import configure, dump_stacks_on_faults, shown_as
@@ -97,6 +97,7 @@ def _worker_settings(settings: Settings) -> WorkerSettings:
         arena_bytes=settings.arena_bytes,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        load_seconds=settings.load_seconds,
     )
 
 
@@ -125,6 +126,7 @@ def _application(service: Service) -> FastAPI:
     app.include_router(routes.scoring(service))
     app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
+    app.include_router(admin.administration(service))
     page.install(app)
     app.add_middleware(Gate, admission=service.admission, settings=settings)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)

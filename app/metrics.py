@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from app.batching.batcher import Outcome
 from app.batching.errors import REASONS
 from app.batching.scheduler import Batch, Fault, Scheduler
+from app.device.messages import RESTART_REASONS
 from model.decoding.decoder import DEATHS
 
 # The routes that are counted by name; what else is called is "other".
@@ -75,7 +76,9 @@ class Metrics:
             "batch_inference_seconds", "Time of the network for a batch.", _SECONDS
         )
         self.worker_up = self._gauge("worker_up", "Whether the worker is up.", "device")
-        self.worker_restarts = self._counter("worker_restarts", "Restarts of the worker.", "reason")
+        self.worker_restarts = self._counter(
+            "worker_restarts", "Workers that ended, by reason.", "reason"
+        )
         self.decode_worker_restarts = self._counter(
             "decode_worker_restarts", "Decode processes that ended under an image.", "reason"
         )
@@ -148,7 +151,7 @@ class Metrics:
             (self.failures, REASONS),
             (self.stages, _STAGES),
             (self.batches, ("idle", "full", "drain")),
-            (self.worker_restarts, ("died",)),
+            (self.worker_restarts, RESTART_REASONS),
             (self.decode_worker_restarts, DEATHS),
             (self.prompt_cache, ("hit", "miss")),
         ):

@@ -28,17 +28,18 @@ from app.batching.errors import (
     WorkerDown,
 )
 from app.batching.rate import Rate
-from app.catalogue import Models
+from app.catalogue import PHOTOGRAPHS, Models
 from app.device.arena import Arena, Slot, slot_bytes
 from app.device.decoders import DecodePool, Picture, Writing
-from app.device.messages import LoadedModel, Piece, Ready
-from app.device.supervisor import OnChange
+from app.device.messages import RESTART_REASONS, LoadedModel, Piece, Ready, Reloaded
+from app.device.supervisor import Change, OnChange
+from app.logs import request_id
 from app.metrics import Metrics
 from app.settings import Settings
 from model.config import HEADS, Head
 from model.errors import ImageError
 from model.preprocess import images
-from model.preprocess.crops import Layout
+from model.preprocess.crops import CropPlanner, Layout
 from model.scores import Score
 
 logger = logging.getLogger(__name__)
@@ -85,10 +86,18 @@ class SupervisedDevice(Device, Protocol):
     """A device with models to load, and a worker that may die and come back."""
 
     async def start(self, on_change: OnChange) -> None:
-        """Loads, and goes on in the background; ``on_change`` hears of what comes up and dies.
+        """Loads, and returns at ``stop`` at the latest; ``on_change`` hears of what comes up and
+        dies.
 
         Raises:
             Exception: the models can't be loaded; the service can't go on.
+        """
+
+    async def reload(self, model: str) -> Reloaded:
+        """Loads the model of that name again, beside the one that serves.
+
+        Raises:
+            ReloadFailed: it can't be used.
         """
 
     async def stop(self) -> None:
@@ -187,7 +196,7 @@ class Service:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        ticket = self.admission.admit(model.config.name, planned.load, deadline)
+        ticket = self.admission.admit(model.key, planned.load, deadline)
         try:
             return await self._admitted(planned, model, deadline, ticket)
         finally:
@@ -207,7 +216,7 @@ class Service:
         """
         plans = [await self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
-        name, load = model.config.name, sum((plan.load for plan in good), Load(0, 0))
+        name, load = model.key, sum((plan.load for plan in good), Load(0, 0))
         deadline += 2 * self._batcher.scheduler.backlog_seconds({name: load.cost})
         ticket = self.admission.admit(name, load, deadline)
         try:
@@ -240,7 +249,7 @@ class Service:
 
     def _plan(self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None) -> _Planned:
         """What the image costs, from its header."""
-        planner = self.models.planners[model.config.name]
+        planner = CropPlanner(model.config, model.policy)
         if upload.prompt and len(upload.prompt) > self.settings.max_prompt_chars:
             raise BadField(
                 f"The prompt is over {self.settings.max_prompt_chars} characters; shorten it."
@@ -277,7 +286,7 @@ class Service:
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock())):
                 await self._decoded(writing)
-                score = await self._compute(planned, model.config.name, slot, deadline)
+                score = await self._compute(planned, model.key, slot, deadline)
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
@@ -314,7 +323,13 @@ class Service:
         layout = planned.layout
         piece = Piece(slot, layout, planned.upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
-            model, layout.rows, deadline, piece, shape=layout.shape, row_cost=layout.row_cost
+            model,
+            layout.rows,
+            deadline,
+            piece,
+            shape=layout.shape,
+            row_cost=layout.row_cost,
+            label=request_id.get() or "",
         )
         return score
 
@@ -326,31 +341,28 @@ class Service:
 
     # What happens around it
 
-    def _worker_changed(self, ready: Ready | None, why: str) -> None:
+    def _worker_changed(self, ready: Ready | None, why: Change) -> None:
         first = not self.models
-        if ready is not None:
+        if ready is not None and why == "started":
             self._take_in(ready)
-        else:
+        elif why in RESTART_REASONS:
             self.metrics.worker_restarts.labels(why).inc()
         device = next((model.device for model in self.models), self.settings.device)
         self.metrics.worker_up.labels(device).set(ready is not None)
         if self.admission.state is not State.DRAINING:
-            self.admission.state = State.READY if ready is not None else State.WORKER_DOWN
+            down = State.WORKER_DOWN if self.models else State.LOADING
+            self.admission.state = State.READY if ready is not None else down
             self.metrics.ready.set(ready is not None)
         self._batcher.wake()
         if first and ready is not None:
             self._on_ready(self.models)
 
     def _take_in(self, ready: Ready) -> None:
+        for before in self.models:
+            self.metrics.model_info.remove(*_information(before))
         self.models = Models(ready.models)
-        for model, timings in ready.timings.items():
-            for cost, seconds in timings:
-                self._batcher.scheduler.rates.of(model).observe(cost, seconds)
-        for m in ready.models:
-            c = m.config
-            self.metrics.model_info.labels(c.name, c.method, c.revision, m.device, m.dtype).set(1)
-            for head in c.heads:
-                self.metrics.score.labels(c.name, head)
+        for model in ready.models:
+            self._begin_with(model, ready.timings.get(model.config.name, ()))
         served = ", ".join(
             f"{endpoint} by {name}" for endpoint, name in self.models.defaults.items()
         )
@@ -358,6 +370,31 @@ class Service:
         names = [m.config.name for m in ready.models]
         fields = {"models": names, "device": device, "dtype": dtype}
         logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
+
+    async def reload(self, name: str) -> LoadedModel:
+        """Loads a model again from where it came from, and serves it from then on; what was planned
+        for the one before is finished by that.
+
+        Raises:
+            UnknownModel: no such model is loaded.
+            ReloadFailed: it can't be used; the one before goes on serving.
+        """
+        self.models.choose(name, PHOTOGRAPHS)
+        reloaded = await self._device.reload(name)
+        before = self.models.choose(name, PHOTOGRAPHS)
+        model = reloaded.model
+        self.metrics.model_info.remove(*_information(before))
+        self.models = Models([model if m is before else m for m in self.models])
+        self._begin_with(model, reloaded.timings)
+        logger.info("%s: %s serves in place of %s", name, model.key, before.key)
+        return model
+
+    def _begin_with(self, model: LoadedModel, timings: Sequence[tuple[int, float]]) -> None:
+        for cost, seconds in timings:
+            self._batcher.scheduler.rates.of(model.key).observe(cost, seconds)
+        self.metrics.model_info.labels(*_information(model)).set(1)
+        for head in model.config.heads:
+            self.metrics.score.labels(model.config.name, head)
 
     async def _watch_loop(self) -> None:
         while True:
@@ -371,3 +408,9 @@ class Service:
         if not task.cancelled() and (error := task.exception()) and self._drain is None:
             logger.critical("the service can't go on: %s", error)
             self._on_fatal(error)
+
+
+def _information(model: LoadedModel) -> tuple[str, ...]:
+    """The labels of ``model_info``."""
+    config = model.config
+    return config.name, config.method, config.revision, model.device, model.dtype

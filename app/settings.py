@@ -30,7 +30,10 @@ _KEY_HINT = " (a client's key; the service takes AGIQA_API_KEYS)"
 DECODE_MIB = 512.0
 
 
-_LISTS = ("models", "allowed_hosts", "allowed_origins", "forwarded_allow_ips", "api_keys")
+_LISTS = (
+    *("models", "allowed_hosts", "allowed_origins", "forwarded_allow_ips"),
+    *("api_keys", "admin_keys"),
+)
 # What a browser on this machine may call a service that listens on the loopback alone.
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -71,6 +74,7 @@ class Settings(BaseSettings):
         default=None, ge=1, description="The former name of decode_workers."
     )
 
+    load_seconds: float = Field(default=600.0, gt=0)
     deadline_seconds: float = Field(default=10.0, gt=0)
     drain_seconds: float = Field(default=30.0, ge=0)
     max_image_mib: float = Field(default=32.0, gt=0)
@@ -88,6 +92,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=128, ge=1)
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
+    admin_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text on a terminal, else JSON."
@@ -124,7 +129,7 @@ class Settings(BaseSettings):
                 ipaddress.ip_network(one)  # a name would never fit, silently
         return value
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "admin_keys")
     @classmethod
     def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Whoever sets it means to guard the service; an empty variable must not open it.

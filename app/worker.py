@@ -2,16 +2,19 @@
 
 Started by ``app.device.supervisor`` as ``python -m app.worker``, with two inherited descriptors: a
 pipe and the shared memory. It computes batches in the order in which they come, one at a time, and
-ends when the pipe closes.
+ends when the pipe closes, when its parent ends, or when its device is of no use any more.
 """
 
 import argparse
 import contextlib
 import logging
 import mmap
+import os
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,23 +22,28 @@ import numpy as np
 import torch
 
 from app.batching.batcher import Outcome
-from app.batching.errors import InferenceFailed
+from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.scheduler import Fault
 from app.device import arena
+from app.device.lifeline import Heartbeat, die_with
 from app.device.messages import (
+    DEVICE_LOST,
     BatchFailed,
     Done,
     LoadedModel,
     Piece,
     Ready,
+    Reload,
+    Reloaded,
+    ReloadRefused,
     Run,
     StartFailed,
     WorkerSettings,
 )
-from app.logs import configure
+from app.logs import configure, dump_stacks_on_faults
 from model.decoding.slots import crops_of
+from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
-from model.pipeline import is_out_of_memory
 from model.preprocess.crops import gather
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
@@ -44,6 +52,14 @@ logger = logging.getLogger(__name__)
 
 # Sizes of the warm-up batches: they measure the rate, and let the libraries choose their kernels.
 _WARM_UP = (1, 10, 10, 32)
+# So many batches in a row without a single result, and the worker tries itself out.
+_SUSPICIOUS = 8
+# Bytes of prompts that are embedded in one step, and that share a sequence of tokens at worst.
+_STEP_BYTES, _SEQUENCE_BYTES = 4096, 64
+
+
+class DeviceLost(Exception):
+    """The device, or what this process holds of it, is of no use; only a new process helps."""
 
 
 def main() -> None:
@@ -51,23 +67,32 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pipe", type=int, required=True)
     parser.add_argument("--arena", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
+    die_with(arguments.parent)
+    dump_stacks_on_faults()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; the service tells us when to end
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     settings: WorkerSettings = pipe.recv()
     configure(settings.log_level, settings.log_format)
+    heartbeat = Heartbeat(pipe)
+    heartbeat.start()
     with arena.attach(arguments.arena, settings.arena_bytes) as segment:
         try:
-            worker = Worker(settings, segment)
-            pipe.send(worker.ready())
-        except (ModelError, ValueError, RuntimeError, OSError) as error:
+            worker = Worker(settings, segment, step=heartbeat.step)
+            heartbeat.send(worker.ready())
+        except Exception as error:
             if not isinstance(error, ModelError):  # those say it all in a sentence
                 logger.exception("the worker can't start")
-            pipe.send(start_failure(error))
+            heartbeat.send(start_failure(error))
             return
-        serve(worker, pipe)
+        try:
+            serve(worker, pipe, heartbeat)
+        except DeviceLost as error:
+            logger.critical("the device is of no use any more: %s", error)
+            os._exit(DEVICE_LOST)  # an orderly end would call the device once more
 
 
 def start_failure(error: Exception) -> StartFailed:
@@ -76,55 +101,134 @@ def start_failure(error: Exception) -> StartFailed:
     return StartFailed("".join([str(error) or type(error).__name__, *notes]))
 
 
-def serve(worker: "Worker", pipe: "Connection[Any, Any]") -> None:
-    """Answers every batch until the other side closes."""
-    with contextlib.suppress(EOFError, OSError):  # it has closed, or died
-        while isinstance(message := pipe.recv(), Run):
-            pipe.send(worker.answer(message))
+def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) -> None:
+    """Answers every batch until the other side closes; models are loaded again beside that.
+
+    Raises:
+        DeviceLost: as ``Worker.answer``.
+    """
+    with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
+        while isinstance(message := pipe.recv(), Run | Reload):
+            if isinstance(message, Reload):
+                threading.Thread(target=worker.reload, args=(message, heartbeat.send)).start()
+                continue
+            with heartbeat.computing(message.number):
+                answer = worker.answer(message)
+            heartbeat.send(answer)
 
 
 class Worker:
     """The loaded scorers and the shared memory."""
 
-    def __init__(self, settings: WorkerSettings, segment: mmap.mmap) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        segment: mmap.mmap,
+        *,
+        step: Callable[[float], None] = lambda _: None,
+        load: Callable[..., list[Scorer]] = Scorer.load_several,
+    ) -> None:
         """Loads every model.
+
+        Args:
+            settings: of the worker.
+            segment: where the crops lie.
+            step: hears of each part of a batch that begins, with the seconds that it should take.
+            load: loads the scorers; tests hand in others.
 
         Raises:
             ModelError, ValueError: one can't be loaded, or two have the same name.
         """
         limit_threads(settings.threads)
         self._segment = segment
-        scorers = Scorer.load_several(settings.models, device=settings.device, dtype=settings.dtype)
-        self._scorers = by_name(settings.models, scorers)
+        self._step = step
+        self._load = partial(load, device=settings.device, dtype=settings.dtype)
+        found = by_name(settings.models, self._load(settings.models))
+        self._sources = dict(zip(found, settings.models, strict=True))
+        # By the models' keys; of each name the latest two, the last for what was planned on it.
+        self._scorers = {described(scorer).key: scorer for scorer in found.values()}
+        self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by key
+        self._fruitless = 0  # batches in a row
 
     def ready(self) -> Ready:
-        """Warms up and tells what is loaded."""
-        models = tuple(
-            LoadedModel(
-                s.config, s.planner.policy, str(s.device), str(s.dtype).removeprefix("torch.")
-            )
-            for s in self._scorers.values()
-        )
-        return Ready(models, {name: self._warm_up(name) for name in self._scorers})
+        """Warms up and tells what is loaded.
 
-    def _warm_up(self, name: str) -> list[tuple[int, float]]:
+        Raises:
+            CheckpointError: a model's output is no number.
+        """
+        scorers = list(self._scorers.values())
+        models = tuple(map(described, scorers))
+        return Ready(models, {s.config.name: self._warm_up(s) for s in scorers})
+
+    def reload(self, message: Reload, send: Callable[[object], None]) -> None:
+        """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""
         try:
-            return warm_up(self._scorers[name])
+            (scorer,) = self._load([self._sources[message.model]])
+            if scorer.config.name != message.model:
+                raise CheckpointError(f"its config.json names it {scorer.config.name!r} now")
+            timings = self._warm_up(scorer)
         except Exception as error:
-            error.add_note(f"while warming up {name}")
+            logger.warning("%s could not be loaded again", message.model, exc_info=error)
+            send(ReloadRefused(message.number, start_failure(error).message))
+            return
+        model = described(scorer)
+        before = [k for k, s in self._scorers.items() if s.config.name == message.model]
+        kept = {key: old for key, old in self._scorers.items() if key not in before[:-1]}
+        self._scorers = kept | {model.key: scorer}
+        send(Reloaded(message.number, model, timings))
+
+    def _warm_up(self, scorer: Scorer) -> list[tuple[int, float]]:
+        try:
+            timings = warm_up(scorer)
+            if "consistency" in scorer.config.heads:
+                self._prompt_seconds[described(scorer).key] = time_of_a_prompt(scorer)
+            return timings
+        except Exception as error:
+            error.add_note(f"while warming up {scorer.config.name}")
             raise
 
     def answer(self, run: Run) -> Done | BatchFailed:
-        """Computes a batch; a failure is an answer too."""
+        """Computes a batch; a failure is an answer too.
+
+        Raises:
+            DeviceLost: no other batch would give results either.
+        """
+        if run.model not in self._scorers:  # planned for files that changed before a restart
+            return Done(run.number, Outcome([WorkerDown()] * len(run.pieces), seconds=0.0))
         try:
-            return self.compute(run)
+            done = self.compute(run)
         except Exception as error:
-            if is_out_of_memory(error):
-                torch.cuda.empty_cache()
-                return BatchFailed(run.number, Fault.OUT_OF_MEMORY, str(error))
-            logger.exception("batch failed")
+            fault = Fault.OUT_OF_MEMORY if is_out_of_memory(error) else Fault.INFERENCE
+            if fault is Fault.INFERENCE:
+                logger.exception("batch failed")
             message = f"{type(error).__name__}: {error}"
-            return BatchFailed(run.number, Fault.INFERENCE, message)
+            doubtful, lost = is_device_error(error), is_sticky(error)
+        else:
+            self._count(run, fruitful=not all(map(_is_failure, done.outcome.results)))
+            return done
+        # Outside of the handler, so that the error no longer holds on to the memory of the batch.
+        device = self._scorers[run.model].device
+        if lost or (doubtful and not device_works(device)):
+            raise DeviceLost(message)
+        if fault is Fault.OUT_OF_MEMORY and device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._count(run, fruitful=False)
+        return BatchFailed(run.number, fault, message)
+
+    def _count(self, run: Run, *, fruitful: bool) -> None:
+        """After many batches in a row without a result, finds out whose fault it is.
+
+        Raises:
+            DeviceLost: noise, which the model could compute at the start, fails as well.
+        """
+        self._fruitless = 0 if fruitful else self._fruitless + 1
+        if self._fruitless < _SUSPICIOUS:
+            return
+        try:
+            compute_noise(self._scorers[run.model], 1)
+        except Exception as error:
+            raise DeviceLost(f"{self._fruitless} batches failed, then noise: {error}") from error
+        self._fruitless = 0
 
     def compute(self, run: Run) -> Done:
         """One call of the network for all pieces, then each piece's result."""
@@ -138,7 +242,7 @@ class Worker:
             if p.completes and p.prompt and "consistency" in p.layout.heads
         ]
         cached = sum(map(scorer.knows, prompts))
-        _embed_all(scorer, prompts)
+        self._embed_all(run.model, prompts)
         parts = np.split(rows, np.cumsum([p.stop - p.start for p in run.pieces])[:-1])
         results = tuple(_result(scorer, p, part) for p, part in zip(run.pieces, parts, strict=True))
         reduced = time.perf_counter()
@@ -153,6 +257,20 @@ class Worker:
         )
         return Done(run.number, outcome)
 
+    def _embed_all(self, model: str, prompts: Sequence[str]) -> None:
+        """Fills the prompt cache in few text passes; a prompt that fails does so again, alone, in
+        its own reduce.
+        """
+        for part in in_steps(prompts):
+            sequences = len(part) + sum(len(p.encode()) for p in part) / _SEQUENCE_BYTES
+            self._step(sequences * self._prompt_seconds.get(model, 0.0))
+            try:
+                self._scorers[model].embed(part)
+            except Exception as error:
+                if is_device_error(error):
+                    raise
+                logger.exception("prompts failed together")
+
     def _gather(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int], list[int]]:
         return gather(
             (
@@ -164,6 +282,12 @@ class Worker:
             )
             for piece in pieces
         )
+
+
+def described(scorer: Scorer) -> LoadedModel:
+    """What the API process needs to know of a scorer."""
+    dtype = str(scorer.dtype).removeprefix("torch.")
+    return LoadedModel(scorer.config, scorer.planner.policy, str(scorer.device), dtype)
 
 
 def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scorer]:
@@ -189,42 +313,87 @@ def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scor
     return found
 
 
-def _embed_all(scorer: Scorer, prompts: Sequence[str]) -> None:
-    """Fills the prompt cache in one text pass; a prompt that fails does so again, alone, in its own
-    reduce.
-    """
-    try:
-        if prompts:
-            scorer.embed(prompts)
-    except Exception:
-        logger.exception("prompts failed together")
+def in_steps(prompts: Sequence[str]) -> Iterator[list[str]]:
+    """The prompts in parts of some kilobytes; a longer one alone."""
+    part: list[str] = []
+    size = 0
+    for prompt in prompts:
+        own = len(prompt.encode())
+        if part and size + own > _STEP_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(prompt)
+        size += own
+    if part:
+        yield part
 
 
 def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | InferenceFailed:
+    if not np.isfinite(rows).all():
+        logger.error("rows that are no numbers")
+        return InferenceFailed()
     if not piece.completes:
         return rows
     try:
-        return scorer.reduce(np.concatenate([*piece.before, rows]), piece.layout, piece.prompt)
-    except Exception:
+        score = scorer.reduce(np.concatenate([*piece.before, rows]), piece.layout, piece.prompt)
+    except Exception as error:
+        if is_device_error(error) or is_out_of_memory(error):
+            raise
         logger.exception("reduce failed")
         return InferenceFailed()
+    if not score.is_finite:
+        logger.error("a score that is no number")
+        return InferenceFailed()
+    return score
+
+
+def _is_failure(result: object) -> bool:
+    return isinstance(result, InferenceFailed)
 
 
 def warm_up(scorer: Scorer) -> list[tuple[int, float]]:
     """Runs a few batches of noise; returns (rows, seconds), the very first one left out.
 
-    Rows have the policy's own size, which whole images are measured in too.
+    Raises:
+        CheckpointError: what comes out is no number.
     """
-    size = scorer.planner.policy.size
     timings = []
     for rows in _WARM_UP:
-        crops = np.random.default_rng(0).integers(0, 256, (rows, 3, size, size), np.uint8)
         start = time.perf_counter()
-        scorer.forward(crops, range(rows), [0] * rows)
+        compute_noise(scorer, rows)
         timings.append((rows, time.perf_counter() - start))
-    if "consistency" in scorer.config.heads:
-        scorer.embed(["warm up"])
     return timings[1:]
+
+
+def compute_noise(scorer: Scorer, rows: int) -> None:
+    """Computes so many crops of noise, of the policy's own size, which whole images are measured in
+    too.
+
+    Raises:
+        CheckpointError: what comes out is no number.
+    """
+    size = scorer.planner.policy.size
+    crops = np.random.default_rng(0).integers(0, 256, (rows, 3, size, size), np.uint8)
+    if not np.isfinite(scorer.forward(crops, range(rows), [0] * rows)).all():
+        raise CheckpointError(
+            "its output is not a number (NaN or infinite): fetch the checkpoint again, or choose "
+            "dtype float32"
+        )
+
+
+def time_of_a_prompt(scorer: Scorer) -> float:
+    """Seconds of a short prompt, once the libraries have chosen their kernels.
+
+    Raises:
+        CheckpointError: what comes out is no number.
+    """
+    for prompt in ("warm up", "and time"):
+        start = time.perf_counter()
+        features = scorer.embed([prompt])
+        seconds = time.perf_counter() - start
+        if not torch.isfinite(features).all():
+            raise CheckpointError("its text features are not numbers: fetch the checkpoint again")
+    return seconds
 
 
 if __name__ == "__main__":

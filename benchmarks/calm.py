@@ -34,7 +34,7 @@ def service(checkout: Path, log: Path) -> Iterator[str]:
     port = free_port()
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
     variables |= {"AGIQA_MODELS": "tiny-clip-agiqa", "AGIQA_DEVICE": "cpu"}
-    command = [checkout / ".venv/bin/agiqa", "serve", "--port", str(port)]
+    command: list[str | Path] = [checkout / ".venv/bin/agiqa", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, cwd=checkout, stderr=output)
     url = f"http://127.0.0.1:{port}"

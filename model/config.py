@@ -1,8 +1,10 @@
 """What a checkpoint says about itself: ``config.json``, validated by pydantic. Needs no torch."""
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+
+from model.architecture import Architecture as Architecture
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -12,24 +14,13 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 Head = Literal["quality", "alignment", "consistency"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# It stands in logs, metrics and messages.
+Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Architecture(_Frozen):
-    """A CLIP of our own, in open_clip's terms: the arguments of ``open_clip.CLIP`` and a
-    convolutional stem.
-
-    ``stem`` holds the output channels of the convolutional stem that replaces the single patch
-    projection (see ``model.clip.backbone.ConvStem``). Empty: open_clip's own patch projection.
-    """
-
-    embed_dim: int
-    vision_cfg: dict[str, Any]
-    text_cfg: dict[str, Any]
-    quick_gelu: bool = False
-    stem: tuple[int, ...] = ()
 
 
 class BackboneConfig(_Frozen):
@@ -38,11 +29,11 @@ class BackboneConfig(_Frozen):
     - ``open_clip``: ``name`` is an open_clip architecture, ``pretrained`` its tag; or ``name`` is
       ``hf-hub:owner/name`` (downloaded and cached);
     - ``file``: ``path`` is a weights file, relative paths starting at the checkpoint, so that
-      several can share one;
+      several can share one; outside of the checkpoint's folder only with its ``sha256``;
     - ``checkpoint``: ``backbone.safetensors`` lies beside ``config.json``.
 
     For the last two, ``name`` (open_clip's) or ``architecture`` (our own) says what the weights
-    are.
+    are. ``sha256`` is the digest of the file, which must fit.
     """
 
     source: Literal["open_clip", "file", "checkpoint"]
@@ -50,7 +41,7 @@ class BackboneConfig(_Frozen):
     pretrained: str | None = None
     path: str | None = None
     architecture: Architecture | None = None
-    sha256: str | None = None
+    sha256: Sha256 | None = None
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -77,10 +68,10 @@ class CropPolicy(_Frozen):
     """
 
     kind: CropKind = "grid"
-    size: int = Field(default=224, ge=16)
-    stride: int = Field(default=144, ge=1)
-    max_side: int | None = Field(default=None, ge=16)
-    max_windows: int = Field(default=64, ge=1)
+    size: int = Field(default=224, ge=16, le=1024)
+    stride: int = Field(default=144, ge=1, le=65536)
+    max_side: int | None = Field(default=None, ge=16, le=65536)
+    max_windows: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
     global_view: bool = False
 
@@ -130,8 +121,8 @@ class ScoreRange(_Frozen):
     low).
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: FiniteFloat = 0.0
+    high: FiniteFloat = 1.0
 
 
 class Provenance(_Frozen):
@@ -150,12 +141,26 @@ class Provenance(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+Picture = Literal[1, 2]
+
+
+class SelfTest(_Frozen):
+    """What the checkpoint gave, in float32, for a picture that a formula draws (see
+    ``model.self_test``); ``prompt`` only where a head needs one.
+    """
+
+    picture: Picture
+    prompt: str | None = None
+    scores: dict[Head, Annotated[float, Field(ge=0, le=1)]]
+
+
 class CheckpointConfig(_Frozen):
-    """The whole of ``config.json``."""
+    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``."""
 
     format: Literal[1] = 1
-    name: str
-    revision: str = "0"
+    name: Name
+    revision: Name = "0"
+    sha256: Sha256 | None = None
     method: str
     backbone: BackboneConfig
     options: dict[str, Any] = Field(default_factory=dict)
@@ -164,3 +169,9 @@ class CheckpointConfig(_Frozen):
     normalisation: Normalisation = Normalisation()
     score_range: ScoreRange = ScoreRange()
     provenance: Provenance = Provenance()
+    self_test: SelfTest | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it tells if its files are whole and what they must compute."""
+        return self.sha256 is not None and self.self_test is not None

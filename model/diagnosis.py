@@ -10,11 +10,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
 from model.config import Head
 from model.preprocess import images
+from model.self_test import draw_picture
 
 # As Pillow names them; AVIF and JPEG 2000 are built in or not.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -38,6 +36,7 @@ class Trial:
     """A checkpoint that loaded and scored a picture."""
 
     revision: str
+    is_sealed: bool
     heads: tuple[Head, ...]
     seconds_to_load: float
     seconds_to_score: float
@@ -90,7 +89,7 @@ def import_open_clip() -> str:
 
 def undecodable(formats: Sequence[str] = FORMATS) -> dict[str, str]:
     """Format -> why, for each that an image written by this installation is not read back from."""
-    picture = sample_picture()
+    picture = draw_picture(1)
     faults: dict[str, str] = {}
     for name in formats:
         try:
@@ -117,17 +116,10 @@ def try_checkpoint(name_or_path: str, device: str = "auto", dtype: str = "auto")
     scorer = Scorer.load(name_or_path, device=device, dtype=dtype)
     loaded = time.perf_counter()
     prompt = "a test picture" if "consistency" in scorer.config.heads else None
-    score = scorer.score(sample_picture(), prompt)
+    score = scorer.score(draw_picture(1), prompt)
     done = time.perf_counter()
     config = scorer.config
     for head in config.heads:
         if not 0 <= (value := getattr(score, head)) <= 1:
             raise ArithmeticError(f"{head} is {value}, not within 0 and 1")
-    return Trial(config.revision, config.heads, loaded - start, done - loaded)
-
-
-def sample_picture(side: int = 256) -> Image.Image:
-    """Colourful waves, [side, side]: something to decode and to score."""
-    y, x = np.mgrid[:side, :side] / side
-    waves = [np.sin(7 * x + 3 * y), np.cos(5 * y * x), np.sin(11 * x * y + 1)]
-    return Image.fromarray((127.5 + 127.5 * np.stack(waves, -1)).astype(np.uint8))
+    return Trial(config.revision, config.is_sealed, config.heads, loaded - start, done - loaded)

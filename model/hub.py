@@ -1,9 +1,12 @@
 """Checkpoints on the Hugging Face hub: ``hf://owner/name``, or ``hf://owner/name@revision``."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 SCHEME = "hf://"
 
@@ -30,8 +33,16 @@ def fetch(url: str) -> Path:
         ) from error
     for file in files:
         if file.name == "config.json":
+            _warn_of_change(url, revision, file.parent.name)
             return file.parent
     raise CheckpointError(f"{url} holds no checkpoint of agiqa: it has no config.json")
+
+
+def _warn_of_change(url: str, revision: str | None, commit: str) -> None:
+    """What a branch or a tag names may be another checkpoint tomorrow."""
+    if revision != commit:
+        repository = url.partition("@")[0]
+        logger.warning("%s is now %s@%s; name that to get the same again", url, repository, commit)
 
 
 def download(

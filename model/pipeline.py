@@ -24,6 +24,7 @@ import torch
 from model.config import Head
 from model.decoding.cropping import Crop, crop_here, cropping
 from model.decoding.decoder import DecodeLimits, SizeDiffers
+from model.device_errors import is_out_of_memory
 from model.errors import ImageError, ImageTooLarge, InferenceError, UnreadableImage
 from model.preprocess import images
 from model.preprocess.crops import Layout, gather
@@ -36,10 +37,6 @@ logger = logging.getLogger(__name__)
 ROWS_ON_CPU, ROWS_ON_GPU = 64, 256
 _AHEAD_BYTES = 512 * 2**20
 _AHEAD_IMAGES = 64
-
-# torch types only what an accelerator's caching allocator refuses; the CPU's allocator, that of
-# MPS, and CUDA outside of the cache raise a plain RuntimeError.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +241,6 @@ def _failure(error: Exception) -> InferenceError:
     failure = InferenceError("The model failed on this image; try another device, or another file.")
     failure.__cause__ = error
     return failure
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a smaller batch may succeed where this error came."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    message = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in message for part in _OUT_OF_MEMORY)
 
 
 class Room:

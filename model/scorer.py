@@ -10,6 +10,7 @@ The service runs the verbs apart, across processes and requests; ``score`` runs 
 another.
 """
 
+import copy
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model import self_test
 from model.clip.backbone import Shared
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import ModelError
@@ -82,7 +84,8 @@ class Scorer:
     ) -> list[Self]:
         """Loads checkpoints that share what they can: equal backbones are in memory once.
 
-        All are folded before any is moved or converted, so each scores as if it were alone.
+        All are folded before any is moved or converted, so each scores as if it were alone. Each
+        must then pass its self-test.
         """
         shared: Shared = {}
         scorers = []
@@ -96,7 +99,20 @@ class Scorer:
                 raise
         for scorer in scorers:
             scorer._net.place(scorer.device, scorer.dtype)
+        for scorer in scorers:
+            self_test.check(scorer)
         return scorers
+
+    @property
+    def precision(self) -> str:
+        """In which type it computes, and on which device."""
+        return f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+
+    def with_policy(self, policy: CropPolicy) -> Self:
+        """The same network with other crops."""
+        other = copy.copy(self)
+        other.planner = CropPlanner(self.config, policy)
+        return other
 
     def plan(
         self,

@@ -1,5 +1,7 @@
 """The answer: a ``Score``. Needs no torch."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -21,3 +23,14 @@ class Score:
     distortion: dict[str, float] | None = None
     attributes: dict[str, float] | None = None
     crop_quality: tuple[float, ...] | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is a number; a damaged network or a broken device gives others."""
+        return all(map(math.isfinite, self._values()))
+
+    def _values(self) -> Iterator[float]:
+        yield from (v for v in (self.quality, self.alignment, self.consistency) if v is not None)
+        for named in (self.scene, self.distortion, self.attributes):
+            yield from (named or {}).values()
+        yield from self.crop_quality or ()

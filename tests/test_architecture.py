@@ -31,9 +31,9 @@ LADDERS = {
         *("http", "startup", "main", "bulk", "cli"),
     ),
     "model": (
-        *("resources", "errors", "config", "scores", "preprocess", "decoding", "hub", "clip"),
-        *("methods", "store"),
-        *("scorer", "pipeline", "diagnosis"),
+        *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),
+        *("hub", "clip", "methods", "store", "device_errors", "self_test", "scorer", "seal"),
+        *("pipeline", "diagnosis"),
     ),
     "training": (
         *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "recipe"),

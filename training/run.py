@@ -18,6 +18,7 @@ from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRang
 from model.methods.network import Network
 from model.methods.registry import build_network
 from model.scorer import Scorer
+from model.seal import seal
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
 from training.engine.devices import processes
@@ -240,7 +241,7 @@ def publish(
     for figure in figures:
         write_atomically(recipe.out / f"{figure.name}.{figure.kind}", figure.image)
     save_checkpoint(recipe.out, config, network, card=card, metrics=content, backbone=own)
-    return config, reports
+    return seal(recipe.out), reports
 
 
 def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Falls | None:

@@ -30,11 +30,18 @@ class Outcome:
 
 
 class DeviceError(Exception):
-    """A batch that gave no results."""
+    """A batch that gave no results; ``began``: the device may have begun with it."""
 
-    def __init__(self, fault: Fault, message: str = "") -> None:
+    def __init__(self, fault: Fault, message: str = "", *, began: bool = True) -> None:
         super().__init__(message or fault.value)
         self.fault = fault
+        self.began = began
+
+
+def labels(*batches: Batch) -> list[str]:
+    """What the log calls the jobs of these batches, each name once."""
+    jobs = (piece.job for batch in batches for piece in batch.slices)
+    return list(dict.fromkeys(job.label for job in jobs if job.label))
 
 
 class Device(Protocol):
@@ -87,6 +94,7 @@ class Batcher:
         *,
         shape: tuple[int, ...] = (),
         row_cost: int = 1,
+        label: str = "",
     ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
 
@@ -97,6 +105,7 @@ class Batcher:
             payload: what the device needs to know.
             shape: of its rows; only rows of equal shape share a batch.
             row_cost: what one row costs, in rows of the model's own size.
+            label: what the log calls it.
 
         Raises:
             ServiceError: the answer is a failure.
@@ -107,7 +116,7 @@ class Batcher:
             if not future.done():
                 future.set_result(result)
 
-        job = Job(model, rows, deadline, payload, answer, shape, row_cost)
+        job = Job(model, rows, deadline, payload, answer, shape, row_cost, label=label)
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:
@@ -163,11 +172,12 @@ class Batcher:
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
             self._observer.batch_done(batch, outcome)
         except DeviceError as error:
-            logger.warning("batch failed", extra={"fault": error.fault.value, "error": str(error)})
+            known = {"fault": error.fault.value, "error": str(error), "requests": labels(batch)}
+            logger.warning("batch failed", extra=known)
             self._observer.batch_failed(batch, error.fault)
             self.scheduler.failed(batch, error.fault)
         except Exception:
-            logger.exception("batch lost")
+            logger.exception("batch lost", extra={"requests": labels(batch)})
             self._observer.batch_failed(batch, Fault.INFERENCE)
             self.scheduler.lost(batch, Internal())
         finally:

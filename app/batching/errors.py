@@ -13,6 +13,8 @@
     │   ├── NotFound                not_found           404     -
     │   ├── MethodNotAllowed        method_not_allowed  405     -
     │   ├── Unauthorized            unauthorized        401     unauthorized
+    │   ├── Forbidden               forbidden           403     unauthorized
+    │   ├── ReloadFailed            reload_failed       409     bad_field
     │   └── UnknownModel            unknown_model       404     bad_field
     ├── Unavailable
     │   ├── Overloaded              overloaded          429     overloaded
@@ -125,6 +127,20 @@ class Unauthorized(Rejected):
 
     code, status, reason, title = "unauthorized", 401, "unauthorized", "Unauthorized"
     default = "Send a valid API key in the header `Authorization: Bearer KEY`."
+
+
+class Forbidden(Rejected):
+    """An address for operators, and the service has no key for them."""
+
+    code, status, reason, title = "forbidden", 403, "unauthorized", "Forbidden"
+    default = "This address is for operators; start the service with AGIQA_ADMIN_KEYS to open it."
+
+
+class ReloadFailed(Rejected):
+    """A model can't be loaded again; the sentence is for the operator."""
+
+    code, status, reason, title = "reload_failed", 409, "bad_field", "Reload failed"
+    default = "The checkpoint can't be used, and the model stays as it was; the log says more."
 
 
 class UnknownModel(Rejected):

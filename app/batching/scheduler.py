@@ -66,6 +66,7 @@ class Job:
     answer: Callable[[Any], None]
     shape: tuple[int, ...] = ()
     row_cost: int = 1
+    label: str = ""
     arrived: float = 0.0
     done: int = 0
     crashes: int = 0
@@ -120,6 +121,7 @@ class Batch:
     slices: tuple[Slice, ...]
     trigger: Trigger
     sent: float
+    expected: float = 0.0  # seconds at the device
 
     @property
     def model(self) -> str:
@@ -236,10 +238,11 @@ class Scheduler:
             return None
         for piece in slices:
             piece.job.state = JobState.RUNNING
-        batch = Batch(slices, trigger, now)
+        model, cost = slices[0].job.model, sum(s.cost for s in slices)
+        batch = Batch(slices, trigger, now, self.rates.of(model).seconds(cost))
         # A batch that was handed over early starts when the one before it ends.
         starts = max(now, self._busy_until) if self._running else now
-        self._busy_until = starts + self.rates.of(batch.model).seconds(batch.cost)
+        self._busy_until = starts + batch.expected
         self._running.append(batch)
         return batch
 

@@ -122,7 +122,11 @@ def _checkpoint(model: str, settings: Settings) -> Finding:
         return Finding(check, "fault", str(error).splitlines()[0], remedy)
     heads = ", ".join(trial.heads)
     times = f"loaded in {trial.seconds_to_load:.1f} s, a picture in {trial.seconds_to_score:.2f} s"
-    return Finding(check, "ok", f"revision {trial.revision}; {heads}; {times}")
+    found = f"revision {trial.revision}; {heads}; {times}"
+    if not trial.is_sealed:
+        remedy = "nothing shows whether its files are whole: seal it with agiqa seal DIR"
+        return Finding(check, "warning", f"{found}; not sealed", remedy)
+    return Finding(check, "ok", f"{found}; sealed")
 
 
 def _decoders() -> Finding:

@@ -23,6 +23,7 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "trained on": lambda model: ", ".join(model["trained_on"]),
     "quality SRCC": lambda model: _srcc(model["metrics"].get("quality_srcc")),
     "default for": lambda model: " ".join(model["default_for"]),
+    "sealed": lambda model: "yes" if model.get("sealed") else "no",
 }
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -55,6 +56,19 @@ def push(folder: Path, url: str, *, private: bool) -> None:
 
 
 @click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+def seal(folder: Path) -> None:
+    """Write into a checkpoint which files it has and what they score: loading it tests both."""
+    from model.seal import seal as write_digests
+
+    with as_messages(ModelError):
+        config = write_digests(folder)
+    scores = config.self_test.scores if config.self_test else {}
+    listed = ", ".join(f"{head} {value:.4f}" for head, value in scores.items())
+    click.echo(f"sealed {folder} ({config.name}): {listed}")
+
+
+@click.command()
 @click.argument("method")
 @click.option("--out", required=True, type=_NEW_FOLDER, help="Folder of the new checkpoint.")
 @click.option("--architecture", required=True, metavar="NAME", help="open_clip's name.")
@@ -80,12 +94,14 @@ def assemble(
     """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
     own = {"pairs": read_pairs(pairs)} if pairs else {}
 
+    from model.seal import seal as write_digests
     from model.store.assemble import assemble as put_together
 
     with as_messages(ModelError):
         config = put_together(
             method, out, weights=weights, pretrained=pretrained, options=own, **options
         )
+        write_digests(out)
     click.echo(f"wrote {out} ({config.name}); serve it with: agiqa serve --model {out}")
 
 
@@ -99,14 +115,16 @@ def assemble(
 )
 def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
     """Turn published CLIP-AGIQA weights into a checkpoint."""
+    from model.seal import seal as write_digests
     from model.store.official import import_official as convert
 
     with as_messages(ModelError):
         convert(backbone, aux, tar, out, architecture=architecture)
+        write_digests(out)
     click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
 
 
-COMMANDS: tuple[click.Command, ...] = (models, push, assemble, import_official)
+COMMANDS: tuple[click.Command, ...] = (models, push, seal, assemble, import_official)
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, list[str]]:

@@ -2,8 +2,11 @@
 memory.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,10 +16,23 @@ from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout
 
+# Why a worker ended: we killed it, since it hung or sent what can't be read; a signal from outside
+# did; a fault of its own in C code; it ended itself; or it did so before it was ready.
+RestartReason = Literal["hang", "killed", "segfault", "exit", "start_failed"]
+RESTART_REASONS: tuple[RestartReason, ...] = get_args(RestartReason)
+
+# What the worker exits with when its device is of no use any more (EX_TEMPFAIL).
+DEVICE_LOST = 75
+# How often the worker says that it lives, in seconds.
+BEAT_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What the worker needs to know at its start."""
+    """What the worker and its supervisor need to know at its start.
+
+    ``load_seconds``: most time until the first worker is ready; later ones are measured by it.
+    """
 
     models: tuple[str, ...]
     device: str
@@ -25,6 +41,7 @@ class WorkerSettings:
     arena_bytes: int
     log_level: str
     log_format: str
+    load_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,29 @@ class LoadedModel:
     policy: CropPolicy
     device: str
     dtype: str
+
+    @cached_property
+    def key(self) -> str:
+        """Name and content: what was planned for one content is never computed by another of the
+        same name.
+        """
+        content = self.config.model_dump_json() + self.policy.model_dump_json()
+        return f"{self.config.name}@{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The worker lives.
+
+    Attributes:
+        batch: the number of the one that it computes; None: it loads, or waits.
+        step: of the batch; grows as the worker gets on with it.
+        expected: seconds that the step should take, where they are known other than by the rows.
+    """
+
+    batch: int | None = None
+    step: int = 0
+    expected: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +91,31 @@ class Ready:
 class StartFailed:
     """The worker could not load; the message is for the operator."""
 
+    message: str
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Load the model of that name again, from where it came from, beside the one that serves."""
+
+    number: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """It is loaded, tested and warmed up; batches may come for its key."""
+
+    number: int
+    model: LoadedModel
+    timings: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class ReloadRefused:
+    """It can't be loaded, and the one before goes on serving; the message is for the operator."""
+
+    number: int
     message: str
 
 
@@ -74,7 +139,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Run:
-    """One batch for one model."""
+    """One batch for one model, by its key."""
 
     number: int
     model: str

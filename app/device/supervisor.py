@@ -1,177 +1,334 @@
-"""The API process's side of the worker: starts it, talks to it, and starts it again when it dies.
+"""The API process's side of the worker: starts it, talks to it, watches it, and starts it again
+when it dies or hangs.
 
 Implements ``app.batching.batcher.Device``. Imports no torch.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-import socket
-import subprocess
+import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from app.batching.batcher import DeviceError, Outcome
+from app.batching.batcher import DeviceError, Outcome, labels
+from app.batching.errors import ReloadFailed
 from app.batching.scheduler import Batch, Fault, Slice
 from app.device.arena import Arena
 from app.device.messages import (
     BatchFailed,
+    Beat,
     Done,
     Piece,
     Ready,
+    Reload,
+    Reloaded,
+    ReloadRefused,
+    RestartReason,
     Run,
     StartFailed,
     WorkerSettings,
 )
+from app.device.process import ChildProcess, exit_reason, exit_text, signal_name
+from app.device.starvation import Starvation
+from app.device.watch import Health, Watch, load_limit
 
 logger = logging.getLogger(__name__)
 
-# Hears of a worker that came up (its Ready) or went down (None), and why.
-OnChange = Callable[[Ready | None, str], None]
+# Hears of a worker that can be used (its Ready: it has started, or recovered) or can not (None: it
+# has ended, for a reason, or is unresponsive, which is no restart).
+Change = Literal["started", "recovered", "unresponsive"] | RestartReason
+OnChange = Callable[[Ready | None, Change], None]
 
-_BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-# A worker that was up so long is taken to have been well: its death starts the back-off anew.
+COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, wherever we are started
+
+# Seconds before a restart, by how many workers in a row ended before they had computed anything.
+_BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+# A worker that was up so long counts as having been well, though nothing came to compute.
 _WELL_AFTER = 60.0
-# A batch that takes longer is taken for a hang; batches are sized to take a quarter of a second.
-_HANG_SECONDS = 60.0
+# How often a first worker that ends without a word is tried again.
+_FIRST_TRIES = 3
+_TICK = 0.25
+# Seconds from SIGUSR1, which has a hanging worker write its stacks, to SIGKILL.
+_DUMP_SECONDS = 0.1
+# Seconds until a killed worker is left behind: in an uninterruptible call of a driver it can't die.
+_DEATH_SECONDS = 3.0
+# Seconds for the batch that the worker is at when the service ends.
+_LAST_BATCH_SECONDS = 3.0
 
 
 class StartError(Exception):
     """The worker can't load its models; starting it again would not help."""
 
 
-class WorkerDevice:
-    """One worker process and the batches that are at it."""
+@dataclass(eq=False)
+class _Life:
+    """One worker process, from its start to its end."""
 
-    def __init__(self, settings: WorkerSettings, arena: Arena) -> None:
+    process: ChildProcess
+    watch: Watch
+    started: float
+    ready: Ready | None = None
+    ready_at: float = 0.0
+    error: str = ""  # of its StartFailed
+    batches: int = 0  # that gave results
+
+    def was_well(self, now: float) -> bool:
+        return self.batches > 0 or (self.ready is not None and now - self.ready_at > _WELL_AFTER)
+
+
+class WorkerDevice:
+    """One worker process at a time, and the batches that are at it."""
+
+    def __init__(
+        self, settings: WorkerSettings, arena: Arena, command: Sequence[str] = COMMAND
+    ) -> None:
+        """``command`` starts the worker; descriptors are added to it."""
         self._settings = settings
         self._arena = arena
+        self._command = command
         self._on_change: OnChange  # from ``start`` on
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection[Any, Any] | None = None
-        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._life: _Life | None = None
+        self._waiting: dict[int, tuple[Batch, asyncio.Future[Outcome]]] = {}
         self._numbers = iter(range(1 << 62))
+        self._reload: tuple[int, asyncio.Future[Reloaded]] | None = None
         self._stopping = False
-        self._keeper: asyncio.Task[None] | None = None
+        self._load_seconds: float | None = None  # of the latest load
+        self._slow_loads = 0  # in a row
+        self._responsive = True
         self.up = False
 
     async def start(self, on_change: OnChange) -> None:
-        """Starts the worker and keeps one running until ``stop``; returns when the first one is
-        ready.
+        """Keeps a worker running until ``stop``.
 
         Raises:
-            StartError: it can't load its models.
+            StartError: the first one can't load its models.
         """
         self._on_change = on_change
-        ended = await self._launch()
-        self._keeper = asyncio.create_task(self._keep(ended))
+        failures = 0
+        while not self._stopping:
+            life = await self._live()
+            if self._stopping:
+                return
+            if life and life.was_well(time.monotonic()):
+                failures = 0
+            pause = _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
+            failures += 1
+            if self._load_seconds is None:
+                _check_start(life, failures)
+            logger.warning("the worker is restarted", extra={"pause_seconds": pause})
+            await asyncio.sleep(pause)
 
     async def run(self, batch: Batch) -> Outcome:
         """Sends a batch and waits for its results.
 
         Raises:
-            DeviceError: the batch failed, or the worker died under it.
+            DeviceError: the batch failed, or the worker ended or hung under it.
         """
-        if not self.up or self._pipe is None:
-            raise DeviceError(Fault.WORKER_DIED, "no worker is up")
+        life = self._life
+        if not self.up or life is None:
+            raise DeviceError(Fault.WORKER_DIED, "no worker is up", began=False)
         number = next(self._numbers)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
         pieces = tuple(_piece(s) for s in batch.slices)
+        if not life.process.send(Run(number, batch.model, pieces)):
+            raise DeviceError(Fault.WORKER_DIED, "the worker reads nothing", began=False)
+        self._waiting[number] = batch, future
         try:
-            self._pipe.send(Run(number, batch.model, pieces))
-            async with asyncio.timeout(_HANG_SECONDS):
-                return await future
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                logger.error("the worker hangs; it is killed")
-                self._kill()
-            raise DeviceError(Fault.WORKER_DIED, "the worker died") from error
+            return await future
         finally:
             self._waiting.pop(number, None)
+
+    async def reload(self, model: str) -> Reloaded:
+        """Has a model loaded again, beside the one that serves.
+
+        Raises:
+            ReloadFailed: it can't be used, and nothing changes.
+        """
+        life = self._life
+        if not self.up or life is None:
+            raise ReloadFailed("No worker is up; try again when the service is ready.")
+        if self._reload is not None:
+            raise ReloadFailed("A model is being loaded again already; try again after that.")
+        number = next(self._numbers)
+        future: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._reload = number, future
+        try:
+            life.process.send(Reload(number, model))
+            async with asyncio.timeout(self._settings.load_seconds):
+                return await future
+        except TimeoutError:
+            seconds = self._settings.load_seconds
+            raise ReloadFailed(f"{model} was not loaded within {seconds:g} s.") from None
+        finally:
+            self._reload = None
 
     async def stop(self) -> None:
         """Ends the worker; it finishes the batch that it is at."""
         self._stopping = True
         self.up = False
-        if self._keeper:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
-        if self._pipe:
-            with contextlib.suppress(OSError):
-                # Closing would not do: the listener's read keeps the socket open.
-                self._pipe.send(None)
-        if self._process:
-            try:
-                await asyncio.to_thread(self._process.wait, 5)
-            except subprocess.TimeoutExpired:
-                self._kill()
-                await asyncio.to_thread(self._process.wait)
+        if self._life is None:
+            return
+        process = self._life.process
+        # While it loads, it reads nothing.
+        if self._life.ready is None or not process.send(None):
+            process.signal(signal.SIGKILL)
+        if not await process.ends_within(_LAST_BATCH_SECONDS):
+            await self._bury(process)
 
-    async def _launch(self) -> asyncio.Event:
-        """Starts a process and waits until it is ready; the event is set when it has ended."""
-        ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-P",  # our own app package, whatever the working directory holds
-            "-m",
-            "app.worker",
-            "--pipe",
-            str(theirs.fileno()),
-            "--arena",
-            str(self._arena.fd),
-        ]
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(), self._arena.fd))  # noqa: ASYNC220
-        theirs.close()
-        self._pipe = Connection(ours.detach())
-        self._pipe.send(self._settings)
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[Ready] = loop.create_future()
-        ended = asyncio.Event()
-        listener = threading.Thread(
-            target=self._listen, args=(self._pipe, loop, ready, ended), daemon=True
-        )
-        listener.start()
-        answer = await ready
-        self.up = True
-        self._on_change(answer, "started")
-        return ended
+    # One life
 
-    def _listen(
-        self,
-        pipe: "Connection[Any, Any]",
-        loop: asyncio.AbstractEventLoop,
-        ready: "asyncio.Future[Ready]",
-        ended: asyncio.Event,
-    ) -> None:
-        """A thread per worker: brings its messages to the event loop until the pipe ends."""
+    async def _live(self) -> _Life | None:
+        """Starts a worker and stays with it until it has ended; None if none could be started."""
         try:
-            while True:
-                message = pipe.recv()
-                loop.call_soon_threadsafe(self._receive, message, ready)
-        except (EOFError, OSError):
-            with contextlib.suppress(RuntimeError):  # the loop may be closed already
-                loop.call_soon_threadsafe(self._ended, ready, ended)
+            first = self._settings.load_seconds
+            limit = load_limit(first, self._load_seconds, self._slow_loads)
+            process = ChildProcess(self._command_line(), self._receive, (self._arena.fd,))
+            self._life = life = _Life(process, Watch(limit), time.monotonic())
+            process.send(self._settings)
+        except Exception:  # no process, thread or descriptor to be had
+            logger.exception("the worker could not be started")
+            self._go_down("start_failed")
+            return None
+        try:
+            await self._watch(life)
+        except Exception:  # the service must not stay without a worker, whatever is wrong here
+            logger.exception("the worker could not be watched")
+        await self._end(life)
+        return life
 
-    def _receive(self, message: object, ready: "asyncio.Future[Ready]") -> None:
+    def _command_line(self) -> list[str]:
+        return [*self._command, "--arena", str(self._arena.fd)]
+
+    async def _watch(self, life: _Life) -> None:
+        """Returns when the worker has ended or hangs."""
+        starvation = Starvation(life.process.pid)
+        last = time.monotonic()
+        while not await life.process.ends_within(_TICK):
+            now = time.monotonic()
+            starved = starvation.seconds(life.watch.in_doubt)
+            health = life.watch.tick(now - last, self._expected_seconds(), starved)
+            last = now
+            if health is Health.HANGS:
+                return
+            if life.ready is not None and (health is Health.WELL) is not self._responsive:
+                self._show(life.ready, responsive=health is Health.WELL)
+
+    def _expected_seconds(self) -> float | None:
+        """Of the batch that the worker is at."""
+        first = next(iter(self._waiting.values()), None)
+        return first[0].expected if first else None
+
+    def _show(self, ready: Ready, *, responsive: bool) -> None:
+        self._responsive = responsive
+        if not self._stopping:
+            logger.warning("the worker has %s", "recovered" if responsive else "become silent")
+            if responsive:
+                self._on_change(ready, "recovered")
+            else:
+                self._on_change(None, "unresponsive")
+
+    async def _end(self, life: _Life) -> None:
+        """After a worker has ended or hangs: nothing waits for it, and no trace is left of it."""
+        process = life.process
+        requests = labels(*(batch for batch, _ in self._waiting.values()))
+        hangs = not process.ended.is_set()
+        reason = _reason(life, hangs=hangs)
+        if hangs and life.ready is None:
+            self._slow_loads += 1
+        self._life = None
+        self._go_down(reason)
+        if hangs:
+            logger.error("the worker hangs (%s); it is killed", life.watch.why)
+            process.signal(signal.SIGUSR1)
+            await process.ends_within(_DUMP_SECONDS)
+        await self._bury(process)
+        code = process.exit_code
+        logger.log(
+            logging.INFO if self._stopping else logging.ERROR,
+            "the worker ended (%s)",
+            exit_text(code),
+            extra={
+                "reason": reason,
+                "exit_code": code,
+                "signal": signal_name(code),
+                "requests": requests,
+            },
+        )
+
+    async def _bury(self, process: ChildProcess) -> None:
+        """Kills it where it lives, and lets go of it even where it does not die."""
+        process.signal(signal.SIGKILL)
+        if not await process.ends_within(_DEATH_SECONDS):
+            logger.error("the worker can't be killed; it is left", extra={"pid": process.pid})
+        process.hang_up()
+
+    def _go_down(self, reason: RestartReason) -> None:
+        self.up = False
+        self._responsive = True
+        if self._reload:
+            failed = ReloadFailed(f"The worker ended while it loaded the model ({reason}).")
+            self._settle_reload(self._reload[0], failed)
+        for i, (_, future) in enumerate(self._waiting.values()):
+            if not future.done():
+                # Batches are computed in turn: only the first one was begun.
+                error = DeviceError(Fault.WORKER_DIED, f"the worker ended: {reason}", began=i == 0)
+                future.set_exception(error)
+        if not self._stopping:
+            self._on_change(None, reason)
+
+    # What it sends
+
+    def _receive(self, process: ChildProcess, message: object) -> None:
+        life = self._life
+        if life is None or life.process is not process:
+            return  # of a worker that was given up
+        life.watch.heard()
         match message:
+            case Beat():
+                if message.step:
+                    life.watch.step((message.batch, message.step), message.expected)
             case Ready():
-                ready.set_result(message)
+                self._come_up(life, message)
             case StartFailed():
-                ready.set_exception(StartError(message.message))
+                life.error = message.message
             case Done():
-                self._resolve(message.number, message.outcome)
+                life.batches += 1
+                self._resolve(life, message.number, message.outcome)
             case BatchFailed():
-                self._resolve(message.number, DeviceError(message.fault, message.message))
+                error = DeviceError(message.fault, message.message)
+                self._resolve(life, message.number, error)
+            case Reloaded():
+                self._settle_reload(message.number, message)
+            case ReloadRefused():
+                self._settle_reload(message.number, ReloadFailed(message.message))
+            case _:
+                raise TypeError(f"a message of type {type(message).__name__}")
 
-    def _resolve(self, number: int, result: Outcome | DeviceError) -> None:
-        future = self._waiting.get(number)
+    def _settle_reload(self, number: int, result: Reloaded | ReloadFailed) -> None:
+        if self._reload is None or self._reload[0] != number or self._reload[1].done():
+            return  # nobody waits any more: what serves stays
+        if isinstance(result, ReloadFailed):
+            self._reload[1].set_exception(result)
+        else:
+            self._reload[1].set_result(result)
+
+    def _come_up(self, life: _Life, ready: Ready) -> None:
+        life.ready = ready
+        life.ready_at = time.monotonic()
+        life.watch.loaded()
+        self._load_seconds = life.ready_at - life.started
+        self._slow_loads = 0
+        self.up = not self._stopping
+        if self.up:
+            self._on_change(ready, "started")
+
+    def _resolve(self, life: _Life, number: int, result: Outcome | DeviceError) -> None:
+        life.watch.progress()
+        _, future = self._waiting.pop(number, (None, None))
         if future is None or future.done():
             return
         if isinstance(result, DeviceError):
@@ -179,49 +336,20 @@ class WorkerDevice:
         else:
             future.set_result(result)
 
-    def _ended(self, ready: "asyncio.Future[Ready]", ended: asyncio.Event) -> None:
-        self.up = False
-        if not ready.done():
-            ready.set_exception(
-                DeviceError(Fault.WORKER_DIED, "the worker ended before it was ready")
-            )
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(DeviceError(Fault.WORKER_DIED, "the worker died"))
-        if not self._stopping:
-            self._on_change(None, "died")
-        ended.set()
 
-    async def _keep(self, ended: asyncio.Event) -> None:
-        """Restarts the worker with growing pauses whenever it ends."""
-        attempt = 0
-        while True:
-            started = time.monotonic()
-            await ended.wait()
-            if time.monotonic() - started > _WELL_AFTER:
-                attempt = 0
-            while True:
-                pause = _BACK_OFF[min(attempt, len(_BACK_OFF) - 1)]
-                logger.warning("the worker ended; restarting", extra={"pause_seconds": pause})
-                await asyncio.sleep(pause)
-                attempt += 1
-                self._bury()
-                try:
-                    ended = await self._launch()
-                    break
-                except (DeviceError, StartError, OSError):
-                    logger.exception("the worker could not be restarted")
+def _check_start(life: _Life | None, tries: int) -> None:
+    """Raises StartError when a service that was never ready should give up."""
+    if life and life.error:
+        raise StartError(life.error)
+    if tries >= _FIRST_TRIES:
+        raise StartError(f"the worker ended {tries} times before it was ready; the log says how")
 
-    def _bury(self) -> None:
-        if self._pipe:
-            self._pipe.close()
-        if self._process:
-            self._kill()
-            self._process.wait()
 
-    def _kill(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.kill()
+def _reason(life: _Life, *, hangs: bool) -> RestartReason:
+    if hangs or life.process.killed:
+        return "hang"
+    reason = exit_reason(life.process.exit_code)
+    return "start_failed" if reason == "exit" and life.ready is None else reason
 
 
 def _piece(slice_: Slice) -> Piece:

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
-from app.batching.errors import Unauthorized
-from app.http.openapi import BEARER
+from app.batching.errors import Forbidden, Unauthorized
+from app.http.openapi import ADMIN, BEARER
 
 
 class Keys:
@@ -33,6 +33,18 @@ class Keys:
         return f"key-{known.index(True) + 1}"
 
 
+def owner_among_operators(keys: Keys, headers: Mapping[str, str]) -> str:
+    """As ``Keys.owner``, for what only operators may do.
+
+    Raises:
+        Forbidden: the service has no keys for them.
+        Unauthorized: none of them.
+    """
+    if not keys:
+        raise Forbidden
+    return f"admin-{keys.owner(headers)}"
+
+
 def required(keys: Keys) -> Callable[..., Awaitable[None]]:
     """The dependency of a route that needs a key, whatever address has led to it."""
 
@@ -42,5 +54,17 @@ def required(keys: Keys) -> Callable[..., Awaitable[None]]:
     ) -> None:
         if keys:
             keys.owner(request.headers)
+
+    return require_key
+
+
+def required_of_operators(keys: Keys) -> Callable[..., Awaitable[None]]:
+    """The dependency of a route that only operators may call."""
+
+    async def require_key(
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Security(ADMIN)],
+    ) -> None:
+        owner_among_operators(keys, request.headers)
 
     return require_key

@@ -13,15 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.batching.admission import Admission, State
-from app.batching.errors import (
-    BadPath,
-    ClientGone,
-    Draining,
-    Internal,
-    ServiceError,
-    TooLarge,
-)
-from app.http.keys import Keys
+from app.batching.errors import BadPath, ClientGone, Draining, Internal, ServiceError, TooLarge
+from app.http.keys import Keys, owner_among_operators
 from app.http.origin import Hosts, Origins
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
@@ -46,6 +39,11 @@ def is_public(path: str) -> bool:
     does, whether there is a route or not.
     """
     return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
+
+
+def is_for_operators(path: str) -> bool:
+    """Whether that route path takes the keys of operators alone: all that lies under /models."""
+    return path.startswith("/models/")
 
 
 class RequestContext:
@@ -128,6 +126,7 @@ class Gate:
         self.app = app
         self.admission = admission
         self._keys = Keys(settings.api_keys)
+        self._admin_keys = Keys(settings.admin_keys)
         self._hosts = Hosts(settings.hosts)
         self._origins = Origins(settings.allowed_origins)
         self._image_limit = settings.max_image_bytes + _FORM_SLACK
@@ -161,8 +160,10 @@ class Gate:
         headers = Headers(scope=scope)
         if scope["method"] not in _SAFE:
             self._origins.require(headers)
-        if self._keys:
-            state = state_of(scope)
+        state = state_of(scope)
+        if is_for_operators(state.path):
+            state.owner = state.key = owner_among_operators(self._admin_keys, headers)
+        elif self._keys:
             state.owner = state.key = self._keys.owner(headers)
         if scope["method"] == "POST":
             self.admission.require_open()

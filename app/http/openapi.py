@@ -24,6 +24,12 @@ BEARER = HTTPBearer(
     description="Where the service was given keys (AGIQA_API_KEYS); without them none is needed.",
 )
 
+ADMIN = HTTPBearer(
+    auto_error=False,
+    scheme_name="admin",
+    description="A key of operators (AGIQA_ADMIN_KEYS); other keys do not do.",
+)
+
 # FastAPI leaves null fields out of examples.
 _NOTE = (
     "Of the bundled models in float32; in bfloat16 these scores differ by at most 0.003. "
@@ -71,6 +77,8 @@ _TIMEOUT = {
 _ERRORS: tuple[type[errors.ServiceError], ...] = (
     errors.InvalidImage,
     errors.Unauthorized,
+    errors.Forbidden,
+    errors.ReloadFailed,
     errors.UnknownModel,
     errors.TooLarge,
     errors.UnsupportedFormat,
@@ -84,6 +92,9 @@ _ERRORS: tuple[type[errors.ServiceError], ...] = (
     errors.WorkerDown,
     errors.DeadlineExceeded,
 )
+
+
+_FOR_OPERATORS = {errors.Forbidden, errors.ReloadFailed}
 
 
 @functools.cache
@@ -131,7 +142,8 @@ def documented(path: str) -> dict[str, Any]:
     }
     answered = {"headers": _HEADERS, "content": {"application/json": {"examples": examples}}}
     scoring = path != "/models"
-    statuses = sorted({kind.status for kind in _ERRORS}) if scoring else (401, 503)
+    ours = {kind.status for kind in _ERRORS if kind not in _FOR_OPERATORS}
+    statuses = sorted(ours) if scoring else (401, 503)
     return {
         "summary": _SUMMARIES[path],
         "responses": {200: answered} | problems(*statuses),

@@ -122,7 +122,7 @@ def operations(service: Service) -> APIRouter:
         """What is loaded: method, backbone, training data, measured figures."""
         service.admission.require_open()
         defaults = service.models.defaults
-        return ModelsAnswer(models=[_description(m, defaults) for m in service.models])
+        return ModelsAnswer(models=[description(m, defaults) for m in service.models])
 
     @router.get("/livez", summary="Whether the process runs")
     async def livez() -> dict[str, str]:
@@ -265,6 +265,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _description(model: LoadedModel, defaults: Mapping[str, str]) -> ModelDescription:
+def description(model: LoadedModel, defaults: Mapping[str, str]) -> ModelDescription:
+    """A loaded model, as GET /models shows it."""
     described = describe(model.config, model.policy, default_for(model.config.name, defaults))
     return ModelDescription(device=model.device, dtype=model.dtype, **described)

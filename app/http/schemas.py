@@ -159,6 +159,7 @@ class ModelDescription(BaseModel):
     crop_policy: dict[str, Any]
     heads: list[str]
     default_for: list[str]
+    sealed: bool
     device: str
     dtype: str
 

@@ -4,6 +4,7 @@ open_clip is imported only where it is needed: that takes seconds (see ``model.c
 """
 
 import itertools
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model import hub
+from model.architecture import check_tower
 from model.clip import own_clip
 from model.clip.towers import is_open_clips
 from model.clip.weights import is_openais, load_clip, read_weights, sha256_of
@@ -26,6 +28,9 @@ WEIGHTS = "backbone.safetensors"
 _HUB_NAMES = "hf-hub:"
 _HUB_CONFIG = "open_clip_config.json"
 _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+# So many numbers may be built for nothing, to say what was wanted.
+_SMALL = 50_000_000
 
 # Loaded CLIPs by what they are, so that several checkpoints can stand on one.
 Shared = dict[str, nn.Module]
@@ -113,14 +118,20 @@ def _identity(config: BackboneConfig, folder: Path | None) -> str:
     if config.source == "open_clip":
         return f"{config.name} {config.pretrained}"
     path = weights_path(config, folder)
-    return f"{config.name} {config.architecture} {_checked_digest(config, path)}"
+    return f"{config.name} {config.architecture} {checked_digest(config, path)}"
 
 
-def _checked_digest(config: BackboneConfig, path: Path) -> str:
+def checked_digest(config: BackboneConfig, path: Path) -> str:
+    """The SHA-256 of a backbone's file.
+
+    Raises:
+        BackboneError: the configuration states another.
+    """
     digest = sha256_of(path)
     if config.sha256 and config.sha256 != digest:
         raise BackboneError(
-            f"{path.name} is not the backbone that this checkpoint was trained on (SHA-256 differs)"
+            f"{path.name} is not the backbone that this checkpoint was trained on (its SHA-256 "
+            f"differs from the configuration's): copy it again, whole"
         )
     return digest
 
@@ -129,12 +140,24 @@ def _load(config: BackboneConfig, folder: Path | None) -> nn.Module:
     if config.source == "open_clip":
         return _from_open_clip(config)
     path = weights_path(config, folder)
-    clip, weights = _empty(config), read_weights(path)
+    weights = read_weights(path)
+    _refuse_overgrown(config, path)
+    clip = _empty(config)
     load_clip(clip, weights, path.name)
     quick = "transformer.QuickGELU"
     if is_openais(weights) and not any(is_open_clips(m, quick) for m in clip.modules()):
         raise _other_activation(path.name, config.name)
     return clip
+
+
+def _refuse_overgrown(config: BackboneConfig, path: Path) -> None:
+    """Before memory is taken for the architecture: a number has at least a byte in the file."""
+    size = max(path.stat().st_size, _SMALL)
+    if config.architecture and config.architecture.least_numbers() > size:
+        raise BackboneError(
+            f"the architecture has more numbers than {path.name} can hold: it is another "
+            "backbone's, or the file is cut off"
+        )
 
 
 def _from_open_clip(config: BackboneConfig) -> nn.Module:
@@ -153,7 +176,7 @@ def _from_open_clip(config: BackboneConfig) -> nn.Module:
         repository, _, file = _open_clip().get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")
         weights = _on_hub(repository, (file,) if file else _HUB_WEIGHTS, what)
     if config.sha256:
-        _checked_digest(config, weights)
+        checked_digest(config, weights)
     pretrained = None if name.startswith(_HUB_NAMES) else str(weights)
     try:
         return _open_clip().create_model(
@@ -167,8 +190,22 @@ def _from_open_clip(config: BackboneConfig) -> nn.Module:
 
 
 def _hub_folder(name: str) -> Path:
-    """Where the hub's cache keeps the settings of ``hf-hub:owner/name``."""
-    return _on_hub(name.removeprefix(_HUB_NAMES), (_HUB_CONFIG,), name).parent
+    """Where the hub's cache keeps the settings of ``hf-hub:owner/name``, which are a stranger's.
+
+    Raises:
+        BackboneError: they ask for more than a CLIP of reasonable size.
+    """
+    path = _on_hub(name.removeprefix(_HUB_NAMES), (_HUB_CONFIG,), name)
+    try:
+        settings = json.loads(path.read_text()).get("model_cfg", {})
+        for tower in ("vision_cfg", "text_cfg"):
+            check_tower(settings.get(tower, {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BackboneError(
+            f"the weights {name} could not be read (its {_HUB_CONFIG}: {hub.brief(error)}): choose "
+            "another model"
+        ) from error
+    return path.parent
 
 
 def _on_hub(repository: str, names: Sequence[str], what: str) -> Path:

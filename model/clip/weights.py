@@ -6,7 +6,7 @@ import io
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ _NOT_WEIGHTS = {"attn_mask", *_NUMBERS}
 _WRAPPERS = ("state_dict", "model_state_dict", "params")
 # Prefixes of the tensors' names in such files: DataParallel's, and that of LIQE in pyiqa.
 _PREFIXES = ("module.", "clip_model.")
+_GIT_LFS = b"version https://git-lfs"
+# What code and pickles of an archive may take unpacked.
+_PACKED = 64 * 2**20
 _WANTED = "a state dict as safetensors, as torch.save writes it, or in OpenAI's TorchScript archive"
 
 
@@ -56,6 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = {_bare(name): v for name, v in weights.items() if isinstance(v, Tensor)}
     if not tensors:
         raise BackboneError(f"{path.name} holds no state dict: there is no tensor in it")
+    _refuse_stretched(path, tensors.values())
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
@@ -70,6 +74,7 @@ def _read(path: Path) -> Any:
         return load_file(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            _refuse_bombs(path, archive)
             if root := _torchscript_root(archive):
                 return _ScriptReader(archive, root).weights()
     # By its path, torch would go by the name's ending. Of pickle protocols that it may not know it
@@ -102,11 +107,34 @@ def _found(path: Path, error: Exception) -> str:
         if isinstance(error, pickle.UnpicklingError):
             return "a pickle of more than tensors, not opened because it could run anything"
         return "a torch file that is cut off or damaged"
+    # Nothing of the content: it may be a file that its owner would not show.
+    if head.startswith(_GIT_LFS):
+        return "a pointer of Git LFS instead of the file (`git lfs pull` brings it)"
     if head.isascii() and all(
         line.isprintable() for line in head.decode().expandtabs().split("\n")
     ):
-        return f"a text file that begins with {head.decode().strip().split(chr(10))[0][:60]!r}"
+        return "a text file"
     return "bytes of no layout that is known"
+
+
+def _refuse_bombs(path: Path, archive: zipfile.ZipFile) -> None:
+    """Tensors lie in archives as they are; only their code and pickles are packed.
+
+    Raises:
+        ValueError: unpacked it is much larger than it claims to be.
+    """
+    if sum(member.file_size for member in archive.infolist()) > path.stat().st_size + _PACKED:
+        raise ValueError("its members are larger than the file")
+
+
+def _refuse_stretched(path: Path, tensors: Iterable[Tensor]) -> None:
+    """A tensor may be a view of fewer numbers than it shows (a stride of 0).
+
+    Raises:
+        BackboneError: they would take more memory than the file has bytes to fill.
+    """
+    if sum(tensor.numel() for tensor in tensors) > path.stat().st_size:
+        raise BackboneError(f"{path.name} claims more numbers than it holds; get it again")
 
 
 def _torchscript_root(archive: zipfile.ZipFile) -> str | None:
@@ -194,7 +222,8 @@ def load_strictly(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> N
     of its shape.
 
     Raises:
-        CheckpointError: names the first missing, unknown or misshapen tensor.
+        CheckpointError: names the first missing, unknown or misshapen tensor, or one with values
+            that are no numbers.
     """
     if fault := _first_fault(own, weights):
         raise CheckpointError(fault)
@@ -225,10 +254,18 @@ def _first_fault(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> st
             return f"the tensor {name} {list(own[name].shape)} is missing"
     for name, value in weights.items():
         if name not in own:
-            return f"the tensor {name} {list(value.shape)} belongs to another network"
+            return f"the tensor {_shown(name)} {list(value.shape)} belongs to another network"
         if value.shape != own[name].shape:
             return f"the tensor {name} is {list(value.shape)}, wanted {list(own[name].shape)}"
+        if not value.isfinite().all():
+            return f"the tensor {name} holds values that are no numbers: get the file again"
     return None
+
+
+def _shown(name: str) -> str:
+    """A file's own words, fit for a message."""
+    short = name if len(name) <= 80 else f"{name[:77]}..."
+    return short if short.isprintable() else ascii(short)
 
 
 def describe(weights: Mapping[str, Tensor]) -> str:
@@ -240,7 +277,7 @@ def describe(weights: Mapping[str, Tensor]) -> str:
         return "a CLIP of the transformers library (convert it to open_clip's layout)"
     if not weights:
         return "no tensors"
-    return f"{len(weights)} tensors of no CLIP ({', '.join(list(weights)[:3])} ...)"
+    return f"{len(weights)} tensors of no CLIP ({', '.join(map(_shown, list(weights)[:3]))} ...)"
 
 
 def _image_part(weights: Mapping[str, Tensor]) -> str | None:

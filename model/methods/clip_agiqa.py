@@ -38,8 +38,8 @@ ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
 class ClipAgiqaOptions(Options):
     """Switches of CLIP-AGIQA; the defaults are the paper's."""
 
-    context_length: int = Field(default=8, ge=1)
-    visual_length: int = Field(default=8, ge=1)
+    context_length: int = Field(default=8, ge=1, le=1024)
+    visual_length: int = Field(default=8, ge=1, le=1024)
     auxiliary_task: bool = True
     deep_text_prompts: bool = True
     visual_prompts: bool = True

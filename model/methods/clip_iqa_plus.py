@@ -21,7 +21,7 @@ WORDS = ("Good photo.", "Bad photo.")
 class ClipIqaPlusOptions(Options):
     """``context_length`` vectors, half of them (rounded down) before the class words."""
 
-    context_length: int = Field(default=16, ge=1)
+    context_length: int = Field(default=16, ge=1, le=1024)
     init_std: float = Field(default=0.02, gt=0)
 
 

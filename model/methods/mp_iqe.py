@@ -39,16 +39,16 @@ class MpIqeOptions(Options):
     paper's. Neither ``scene_prompts`` nor ``distortion_prompts``: the visual-only variant.
     """
 
-    context_length: int = Field(default=8, ge=1)
-    visual_length: int = Field(default=4, ge=1)
+    context_length: int = Field(default=8, ge=1, le=1024)
+    visual_length: int = Field(default=4, ge=1, le=1024)
     scene_prompts: bool = True
     distortion_prompts: bool = True
     visual_prompts: Literal["deep", "shallow", "none"] = "deep"
     prompt_position: Literal["pre_ln", "post_ln"] = "post_ln"
-    region_side: int = Field(default=7, ge=1)
+    region_side: int = Field(default=7, ge=1, le=1024)
     region_temperature: float = Field(default=1 / 20, gt=0)
-    decoder_layers: int = Field(default=3, ge=1)
-    decoder_heads: int = Field(default=8, ge=1)
+    decoder_layers: int = Field(default=3, ge=1, le=64)
+    decoder_heads: int = Field(default=8, ge=1, le=1024)
     init_std: float = Field(default=0.02, gt=0)
 
     @property

@@ -8,9 +8,8 @@ whole     one window, the image itself: what a ResNet without positional embeddi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -21,16 +20,41 @@ _LIQE_LARGE, _LIQE_LARGE_STRIDE = 1024, 48
 
 
 @dataclass(frozen=True, slots=True)
+class Crossed(Collection[tuple[int, int]]):
+    """The (x, y) of every x with every y, row by row, as two axes: 100 megapixels at stride 64 have
+    23 000 of them, and whoever sends a header would have them listed.
+    """
+
+    xs: range | tuple[int, ...]
+    ys: range | tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.xs) * len(self.ys)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((x, y) for y in self.ys for x in self.xs)
+
+    def __contains__(self, corner: object) -> bool:
+        return isinstance(corner, tuple) and corner[0] in self.xs and corner[1] in self.ys
+
+    def at(self, number: int) -> tuple[int, int]:
+        """The corner of that number."""
+        row, column = divmod(number, len(self.xs))
+        return self.xs[column], self.ys[row]
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """Windows of one size over an image that was first resized to ``width`` x ``height``.
 
     ``window`` is (width, height) of each; ``windows`` holds the (x, y) of their top left corners.
+    A grid takes little memory however many windows it has.
     """
 
     width: int
     height: int
     window: tuple[int, int]
-    windows: tuple[tuple[int, int], ...]
+    windows: Collection[tuple[int, int]]
 
     def is_scaled(self, width: int, height: int) -> bool:
         """Whether the windows see an image of that size at another than its native one."""
@@ -54,7 +78,6 @@ def _span(start: int, length: int, scale: float, side: int) -> tuple[int, int]:
     return first, max(round((start + length) * scale), first + 1) - first
 
 
-@lru_cache(maxsize=4096)
 def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
     """Places the policy's windows over a ``width`` x ``height`` image (design.md section 3)."""
     return _KINDS[policy.kind](policy, width, height)
@@ -63,20 +86,23 @@ def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
 def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
     w, h = _grid_size(policy, width, height)
     across, down = _window_counts(policy, w, h)
-    return _crossed(w, h, policy, _spread(w, policy.size, across), _spread(h, policy.size, down))
+    windows = Crossed(_spread(w, policy.size, across), _spread(h, policy.size, down))
+    return Grid(w, h, (policy.size, policy.size), windows)
 
 
 def _official(policy: CropPolicy, width: int, height: int) -> Grid:
     w, h = _at_least_a_window(policy, width, height)
-    return _crossed(w, h, policy, *(_strided(side, policy.size, policy.stride) for side in (w, h)))
+    windows = Crossed(*(_strided(side, policy.size, policy.stride) for side in (w, h)))
+    return Grid(w, h, (policy.size, policy.size), windows)
 
 
 def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
     w, h = _at_least_a_window(policy, width, height)
     stride = _LIQE_LARGE_STRIDE if max(w, h) >= _LIQE_LARGE else policy.stride
-    every = _crossed(w, h, policy, *(_strided(side, policy.size, stride) for side in (w, h)))
-    step = max(1, len(every.windows) // policy.max_windows)
-    return Grid(w, h, every.window, every.windows[::step][: policy.max_windows])
+    every = Crossed(*(_strided(side, policy.size, stride) for side in (w, h)))
+    step = max(1, len(every) // policy.max_windows)
+    picked = range(0, len(every), step)[: policy.max_windows]
+    return Grid(w, h, (policy.size, policy.size), tuple(map(every.at, picked)))
 
 
 def _random(policy: CropPolicy, width: int, height: int) -> Grid:
@@ -98,13 +124,6 @@ _KINDS: dict[str, Callable[[CropPolicy, int, int], Grid]] = {
     "random": _random,
     "whole": _whole,
 }
-
-
-def _crossed(
-    width: int, height: int, policy: CropPolicy, xs: tuple[int, ...], ys: tuple[int, ...]
-) -> Grid:
-    """Windows at every x and every y, row by row."""
-    return Grid(width, height, (policy.size, policy.size), tuple((x, y) for y in ys for x in xs))
 
 
 def _at_least_a_window(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
@@ -151,5 +170,5 @@ def _spread(side: int, size: int, count: int) -> tuple[int, ...]:
     return tuple(round(i * (side - size) / max(1, count - 1)) for i in range(count))
 
 
-def _strided(side: int, size: int, stride: int) -> tuple[int, ...]:
-    return tuple(range(0, side - size + 1, stride))
+def _strided(side: int, size: int, stride: int) -> range:
+    return range(0, side - size + 1, stride)

@@ -6,6 +6,10 @@ written atomically.
     backbone.safetensors    the frozen CLIP, where the backbone's source is "checkpoint"
     README.md metrics.json  model card and measured figures
 
+Sealed (``model.seal``), ``config.json`` holds the digests of the tensor files and the scores
+that they must give. A checkpoint may be a stranger's: nothing of it is run, and no file outside of
+its folder is read but one whose digest it knows.
+
 A bundled checkpoint lies in ``model/checkpoints/<name>``.
 """
 
@@ -18,20 +22,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model import hub
-from model.clip.backbone import WEIGHTS, Shared, load_backbone, weights_path
-from model.clip.weights import load_strictly
+from model.clip.backbone import WEIGHTS, Shared, checked_digest, load_backbone, weights_path
+from model.clip.weights import load_strictly, sha256_of
 from model.config import CheckpointConfig
 from model.errors import CheckpointError
+from model.hub import FILES
 from model.methods.network import Network
 from model.methods.registry import METHODS, build_network
 from model.store.files import write_atomically
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints"
 CONFIG, PARAMETERS = "config.json", "model.safetensors"
+# Digests of the groups that it learned from are most of it, a few kB per data set.
+_MOST_CONFIG = 16 * 2**20
 
 
 def bundled_names() -> list[str]:
@@ -66,25 +74,46 @@ def read_config(folder: Path) -> CheckpointConfig:
         CheckpointError: unreadable, or not a configuration that this version knows.
     """
     try:
+        if (size := (folder / CONFIG).stat().st_size) > _MOST_CONFIG:
+            raise ValueError(f"it has {size} bytes")
         return CheckpointConfig.model_validate_json((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
         raise CheckpointError(
-            f"{folder / CONFIG} is not a valid checkpoint configuration: {error}"
+            f"{folder / CONFIG} is not a valid checkpoint configuration: {_faults(error)}"
         ) from error
 
 
-def load_network(folder: Path, shared: Shared | None = None) -> tuple[CheckpointConfig, Network]:
-    """The network of a checkpoint, on the CPU in float32, learned parameters loaded.
+def _faults(error: Exception) -> str:
+    """What is wrong where, without what stands there: it may be a file that is not for show."""
+    if isinstance(error, UnicodeError):
+        return "it is no text in UTF-8"
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = error.errors(include_input=False, include_url=False)
+    places = (".".join(map(str, fault["loc"])) for fault in faults)
+    return "; ".join(
+        ": ".join(filter(None, (place, fault["msg"])))
+        for place, fault in zip(places, faults[:3], strict=False)
+    )
+
+
+def load_network(
+    folder: Path, shared: Shared | None = None, *, config: CheckpointConfig | None = None
+) -> tuple[CheckpointConfig, Network]:
+    """The network of a checkpoint, on the CPU in float32, learned parameters loaded; and its
+    configuration with the digests of what was loaded.
 
     Args:
         folder: the checkpoint's.
         shared: backbones that other checkpoints loaded already; see ``load_backbone``.
+        config: instead of what its ``config.json`` says.
 
     Raises:
         CheckpointError: unknown method; a missing, extra or misshapen tensor (named); damaged
-            files.
+            files, or others than those that it was sealed with.
     """
-    config = read_config(folder)
+    config = config or read_config(folder)
+    check_files(config, folder)
     if config.method not in METHODS:
         raise CheckpointError(
             f"{folder.name}: unknown method {config.method!r}; known: {', '.join(METHODS)}"
@@ -103,7 +132,60 @@ def load_network(folder: Path, shared: Shared | None = None) -> tuple[Checkpoint
     except Exception as error:
         raise CheckpointError(f"{folder / PARAMETERS} is missing or damaged: {error}") from error
     load_strictly(network.stored(), weights)
-    return config, network.eval()
+    return with_digests(config, folder), network.eval()
+
+
+def check_files(config: CheckpointConfig, folder: Path) -> None:
+    """Whether the checkpoint's tensor files are those that it was sealed with, and its own.
+
+    Raises:
+        CheckpointError: one is missing, differs, or lies elsewhere and nothing says which it is.
+    """
+    if not (folder / PARAMETERS).is_file():
+        raise CheckpointError(f"{folder / PARAMETERS} is missing or damaged: no such file")
+    if config.sha256 is not None and sha256_of(folder / PARAMETERS) != config.sha256:
+        raise CheckpointError(
+            f"{folder / PARAMETERS} is not the file that this checkpoint was sealed with (its "
+            f"SHA-256 differs from the one in {CONFIG}): copy it again, whole; if it was changed "
+            f"on purpose, seal the checkpoint anew: agiqa seal DIR"
+        )
+    backbone = config.backbone
+    if backbone.source == "open_clip" or backbone.sha256 is not None:
+        return  # compared where it is read
+    if not is_inside(folder, weights_path(backbone, folder)):
+        raise CheckpointError(
+            f"{folder.name}: its backbone lies outside of its folder, and {CONFIG} does not say "
+            "by a SHA-256 which file it is: copy the file into the folder, or, if you trust the "
+            "checkpoint, seal it: agiqa seal DIR"
+        )
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a file lies in a checkpoint's folder, links followed. The hub's cache keeps what its
+    folders link to two levels up, beside all revisions of the repository.
+    """
+    place = folder.resolve()
+    if place.parent.name == "snapshots":
+        place = place.parents[1]
+    return path.resolve().is_relative_to(place)
+
+
+def with_digests(config: CheckpointConfig, folder: Path) -> CheckpointConfig:
+    """The configuration with the digests of the tensor files, where it does not have them yet."""
+    backbone = config.backbone
+    if backbone.source != "open_clip" and backbone.sha256 is None:
+        digest = sha256_of(weights_path(backbone, folder))
+        backbone = backbone.model_copy(update={"sha256": digest})
+    own = config.sha256 or sha256_of(folder / PARAMETERS)
+    return config.model_copy(update={"sha256": own, "backbone": backbone})
+
+
+def without_digests(config: CheckpointConfig) -> CheckpointConfig:
+    """The configuration of files that may be others now."""
+    backbone = config.backbone
+    if backbone.source != "open_clip":
+        backbone = backbone.model_copy(update={"sha256": None})
+    return config.model_copy(update={"sha256": None, "backbone": backbone, "self_test": None})
 
 
 def save_checkpoint(
@@ -116,7 +198,8 @@ def save_checkpoint(
     backbone: nn.Module | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes a checkpoint; the configuration last, so that a folder with one is complete.
+    """Writes a checkpoint; the configuration last, with the files' digests, so that a folder with
+    one is complete. ``model.seal`` adds the self-test.
 
     Args:
         folder: made if need be; files of the same names are replaced.
@@ -133,25 +216,38 @@ def save_checkpoint(
     write_weights(folder / PARAMETERS, network.stored(), dtype)
     write_atomically(folder / "README.md", card.encode())
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-    write_config(folder, config)
+    write_config(folder, with_digests(without_digests(config), folder))
 
 
 @contextmanager
 def standalone(folder: Path) -> Iterator[Path]:
     """The checkpoint as a folder that needs nothing outside of it: a backbone that lies elsewhere
-    as a file is put in, in a temporary copy.
+    as a file is put in, in a temporary copy. No file of anyone else's gets into it.
 
     Raises:
-        CheckpointError: no checkpoint there, or its backbone is missing.
+        CheckpointError: no checkpoint there, its files are not those that it was sealed with, or
+            one of them is a link to somewhere else.
     """
     config = read_config(folder)
-    if config.backbone.source != "file":
+    check_files(config, folder)
+    backbone = config.backbone
+    if backbone.source != "open_clip":
+        checked_digest(backbone, weights_path(backbone, folder))
+    own = [path for path in folder.iterdir() if path.is_file()]
+    for path in own:
+        if path.name in FILES and not is_inside(folder, path):
+            raise CheckpointError(f"{path} is a link out of its folder: put the file itself there")
+    if backbone.source != "file":
         yield folder
         return
     with tempfile.TemporaryDirectory() as place:
-        whole = Path(shutil.copytree(folder, Path(place) / folder.name))
-        shutil.copyfile(weights_path(config.backbone, folder), whole / WEIGHTS)
-        backbone = config.backbone.model_copy(update={"source": "checkpoint", "path": None})
+        whole = Path(place) / folder.resolve().name
+        whole.mkdir()
+        for path in own:
+            if is_inside(folder, path):
+                shutil.copyfile(path, whole / path.name)
+        shutil.copyfile(weights_path(backbone, folder), whole / WEIGHTS)
+        backbone = backbone.model_copy(update={"source": "checkpoint", "path": None})
         write_config(whole, config.model_copy(update={"backbone": backbone}))
         yield whole
 

@@ -1,12 +1,14 @@
 """Uploads a checkpoint to the Hugging Face hub."""
 
+import logging
 import re
 from pathlib import Path
 
-from model.clip.backbone import weights_path
 from model.errors import CheckpointError
 from model.hub import CARD, FILES, parse, reason
-from model.store.checkpoint import PARAMETERS, read_config, standalone
+from model.store.checkpoint import is_inside, read_config, standalone
+
+logger = logging.getLogger(__name__)
 
 # A plot beside the card, as the card shows it.
 _PLOT = re.compile(r"\]\(([\w-]+\.svg)\)")
@@ -28,6 +30,8 @@ def push(folder: Path, url: str, *, private: bool = False) -> str:
     api = HfApi()
     with standalone(folder) as whole:
         contents = _contents(whole)
+        if not read_config(whole).is_sealed:
+            logger.warning("%s is not sealed; do it first: agiqa seal DIR", folder)
         try:
             page = api.create_repo(owner_and_name, private=private, exist_ok=True)
             if revision is not None:
@@ -46,22 +50,15 @@ def push(folder: Path, url: str, *, private: bool = False) -> str:
 
 
 def _contents(folder: Path) -> dict[str, bytes | str]:
-    """What is uploaded, by name: the model card as text, everything else as its path.
-
-    Raises:
-        CheckpointError: a file is missing without which the checkpoint can't be loaded.
-    """
+    """What is uploaded, by name: the model card as text, everything else as its path."""
     config = read_config(folder)
-    if not (folder / PARAMETERS).is_file():
-        raise CheckpointError(f"{folder.name} is no whole checkpoint: it has no {PARAMETERS}")
-    if config.backbone.source != "open_clip":
-        weights_path(config.backbone, folder)
     contents: dict[str, bytes | str] = {
         name: str(folder / name) for name in FILES if (folder / name).is_file()
     }
     card = folder / CARD
     text = card.read_text() if card.is_file() else f"# {config.name}\n"
-    shown = (name for name in _PLOT.findall(text) if (folder / name).is_file())
+    plots = ((name, folder / name) for name in _PLOT.findall(text))
+    shown = (name for name, path in plots if path.is_file() and is_inside(folder, path))
     contents |= {name: str(folder / name) for name in shown}
     contents[CARD] = (text if text.startswith("---\n") else _header(config.method) + text).encode()
     return contents

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from app.batching.batcher import Outcome
 from app.batching.scheduler import Batch, Slice
 from app.device.arena import Arena, Slot, slot_bytes
-from app.device.messages import LoadedModel, Ready, WorkerSettings
+from app.device.messages import LoadedModel, Ready, Reloaded, WorkerSettings
 from app.device.supervisor import OnChange
 from app.main import create_app
 from app.settings import Settings
@@ -66,6 +66,8 @@ class FakeDevice:
         self.gate.set()
         self.fault: Callable[[Batch], Exception | None] = lambda _: None
         self.start_error: Exception | None = None
+        self.reload_error: Exception | None = None
+        self.reloaded = self.models[0]
         self.timings: dict[str, list[tuple[int, float]]] = {}
         self.on_change: OnChange = lambda _, __: None
 
@@ -82,6 +84,11 @@ class FakeDevice:
             raise error
         return Outcome([self.result(piece) for piece in batch.slices], 0.001)
 
+    async def reload(self, model: str) -> Reloaded:
+        if self.reload_error:
+            raise self.reload_error
+        return Reloaded(0, self.reloaded, [(1, 0.001)])
+
     async def stop(self) -> None:
         self.up = False
 
@@ -96,7 +103,7 @@ class FakeDevice:
 
     def die(self) -> None:
         self.up = False
-        self.on_change(None, "died")
+        self.on_change(None, "killed")
 
 
 class InProcessDecoder:

@@ -11,6 +11,7 @@ from app.batching.admission import State
 from app.batching.batcher import DeviceError
 from app.batching.scheduler import Batch, Fault
 from app.catalogue import Models
+from app.device.messages import RESTART_REASONS, Ready
 from app.device.supervisor import StartError
 from app.settings import Settings
 from tests.app.fake_device import (
@@ -55,6 +56,45 @@ def test_an_image_is_scored() -> None:
     run(scenario)
 
 
+def test_an_unresponsive_worker_costs_readiness_but_counts_as_no_restart() -> None:
+    async def scenario() -> None:
+        device = FakeDevice()
+        async with served(device) as here:
+            device.on_change(None, "unresponsive")
+            assert outcome(await here.client.get("/readyz")) == (503, "worker_down")
+            device.on_change(Ready(device.models, {}), "recovered")
+            assert (await here.client.get("/readyz")).status_code == 200
+            for reason in RESTART_REASONS:
+                assert here.metric("agiqa_worker_restarts_total", reason=reason) == 0
+
+    run(scenario)
+
+
+def test_a_worker_that_ends_before_the_first_is_ready_leaves_the_service_loading() -> None:
+    async def scenario() -> None:
+        device = FakeDevice()
+        device.come_up = lambda: device.on_change(None, "killed")  # type: ignore[method-assign]
+        async with served(device) as here:
+            assert outcome(await here.client.get("/readyz")) == (503, "loading")
+            assert here.metric("agiqa_worker_restarts_total", reason="killed") == 1
+
+    run(scenario)
+
+
+def test_the_log_names_the_requests_of_a_batch_that_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        device = FakeDevice()
+        device.fault = lambda _: DeviceError(Fault.INFERENCE, "no kernel")
+        async with served(device) as here:
+            assert (await here.post("a fox", **{"X-Request-ID": "look-for-me"})).status_code == 500
+
+    run(scenario)
+    (failed,) = [r for r in caplog.records if r.getMessage() == "batch failed"]
+    assert vars(failed)["requests"] == ["look-for-me"]
+
+
 def test_a_split_image_gets_one_answer() -> None:
     async def scenario() -> None:
         device = FakeDevice()
@@ -75,7 +115,7 @@ def test_without_a_worker_requests_are_refused_and_readiness_falls_but_not_liven
             assert outcome(await here.client.get("/readyz")) == (503, "worker_down")
             assert (await here.client.get("/livez")).status_code == 200
             assert here.metric("agiqa_worker_up", device="cpu") == 0
-            assert here.metric("agiqa_worker_restarts_total", reason="died") == 1
+            assert here.metric("agiqa_worker_restarts_total", reason="killed") == 1
             device.come_up()
             assert (await here.client.get("/readyz")).status_code == 200
             assert (await here.post()).status_code == 200

@@ -109,7 +109,7 @@ def test_a_client_that_hangs_up_while_it_sends_sent_no_bad_form(service: Running
 def test_a_killed_worker_is_replaced_and_its_requests_are_retried(
     service: Running, pool: concurrent.futures.ThreadPoolExecutor
 ) -> None:
-    restarts = service.metric("agiqa_worker_restarts_total", reason="died")
+    restarts = service.metric("agiqa_worker_restarts_total", reason="killed")
     batches = service.metric("agiqa_batch_crops_count")
     pid = held(service)
     waiting = pool.submit(post, service, **{"X-Request-Timeout": "10"})
@@ -122,9 +122,28 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_retried(
     assert post(service).json()["code"] == "worker_down"
     assert waiting.result().status_code in {200, 504}  # 504 where torch takes over 10 s to import
     service.wait_until_ready()
-    assert service.metric("agiqa_worker_restarts_total", reason="died") == restarts + 1
+    assert service.metric("agiqa_worker_restarts_total", reason="killed") == restarts + 1
     assert service.worker_pids != [pid]
     assert post(service).status_code == 200
+
+
+def test_a_stopped_worker_is_replaced_and_the_log_names_what_it_was_at(
+    service: Running, pool: concurrent.futures.ThreadPoolExecutor
+) -> None:
+    restarts = service.metric("agiqa_worker_restarts_total", reason="hang")
+    pid = held(service)
+    waiting = pool.submit(post, service, **{"X-Request-ID": "at-the-hanging-worker"})
+    service.wait_until(lambda: service.client.get("/readyz").status_code == 503)
+    assert service.client.get("/livez").status_code == 200
+    assert waiting.result().status_code in {200, 504}
+    service.wait_until_ready()
+    assert service.metric("agiqa_worker_restarts_total", reason="hang") == restarts + 1
+    assert pid not in service.worker_pids
+    log = service.log.read_text().splitlines()
+    lines = [json.loads(line) for line in log if line.startswith("{")]
+    ends = [line for line in lines if line["message"].startswith("the worker ended")]
+    assert ends[-1]["requests"] == ["at-the-hanging-worker"]
+    assert (ends[-1]["reason"], ends[-1]["signal"]) == ("hang", "SIGKILL")
 
 
 def test_the_api_process_maps_no_torch_and_the_worker_does(service: Running) -> None:

@@ -37,6 +37,7 @@ class Desk:
         segment = mmap.mmap(self.arena.fd, self.arena.size)
         self.worker = Worker(settings(*folders, arena_bytes=self.arena.size), segment)
         self.ready: Ready = self.worker.ready()
+        self.keys = {m.config.name: m.key for m in self.ready.models}
         self.planners = {m.config.name: CropPlanner(m.config, m.policy) for m in self.ready.models}
         self.bare = {f.name: model.load(str(f), device="cpu", dtype="float32") for f in folders}
 
@@ -49,7 +50,7 @@ class Desk:
         return Piece(slot, layout, None, 0, layout.rows, completes=True)
 
     def run(self, name: str, *pieces: Piece) -> list[Score]:
-        done = self.worker.answer(Run(0, name, pieces))
+        done = self.worker.answer(Run(0, self.keys[name], pieces))
         assert isinstance(done, Done), done
         assert all(isinstance(result, Score) for result in done.outcome.results)
         return list(done.outcome.results)
@@ -150,7 +151,7 @@ def test_a_model_that_fails_its_warm_up_is_named(
     def no_memory(*_: object) -> None:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(desk.worker._scorers["generated"], "forward", no_memory)
+    monkeypatch.setattr(desk.worker._scorers[desk.keys["generated"]], "forward", no_memory)
     with pytest.raises(RuntimeError) as refusal:
         desk.worker.ready()
     assert start_failure(refusal.value).message == "no memory (while warming up generated)"

@@ -43,7 +43,7 @@ WELL = {
     _series("up"): _always(1),
     _series("agiqa_ready"): _always(1),
     _series("agiqa_worker_up", device="cpu"): _always(1),
-    _series("agiqa_worker_restarts_total", reason="died"): _always(1),
+    _series("agiqa_worker_restarts_total", reason="killed"): _always(1),
     _series("agiqa_worker_restarts_total", reason="hang"): _always(1),
     _series("agiqa_request_failures_total", reason="quarantined"): _always(3),
     _series("agiqa_oom_total"): _always(1),
@@ -63,7 +63,7 @@ TROUBLE = {
     "AgiqaWorkerDown": {_series("agiqa_worker_up", device="cpu"): _always(0)},
     "AgiqaNotReady": {_series("agiqa_ready"): _always(0)},
     "AgiqaWorkerRestarts": {
-        _series("agiqa_worker_restarts_total", reason="died"): _each_minute(0.25)
+        _series("agiqa_worker_restarts_total", reason="killed"): _each_minute(0.25)
     },
     # Too few for AgiqaWorkerRestarts.
     "AgiqaWorkerHangs": {_series("agiqa_worker_restarts_total", reason="hang"): _each_minute(0.1)},

@@ -130,7 +130,7 @@ def _miss_a_deadline(service: Running) -> None:
 def _kill_worker(service: Running) -> None:
     (pid,) = service.worker_pids
     os.kill(pid, signal.SIGKILL)
-    service.wait_until(lambda: service.metric("agiqa_worker_restarts_total", reason="died") == 1)
+    service.wait_until(lambda: service.metric("agiqa_worker_restarts_total", reason="killed") == 1)
     service.wait_until_ready()
 
 

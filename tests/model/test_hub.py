@@ -18,11 +18,12 @@ import torch
 from huggingface_hub import constants
 
 import model
+from model.clip.weights import sha256_of
 from model.config import BackboneConfig
 from model.errors import CheckpointError
 from model.hub import download
 from model.scorer import Scorer
-from model.store.checkpoint import read_config, write_config, write_weights
+from model.store.checkpoint import read_config, without_digests, write_config, write_weights
 from model.store.publish import push
 from tests.model import tiny
 from tests.model.clip.test_sources import PICTURE, Files, commit_of, files_in, use_hub
@@ -160,6 +161,7 @@ def other_checkpoint(folder: Path, to: Path) -> Path:
     shutil.copytree(folder, to)
     network = tiny.random_network(clip=tiny.random_clip(), seed=9)
     write_weights(to / "model.safetensors", network.stored(), torch.float32)
+    write_config(to, without_digests(read_config(to)))
     return to
 
 
@@ -215,7 +217,7 @@ def test_a_damaged_checkpoint_of_the_hub_is_refused_by_its_fault(
 ) -> None:
     fake.models["owner/tiny", "main"] = files = files_in(tiny_checkpoint)
     files["model.safetensors"] = files["model.safetensors"][:999]
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing or damaged"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not the file that"):
         model.load("hf://owner/tiny")
 
 
@@ -241,7 +243,10 @@ def shared(own: Path) -> Path:
     """A checkpoint whose backbone lies beside its folder, as the bundled ones' does."""
     (own / "backbone.safetensors").rename(own.parent / "shared.safetensors")
     backbone = BackboneConfig(
-        source="file", path="../shared.safetensors", architecture=tiny.ARCHITECTURE
+        source="file",
+        path="../shared.safetensors",
+        architecture=tiny.ARCHITECTURE,
+        sha256=sha256_of(own.parent / "shared.safetensors"),
     )
     write_config(own, read_config(own).model_copy(update={"backbone": backbone}))
     return own
@@ -292,7 +297,8 @@ def test_a_shared_backbone_in_another_layout_is_pushed_too(
     (shared.parent / "shared.safetensors").unlink()
     torch.save(tiny.random_clip().state_dict(), shared.parent / "clip.pt")
     config = read_config(shared)
-    backbone = config.backbone.model_copy(update={"path": "../clip.pt"})
+    digest = sha256_of(shared.parent / "clip.pt")
+    backbone = config.backbone.model_copy(update={"path": "../clip.pt", "sha256": digest})
     write_config(shared, config.model_copy(update={"backbone": backbone}))
     push(shared, "hf://owner/alone")
     assert quality("hf://owner/alone") == scorer.score(PICTURE).quality
@@ -354,7 +360,7 @@ def lose(name: str) -> Callable[[Path], object]:
     ("damage", "says"),
     [
         (lose("config.json"), "is not a valid checkpoint configuration"),
-        (lose("model.safetensors"), "is no whole checkpoint: it has no model.safetensors"),
+        (lose("model.safetensors"), "model.safetensors is missing"),
         (lose("backbone.safetensors"), "backbone weights not found"),
         (lose("../shared.safetensors"), "backbone weights not found"),
     ],

@@ -14,7 +14,7 @@ import model
 from model.config import Head
 from model.decoding.decoder import DecodeLimits
 from model.errors import ImageError, InferenceError, UnreadableImage, UnsupportedImage
-from model.pipeline import Pipeline, Room, is_out_of_memory
+from model.pipeline import Pipeline, Room
 from model.preprocess import images
 from model.scorer import Scorer
 from model.scores import Score
@@ -149,11 +149,6 @@ def test_a_network_that_runs_out_of_memory_gets_less_at_once(
     assert_as_the_scorer(results, files, scorer)
     # What was learned once holds for the images to come: 64, 32, 16, 8, and never again over 5.
     assert sum(rows > 5 for rows in network.rows) <= 4
-
-
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    assert not is_out_of_memory(RuntimeError("no kernel for this"))
-    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no kernel for this"), MemoryError()])

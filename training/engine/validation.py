@@ -85,5 +85,5 @@ class ValidationSet:
         size = self.pictures.policy.size
         # The whole image as a window has a shape of its own, which does not stack with others.
         if self.all_windows and self.pictures.policy.kind != "whole":
-            return place_windows(self.pictures.policy, width, height).windows
+            return list(place_windows(self.pictures.policy, width, height).windows)
         return [((width - size) // 2, (height - size) // 2)]

@@ -46,7 +46,7 @@ class Desk:
         return made
 
     def run(self, pieces: Sequence[Piece]) -> tuple[object, ...]:
-        done = self.worker.answer(Run(0, self.model.config.name, tuple(pieces)))
+        done = self.worker.answer(Run(0, self.model.key, tuple(pieces)))
         assert isinstance(done, Done), done
         return tuple(done.outcome.results)
 
@@ -89,6 +89,6 @@ def test_an_image_split_over_batches_gets_the_score_that_it_gets_whole(desk: Des
 def test_a_batch_that_cannot_be_computed_is_an_answer_too(desk: Desk) -> None:
     (piece, *_) = desk.pieces()
     broken = dataclasses.replace(piece, slot=Slot(0, 64, 1 << 40))
-    answer = desk.worker.answer(Run(7, desk.model.config.name, (broken,)))
+    answer = desk.worker.answer(Run(7, desk.model.key, (broken,)))
     assert isinstance(answer, BatchFailed)
     assert (answer.number, answer.fault) == (7, Fault.INFERENCE)

@@ -12,12 +12,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+import model.seal
 import model.store.assemble
 import model.store.publish
 from app.cli.main import main
 from app.cli.models import read_pairs, table
 from model.config import BackboneConfig, CheckpointConfig
 from model.errors import CheckpointError
+from model.store.checkpoint import read_config
+from tests.app.miniatures import photograph_model
 from tests.app.server import free_port
 
 MODELS = [
@@ -97,9 +100,9 @@ def test_models_of_a_running_service_are_asked_for_with_the_key(
         monkeypatch.setenv("AGIQA_API_KEY", "second")
         again = run("models", "--server", url.removeprefix("http://"), "--json").output
     assert output.splitlines() == [
-        "name       method    backbone  heads    trained on   quality SRCC  default for",
-        "photo      mp-iqe    ViT-B-16  quality  KonIQ, LIVE  0.812         /score",
-        "zero-shot  clip-iqa  RN50      quality  -            -             -",
+        "name       method    backbone  heads    trained on   quality SRCC  default for  sealed",
+        "photo      mp-iqe    ViT-B-16  quality  KonIQ, LIVE  0.812         /score       no",
+        "zero-shot  clip-iqa  RN50      quality  -            -             -            no",
     ]
     assert json.loads(again)["models"] == MODELS
     assert [(s["path"], s["authorization"]) for s in seen] == [
@@ -174,6 +177,7 @@ def assembled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return CheckpointConfig(name=name, method=method, backbone=backbone, heads=("quality",))
 
     monkeypatch.setattr(model.store.assemble, "assemble", stand_in)
+    monkeypatch.setattr(model.seal, "seal", lambda out: calls[-1].update(sealed=out))
     return calls
 
 
@@ -197,6 +201,7 @@ def test_assemble_hands_on_what_was_asked_and_says_how_to_serve_it(
             },
             "crop_policy": "whole",
             "name": "zero-shot",
+            "sealed": out,
         }
     ]
     assert f"agiqa serve --model {out}" in result.output
@@ -245,3 +250,20 @@ def test_a_text_of_a_pair_may_hold_an_equals_sign() -> None:
 
 def test_a_table_is_aligned_and_has_no_trailing_blanks() -> None:
     assert table([["a", "bbb"], ["cc", ""]]) == "a   bbb\ncc"
+
+
+def test_a_checkpoint_is_sealed_and_its_scores_are_shown(tmp_path: Path) -> None:
+    folder = photograph_model(tmp_path / "photographs")
+    assert not read_config(folder).is_sealed
+    result = run("seal", folder)
+    assert result.exit_code == 0, result.output
+    sealed = read_config(folder).self_test
+    assert sealed is not None
+    assert f"(photographs): quality {sealed.scores['quality']:.4f}" in result.output
+
+
+def test_what_is_no_checkpoint_can_not_be_sealed(tmp_path: Path) -> None:
+    result = run("seal", tmp_path)
+    assert result.exit_code == 1
+    assert "is not a valid checkpoint configuration" in result.output
+    assert "Traceback" not in result.output

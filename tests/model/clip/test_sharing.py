@@ -143,10 +143,10 @@ def test_one_file_serves_checkpoints_that_hold_it_and_that_refer_to_it(
 ) -> None:
     refers = Path(shutil.copytree(folders["mp-iqe"], tmp_path / "refers"))
     (refers / "backbone.safetensors").rename(tmp_path / "shared.safetensors")
-    backbone = BackboneConfig(
-        source="file", path="../shared.safetensors", architecture=tiny.ARCHITECTURE
-    )
-    write_config(refers, read_config(refers).model_copy(update={"backbone": backbone}))
+    config = read_config(refers)
+    elsewhere = {"source": "file", "path": "../shared.safetensors"}
+    backbone = config.backbone.model_copy(update=elsewhere)
+    write_config(refers, config.model_copy(update={"backbone": backbone}))
     first, second = together([folders["clip-agiqa"], refers])
     assert places(first) == places(second)
 

@@ -213,6 +213,10 @@ def pointer(path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 605157884\n")
 
 
+def secret(path: Path) -> None:
+    path.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+
+
 def noise(path: Path) -> None:
     path.write_bytes(np.random.RandomState(0).bytes(4096))
 
@@ -249,7 +253,8 @@ def flipped_archive(path: Path) -> None:
 
 WRONG_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (nothing, "an empty file"),
-    "text": (pointer, r"a text file that begins with 'version https://git-lfs"),
+    "pointer": (pointer, r"a pointer of Git LFS instead of the file \(`git lfs pull` brings it\)"),
+    "secret": (secret, r"a text file, wanted"),
     "noise": (noise, "bytes of no layout that is known"),
     "cut-safetensors": (cut(safetensors), "a safetensors file that is cut off or damaged"),
     "cut-torch-file": (cut(torch_file), "a torch file that is cut off or damaged"),
@@ -268,6 +273,7 @@ def test_a_file_that_can_not_be_read_is_refused_by_what_it_is(
         read_weights(tmp_path / name)
     assert WANTED in str(no.value)
     assert "\n" not in str(no.value)
+    assert "PRIVATE" not in str(no.value)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_boxes_of_a_scaled_image_are_in_pixels_of_the_original() -> None:
 
 
 def test_windows_go_row_by_row() -> None:
-    windows = place_windows(GRID, 512, 368).windows
+    windows = tuple(place_windows(GRID, 512, 368).windows)
     assert windows == ((0, 0), (144, 0), (288, 0), (0, 144), (144, 144), (288, 144))
 
 

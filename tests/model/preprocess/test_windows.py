@@ -2,14 +2,16 @@
 
 import itertools
 import math
+import pickle
 import random
+import tracemalloc
 
 import pytest
 from pydantic import ValidationError
 
 from model.config import CROP_POLICIES, CropPolicy
 from model.methods.policy import choose_policy
-from model.preprocess.windows import Grid, place_windows
+from model.preprocess.windows import Crossed, Grid, place_windows
 from tests.model import tiny
 
 LIQE = CropPolicy.liqe()
@@ -97,19 +99,17 @@ def test_liqe_takes_fifteen_windows_wherever_there_are_so_many() -> None:
 def test_random_windows_are_eight_and_the_same_for_images_of_one_size() -> None:
     placed = {}
     for size in [(512, 384), (384, 512), (513, 384), (2000, 1000)]:
-        place_windows.cache_clear()
         grid = place_windows(RANDOM, *size)
-        place_windows.cache_clear()
         assert place_windows(CropPolicy.random(), *size) == grid
         assert (grid.width, grid.height, grid.window) == (*size, (224, 224))
         assert len(set(grid.windows)) == 8
-        placed[grid.windows] = size
+        placed[tuple(grid.windows)] = size
     assert len(placed) == 4
 
 
 def test_another_seed_places_other_windows() -> None:
-    seeds = {place_windows(CropPolicy.random(seed=seed), 512, 512).windows for seed in range(10)}
-    assert len(seeds) == 10
+    grids = [place_windows(CropPolicy.random(seed=seed), 512, 512) for seed in range(10)]
+    assert len({tuple(grid.windows) for grid in grids}) == 10
 
 
 def test_random_windows_reach_every_place_where_a_window_fits() -> None:
@@ -128,9 +128,29 @@ def test_official_windows_are_all_of_those_at_stride_64() -> None:
         grid = place_windows(POLICIES["official"], width, height)
         xs, ys = ([c[axis] for c in grid.windows] for axis in (0, 1))
         assert steps(xs) | steps(ys) <= {64}, (width, height)
-        assert grid.windows[0] == (0, 0)
+        assert next(iter(grid.windows)) == (0, 0)
         assert grid.width - 64 < max(xs) + 224 <= grid.width, (width, height)
         assert grid.height - 64 < max(ys) + 224 <= grid.height, (width, height)
+
+
+def test_headers_alone_take_no_memory_whatever_they_claim() -> None:
+    tracemalloc.start()
+    try:
+        grids = [place_windows(POLICIES["official"], 9000 + i, 9999) for i in range(1000)]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert min(len(grid.windows) for grid in grids) > 20_000
+    assert len(pickle.dumps(grids[0])) < 500
+    assert kept < 2**20  # a kilobyte each
+
+
+def test_windows_are_told_by_their_number_as_they_come() -> None:
+    windows = place_windows(POLICIES["official"], 512, 368).windows
+    assert isinstance(windows, Crossed)
+    assert [windows.at(i) for i in range(len(windows))] == list(windows)
+    assert (64, 128) in windows
+    assert (64, 129) not in windows
 
 
 @pytest.mark.parametrize(

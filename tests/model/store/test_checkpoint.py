@@ -29,6 +29,8 @@ from model.store.checkpoint import (
     read_config,
     save_checkpoint,
     standalone,
+    without_digests,
+    write_config,
 )
 from model.store.files import write_atomically
 from tests.model import tiny
@@ -39,8 +41,10 @@ BACKBONE = "backbone.safetensors"
 
 @pytest.fixture
 def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint that a test may damage."""
-    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "tiny"))
+    """A copy of the tiny checkpoint that a test may damage: it knows no digests."""
+    copy = Path(shutil.copytree(tiny_checkpoint, tmp_path / "tiny"))
+    write_config(copy, without_digests(read_config(copy)))
+    return copy
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
@@ -75,7 +79,11 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         dtype=torch.float32,
     )
     again, loaded = load_network(tmp_path / "new" / "tiny")
-    assert again == config
+    assert without_digests(again) == config
+    assert (again.sha256, again.backbone.sha256) == (
+        sha256_of(tmp_path / "new" / "tiny" / PARAMETERS),
+        sha256_of(tmp_path / "new" / "tiny" / BACKBONE),
+    )
     assert_same_tensors({n: p.detach() for n, p in loaded.trainable_parameters().items()}, saved)
     backbone = load_backbone(config.backbone, tmp_path / "new" / "tiny")
     assert_same_tensors(backbone.state_dict(), clip.state_dict())
@@ -112,6 +120,7 @@ def test_a_checkpoint_of_a_tuned_backbone_keeps_nothing_beside_it(tmp_path: Path
     _, loaded = load_network(tmp_path)
     assert_same_tensors(dict(loaded.named_parameters()), dict(network.named_parameters()))
     edit_tensors(tmp_path / PARAMETERS, lambda t: t.update(logit_scale=torch.zeros(())))
+    write_config(tmp_path, without_digests(config))
     with pytest.raises(CheckpointError, match=r"logit_scale \[\] belongs to another network"):
         load_network(tmp_path)
 
@@ -171,7 +180,10 @@ def test_one_backbone_file_serves_several_checkpoints(folder: Path) -> None:
     (folder.parent / "shared").mkdir()
     (folder / BACKBONE).rename(folder.parent / "shared" / "clip.safetensors")
     shared = BackboneConfig(
-        source="file", path="../shared/clip.safetensors", architecture=tiny.ARCHITECTURE
+        source="file",
+        path="../shared/clip.safetensors",
+        architecture=tiny.ARCHITECTURE,
+        sha256=sha256_of(folder.parent / "shared" / "clip.safetensors"),
     )
     edit_config(folder, backbone=shared.model_dump(mode="json", exclude_none=True))
     config, _ = load_network(folder)

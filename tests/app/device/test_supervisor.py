@@ -1,0 +1,362 @@
+"""The supervisor with real processes: a stub worker that hangs, dies and talks nonsense."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.batching.batcher import DeviceError, Outcome
+from app.batching.scheduler import Batch, Fault, Job, Slice
+from app.device.arena import Arena, Slot
+from app.device.messages import Piece, Ready, WorkerSettings
+from app.device.supervisor import StartError, WorkerDevice
+from app.main import create_app
+from model.preprocess.crops import CropPlanner
+from tests.app.fake_device import GENERATED, SETTINGS
+from tests.app.fake_device import until as condition
+
+_STUB = Path(__file__).with_name("stub_worker.py")
+_ROOT = _STUB.parents[3]
+_RUN_STUB = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv[:] = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+_LAYOUT = CropPlanner(GENERATED.config, GENERATED.policy).plan(224, 224, ("quality",))
+# A generous limit for a whole test: starting Python takes long on a busy machine.
+_LIMIT = 120.0
+
+
+def batch(order: str = "score", *, label: str = "", before: tuple[np.ndarray, ...] = ()) -> Batch:
+    """A batch of one image; the stub does what the model's name says."""
+    piece = Piece(Slot(0, 64, 1), _LAYOUT, None, 0, 1, completes=True)
+    job = Job(order, 1, 9.0, piece, print, label=label, partial=list(before))
+    return Batch((Slice(job, 0, 1),), "idle", 0.0)
+
+
+@dataclass
+class Started:
+    """A device that keeps a stub running, and what it has let the service know."""
+
+    device: WorkerDevice
+    changes: "asyncio.Queue[tuple[Ready | None, str]]"
+    task: "asyncio.Task[None]"
+
+    async def heard(self, *wanted: str) -> list[str]:
+        """What the service heard, up to the first of these."""
+        whys: list[str] = []
+        while not whys or whys[-1] not in wanted:
+            ready, why = await self.changes.get()
+            assert (ready is not None) is (why in {"started", "recovered"})
+            whys.append(why)
+        return whys
+
+    @property
+    def pid(self) -> int:
+        assert self.device._life is not None
+        return self.device._life.process.pid
+
+    async def pid_of_a_batch(self) -> int:
+        outcome = await self.device.run(batch())
+        return int(outcome.results[0])
+
+
+@asynccontextmanager
+async def device(
+    folder: Path, *orders: str, load_seconds: float = 60.0, command: list[str] | None = None
+) -> AsyncIterator[Started]:
+    """``orders``: how the first, second ... worker loads; those after them load well."""
+    (folder / "orders").write_text("\n".join(orders))
+    arena = Arena(4096)
+    settings = WorkerSettings(("stub",), "cpu", "float32", 1, 4096, "info", "json", load_seconds)
+    device = WorkerDevice(settings, arena, command or stub(folder))
+    changes: asyncio.Queue[tuple[Ready | None, str]] = asyncio.Queue()
+    task = asyncio.create_task(device.start(lambda *change: changes.put_nowait(change)))
+    try:
+        yield Started(device, changes, task)
+    finally:
+        await device.stop()
+        task.cancel()
+        await asyncio.wait([task])
+        arena.close()
+
+
+def stub(folder: Path) -> list[str]:
+    return [sys.executable, "-c", _RUN_STUB, str(_ROOT), str(_STUB), str(folder / "orders")]
+
+
+def within_time(test: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(_LIMIT):
+            await test()
+
+    asyncio.run(limited())
+
+
+async def failure(work: Awaitable[Outcome]) -> DeviceError:
+    with pytest.raises(DeviceError) as caught:
+        await work
+    assert caught.value.fault is Fault.WORKER_DIED
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGKILL, "killed"), (signal.SIGTERM, "killed"), (signal.SIGSEGV, "segfault")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_worker_that_a_signal_ends_is_replaced_and_the_log_says_which(
+    number: signal.Signals, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            old = started.pid
+            running = asyncio.create_task(started.device.run(batch("hang", label="request-1")))
+            await asyncio.sleep(0)
+            os.kill(old, number)
+            assert await started.heard("started") == [reason, "started"]
+            await failure(running)
+            assert await started.pid_of_a_batch() == started.pid != old
+
+    within_time(test)
+    (record,) = [r for r in caplog.records if "the worker ended" in r.getMessage()][:1]
+    fields = vars(record)
+    assert fields["reason"] == reason
+    assert fields["exit_code"] == -number
+    assert fields["signal"] == number.name
+    assert fields["requests"] == ["request-1"]
+
+
+def test_a_stopped_worker_first_loses_readiness_and_then_its_life(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            os.kill(started.pid, signal.SIGSTOP)
+            assert await started.heard("hang") == ["unresponsive", "hang"]
+            assert not started.device.up
+            assert await started.heard("started") == ["started"]
+            assert await started.pid_of_a_batch() == started.pid
+
+    within_time(test)
+
+
+def test_a_worker_that_goes_on_in_time_is_ready_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            os.kill(started.pid, signal.SIGSTOP)
+            await started.heard("unresponsive")
+            os.kill(started.pid, signal.SIGCONT)
+            assert await started.heard("recovered", "hang") == ["recovered"]
+            assert await started.pid_of_a_batch() == started.pid
+
+    within_time(test)
+
+
+def test_a_worker_that_beats_but_hangs_under_a_batch_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            first = asyncio.create_task(started.device.run(batch("hang")))
+            second = asyncio.create_task(started.device.run(batch()))
+            assert await started.heard("started") == ["unresponsive", "hang", "started"]
+            assert (await failure(first)).began
+            assert not (await failure(second)).began
+            assert await started.pid_of_a_batch() == started.pid
+
+    within_time(test)
+    assert "it made no progress with a batch" in caplog.text
+
+
+def test_one_that_hangs_while_it_loads_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path, "hang", load_seconds=5) as started:
+            assert await started.heard("started") == ["hang", "started"]
+
+    within_time(test)
+    assert "it was not ready within 5 s" in caplog.text
+
+
+@pytest.mark.parametrize("order", ["garbage", "odd-message"])
+def test_a_worker_that_sends_what_can_not_be_read_is_replaced(order: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            running = asyncio.create_task(started.device.run(batch(order)))
+            assert "hang" in await started.heard("started")
+            await failure(running)
+            assert await started.pid_of_a_batch() == started.pid
+
+    within_time(test)
+
+
+def test_a_worker_that_lost_its_device_is_replaced_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            running = asyncio.create_task(started.device.run(batch("lose-device")))
+            assert await started.heard("started") == ["exit", "started"]
+            await failure(running)
+
+    within_time(test)
+    assert "exit code 75, its device was of no use any more" in caplog.text
+
+
+def test_a_message_larger_than_the_socket_to_a_stopped_worker_does_not_stop_the_loop(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            os.kill(started.pid, signal.SIGSTOP)
+            large = batch(before=(np.zeros(32 * 2**20, np.uint8),))
+            running = asyncio.create_task(started.device.run(large))
+            ticks = 0
+            while not running.done():
+                await asyncio.sleep(0.001)
+                ticks += 1
+            await failure(running)
+            assert ticks > 100
+            assert "hang" in await started.heard("started")
+            assert (await started.device.run(large)).results == [started.pid]
+
+    within_time(test)
+
+
+def test_one_that_can_not_be_killed_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            old = started.device._life
+            assert old is not None
+            # As one that waits for its driver in the kernel does: nothing reaches it.
+            monkeypatch.setattr(old.process, "signal", lambda _: None)
+            os.kill(old.process.pid, signal.SIGSTOP)
+            assert await started.heard("started") == ["unresponsive", "hang", "started"]
+            assert await started.pid_of_a_batch() != old.process.pid
+
+    within_time(test)
+    assert "the worker can't be killed; it is left" in caplog.text
+
+
+def test_a_model_that_can_not_be_loaded_is_not_tried_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path, "refuse") as started:
+            with pytest.raises(StartError, match="no such model"):
+                await started.task
+            assert [why for _, why in drained(started)] == ["start_failed"]
+
+    within_time(test)
+
+
+def test_a_first_worker_that_dies_is_tried_again_but_not_for_ever(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path, "die", "die") as started:
+            assert await started.heard("started") == ["killed", "killed", "started"]
+        async with device(tmp_path, "die", "die", "die") as started:
+            with pytest.raises(StartError, match="3 times"):
+                await started.task
+
+    within_time(test)
+
+
+def drained(started: Started) -> list[tuple[Ready | None, str]]:
+    found = []
+    while not started.changes.empty():
+        found.append(started.changes.get_nowait())
+    return found
+
+
+def test_what_keeps_a_worker_from_being_started_is_outlasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            with monkeypatch.context() as patched:
+                patched.setattr("threading.Thread.start", no_thread)
+                os.kill(started.pid, signal.SIGKILL)
+                assert await started.heard("start_failed") == ["killed", "start_failed"]
+            assert (await started.heard("started"))[-1] == "started"
+            assert await started.pid_of_a_batch() == started.pid
+
+    within_time(test)
+
+
+def test_a_program_that_is_not_there_gives_a_start_error(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path, command=[str(tmp_path / "nothing")]) as started:
+            with pytest.raises(StartError):
+                await started.task
+
+    within_time(test)
+
+
+def test_the_service_that_takes_in_a_worker_badly_gets_another(tmp_path: Path) -> None:
+    """An exception of the one who hears of changes must not leave the service without a worker."""
+    heard: list[str] = []
+
+    def on_change(_: Ready | None, why: str) -> None:
+        heard.append(why)
+        if heard == ["started"]:
+            raise ValueError("not now")
+
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await asyncio.sleep(0)
+            started.device._on_change = on_change
+            await condition(lambda: heard.count("started") == 2)
+            assert heard[1] == "hang"
+
+    within_time(test)
+
+
+def test_stopping_lets_a_batch_finish_and_ends_a_loading_worker_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path) as started:
+            await started.heard("started")
+            running = asyncio.create_task(started.device.run(batch()))
+            await asyncio.sleep(0)
+            await started.device.stop()
+            assert len((await running).results) == 1
+            await started.task
+            assert drained(started) == []
+        async with device(tmp_path, "hang") as started:
+            await asyncio.sleep(0)
+            await started.device.stop()
+            await started.task
+            assert drained(started) == []
+
+    within_time(test)
+
+
+def test_the_settings_reach_the_supervisor() -> None:
+    seen: list[WorkerSettings] = []
+
+    def make(settings: WorkerSettings, arena: Arena) -> WorkerDevice:
+        seen.append(settings)
+        return WorkerDevice(settings, arena)
+
+    app = create_app(SETTINGS.model_copy(update={"load_seconds": 7.0}), device=make)
+    assert seen[0].load_seconds == 7
+    app.state.service._arena.close()
