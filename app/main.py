@@ -24,7 +24,7 @@ from app.device.supervisor import WorkerDevice
 from app.http import admin, page, problems, routes
 from app.http.draining import UntilDrained
 from app.http.middleware import Gate, RequestContext
-from app.logs import configure, shown_as
+from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
 from app.service import Service, SupervisedDevice
 from app.settings import Settings
@@ -180,6 +180,7 @@ def serve(settings: Settings) -> int:
         ListenError: the address can't be listened on.
     """
     configure(settings.log_level, settings.log_format)
+    dump_stacks_on_faults()
     if settings.decode_threads is not None:
         logger.warning("AGIQA_DECODE_THREADS is now AGIQA_DECODE_WORKERS; rename it")
     sockets = listen(settings.host, settings.port)

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _LAG_TICK = 0.5
 # From the end of the drain until what is still served is cancelled.
-_LAST_WORDS = 0.5
+LAST_WORDS = 0.5
 # From then until nobody waits for the worker's end any more; it ends with this process.
 STOP_SECONDS = 3.5
 _IMAGE_ERRORS: dict[str, type[Rejected]] = {
@@ -170,7 +170,7 @@ class Service:
         await self._batcher.drain(self.admission.empty(), self.settings.drain_seconds)
         if self.serving:
             # Whom the batcher has refused answers of itself; the time is for the others.
-            await asyncio.wait(self.serving, timeout=max(_LAST_WORDS, end - self.clock()))
+            await asyncio.wait(self.serving, timeout=max(LAST_WORDS, end - self.clock()))
         for request in self.serving:
             request.cancel()
 

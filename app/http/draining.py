@@ -12,7 +12,8 @@ from app.http.problems import answer
 from app.http.request_state import state_of
 
 # For a client that is still sending when it is answered: how long the rest of its body is read.
-_LINGER_SECONDS = 1.0
+# With what the service waits before it cancels this ends before the server cuts connections.
+LINGER_SECONDS = 0.3
 
 
 class UntilDrained:
@@ -71,7 +72,7 @@ class _Exchange:
             # sending would then be answered with a reset, and that can overtake the answer.
             await self._send({**message, "more_body": True})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LINGER_SECONDS):
+                async with asyncio.timeout(LINGER_SECONDS):
                     while not self._is_read:
                         await self.receive()
             message = {"type": "http.response.body", "body": b""}

@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 
 from app import service
+from app.http import draining
 from app.main import Server, create_app, server_config
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice
@@ -41,7 +42,8 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     settings = SETTINGS.model_copy(update={"drain_seconds": drain})
     graceful = server_config(app_with(settings), settings).timeout_graceful_shutdown
     assert graceful is not None
-    assert graceful > drain + 0.5  # what the drain cuts off is answered before
+    # What the drain cuts off is answered before.
+    assert graceful > drain + service.LAST_WORDS + draining.LINGER_SECONDS
     polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
     assert polls + graceful + service.STOP_SECONDS <= drain + 5
 

@@ -76,7 +76,7 @@ def test_the_service_hears_of_a_client_that_goes_away_while_it_waits(service: Ru
     try:
         with socket.create_connection((host, int(port))) as client:
             client.sendall(
-                b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; "
+                b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
                 b"boundary=x\r\nContent-Length: %d\r\n\r\n" % len(form) + form
             )
             # the request and the scrape itself
@@ -98,7 +98,7 @@ def test_a_client_that_hangs_up_while_it_sends_sent_no_bad_form(service: Running
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
-            b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; "
+            b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
             b"boundary=x\r\nContent-Length: 5000\r\n\r\n--x\r\nContent-Disposition: form-data; "
             b'name="image"; filename="a"\r\n\r\nthe first bytes'
         )
@@ -208,6 +208,14 @@ def test_what_outlasts_the_drain_is_answered_as_a_problem_though_the_worker_hang
             assert b'"code":"draining"' in begun
         assert service.process.wait(30) == 0
         assert "Traceback" not in service.log.read_text()
+
+
+def test_a_signal_shows_the_stacks_of_the_service_that_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.process.send_signal(signal.SIGUSR1)
+        service.wait_until(lambda: "Current thread" in service.log.read_text())
+        assert "uvicorn" in service.log.read_text()
+        assert post(service).status_code == 200
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_service_with_its_reason(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_an_upload_under_way_is_answered_at_its_next_part_and_read_to_its_end() 
 
 
 def test_whoever_sends_on_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.http.draining._LINGER_SECONDS", 0.01)
+    monkeypatch.setattr("app.http.draining.LINGER_SECONDS", 0.01)
 
     async def scenario() -> None:
         app, admission, serving, _ = surrounded(for_ever, State.READY)
