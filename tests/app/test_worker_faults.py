@@ -56,7 +56,8 @@ class Desk:
             step=self.steps.append,
             load=lambda *_, **__: [cast(Scorer, self.scorer)],
         )
-        self.worker.ready()
+        (model,) = self.worker.ready().models
+        self.key = model.key
 
     def piece(self, prompt: str | None = None, seed: int = 0, **changes: Any) -> Piece:
         image = tiny.picture(300, 260, seed=seed)
@@ -69,7 +70,7 @@ class Desk:
         return replace(Piece(slot, layout, prompt, 0, layout.rows, completes=True), **changes)
 
     def answer(self, *pieces: Piece) -> Done | BatchFailed:
-        return self.worker.answer(Run(0, self.scorer.config.name, pieces))
+        return self.worker.answer(Run(0, self.key, pieces))
 
     def results(self, *pieces: Piece) -> list[Any]:
         done = self.answer(*pieces)
