@@ -71,9 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with(arguments.parent)
     dump_stacks_on_faults()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole group; the service tells us when to end
+    # Ctrl-C goes to the whole group; the service tells us when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     settings: WorkerSettings = pipe.recv()
     configure(settings.log_level, settings.log_format)
@@ -110,7 +109,8 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
         while isinstance(message := pipe.recv(), Run | Reload):
             if isinstance(message, Reload):
-                threading.Thread(target=worker.reload, args=(message, heartbeat.send)).start()
+                arguments = (message, heartbeat.send)
+                threading.Thread(target=worker.reload, args=arguments, daemon=True).start()
                 continue
             with heartbeat.computing(message.number):
                 answer = worker.answer(message)
