@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     deadline_seconds: float = Field(default=10.0, gt=0)
     drain_seconds: float = Field(default=30.0, ge=0)
     max_image_mib: float = Field(default=32.0, gt=0)
-    max_megapixels: float = Field(default=100.0, gt=0)
+    max_megapixels: float = Field(default=50.0, gt=0)
     max_batch_images: int = Field(default=64, ge=1)
     max_body_mib: float = Field(default=256.0, gt=0)
     max_prompt_chars: int = Field(default=4096, ge=1)

@@ -132,9 +132,6 @@ class Pipeline:
             layout = planner.layout(header.width, header.height, chosen)
             room.enter(number, max(layout.nbytes, 4 * header.width * header.height))
             image = images.decode(data)
-            if image.size != (header.width, header.height):
-                # Turned by EXIF data that stand behind the pixels.
-                layout = planner.layout(*image.size, chosen)
             return _Decoded(prompt, layout, planner.cut(image, layout))
         except (ImageError, OSError, ValueError) as error:
             return error
