@@ -9,7 +9,7 @@ from model.preprocess.headers.reader import BROKEN, Reader
 Box = tuple[bytes, int, int]  # its type, and where its content starts and ends
 
 # Planes of up to 16 bits with the decoder's reference copies, RGBA, its bytes, Pillow's image.
-_PIXEL_BYTES = 24.0
+_PIXEL_BYTES = 20.0
 _UPRIGHT = (1, 8, 3, 6)  # by quarter turns against the clock
 _MIRRORED = ((4, 5, 2, 7), (2, 7, 4, 5))  # by the mirror's axis, then by quarter turns
 

@@ -27,5 +27,5 @@ def tiff(reader: Reader) -> Frame:
     turned = tags.value(ORIENTATION, 1)
     # Pixels and their copy, and what libtiff takes for a tile.
     stored = math.ceil(samples * max(bits, 8) / 8) * across * down
-    pixel_bytes = 8 + 2 * stored / max(1, largest)
+    pixel_bytes = 8 + stored / max(1, largest)
     return Frame(width, height, largest, pixel_bytes, turned if turned in TRANSPOSED else 1)

@@ -7,7 +7,7 @@ from model.preprocess.headers.reader import BROKEN, Reader
 
 _MOST_CHUNKS = 4000
 # The animation decoder's two canvases, the file's frame, its bytes and Pillow's image.
-_PIXEL_BYTES = 22.0
+_PIXEL_BYTES = 20.0
 
 
 def webp(reader: Reader) -> Frame:
