@@ -40,8 +40,8 @@ from app.quarantine import Quarantine
 from app.settings import Settings
 from model.config import HEADS, Head
 from model.errors import ImageError
-from model.preprocess import images
 from model.preprocess.crops import CropPlanner, Layout
+from model.preprocess.headers import Header, read_header
 from model.scores import Score
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Scored:
 @dataclass(frozen=True)
 class _Planned:
     upload: Upload
-    header: images.Header
+    header: Header
     layout: Layout
     load: Load
 
@@ -265,10 +265,13 @@ class Service:
         load = Load(layout.cost, slot_bytes(layout.nbytes), decode_seconds)
         return _Planned(upload, header, layout, load)
 
-    def _header(self, data: bytes) -> images.Header:
+    def _header(self, data: bytes) -> Header:
         try:
-            return images.read_header(
-                data, max_bytes=self.settings.max_image_bytes, max_pixels=self.settings.max_pixels
+            return read_header(
+                data,
+                max_bytes=self.settings.max_image_bytes,
+                max_pixels=self.settings.max_pixels,
+                max_decode_bytes=self.settings.max_decode_bytes,
             )
         except ImageError as error:
             raise _IMAGE_ERRORS[error.code](str(error)) from error

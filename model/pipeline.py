@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,11 +23,11 @@ import torch
 
 from model.config import Head
 from model.decoding.cropping import Crop, crop_here, cropping
-from model.decoding.decoder import DecodeLimits, SizeDiffers
+from model.decoding.decoder import DecodeLimits
 from model.device_errors import is_out_of_memory
 from model.errors import ImageError, ImageTooLarge, InferenceError, UnreadableImage
-from model.preprocess import images
 from model.preprocess.crops import Layout, gather
+from model.preprocess.headers import read_header
 from model.resources import usable_cores
 from model.scorer import Scorer
 from model.scores import Score
@@ -145,16 +145,10 @@ class Pipeline:
         try:
             chosen = planner.heads(heads, prompted=prompt is not None)
             data = file.read_bytes()
-            header = images.read_header(data, max_bytes=None)
+            header = read_header(data, max_bytes=None)
             layout = planner.layout(header.width, header.height, chosen)
-            room.enter(number, max(layout.nbytes, 4 * header.width * header.height))
-            try:
-                return _Decoded(prompt, layout, crop(data, header, layout))
-            except SizeDiffers as found:  # EXIF data behind the pixels turn it, say
-                width, height = found.size
-                header = replace(header, width=width, height=height)
-                layout = planner.layout(width, height, chosen)
-                return _Decoded(prompt, layout, crop(data, header, layout))
+            room.enter(number, max(layout.nbytes, header.decode_bytes))
+            return _Decoded(prompt, layout, crop(data, header, layout))
         except (ImageError, OSError, ValueError) as error:
             return error
         except MemoryError:

@@ -187,3 +187,9 @@ def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_api_process_has_no_decoder_of_images() -> None:
+    code = "import sys, app.main; print([m for m in sys.modules if m.partition('.')[0] == 'PIL'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

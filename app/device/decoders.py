@@ -19,7 +19,7 @@ from app.device.arena import Arena, Slot
 from app.settings import Settings
 from model.decoding.decoder import Decoded, DecodeLimits, Decoder
 from model.preprocess.crops import Layout
-from model.preprocess.images import Header
+from model.preprocess.headers import Header
 
 logger = logging.getLogger(__name__)
 

@@ -51,15 +51,3 @@ def required(
             raise without
 
     return require_key
-
-
-def required_of_operators(keys: Keys) -> Callable[..., Awaitable[None]]:
-    """The dependency of a route that only operators may call."""
-
-    async def require_key(
-        request: Request,
-        _: Annotated[HTTPAuthorizationCredentials | None, Security(ADMIN)],
-    ) -> None:
-        owner_among_operators(keys, request.headers)
-
-    return require_key

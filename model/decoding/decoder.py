@@ -28,7 +28,7 @@ from model.decoding.messages import REQUEST, Task
 from model.decoding.slots import STAMP_BYTES, crops_of, write_stamp
 from model.errors import BadAspect, ImageTooLarge, UnreadableImage, UnsupportedImage
 from model.preprocess.crops import Layout
-from model.preprocess.images import Header
+from model.preprocess.headers import Header
 
 MAX_MEMORY = 512 * 2**20
 CPU_SECONDS, CPU_SECONDS_PER_MEGAPIXEL = 0.5, 0.1
@@ -69,14 +69,6 @@ class Decoded:
     """Crops are in their slot; ``seconds`` is what it took."""
 
     seconds: float
-
-
-class SizeDiffers(UnreadableImage):
-    """The pixels are of another size than the header told; ``size`` is (width, height)."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__("The image's header and its content differ in size; save it again.")
-        self.size = size
 
 
 class DecoderDied(UnreadableImage):
@@ -164,12 +156,11 @@ class Decoder:
             stamp: of the slot's owner.
 
         Raises:
-            ImageError: it can't be decoded. SizeDiffers: it can, but not as planned.
+            ImageError: it can't be decoded.
             DecoderDied: the process ended, twice if that was from outside.
             OSError: no process can be started.
         """
         task = Task(
-            size=(header.width, header.height),
             layout=layout,
             offset=offset,
             stamp=stamp,
@@ -187,10 +178,6 @@ class Decoder:
                 reply = self._ask(pickle.dumps(task), data)
         if "code" in reply:
             raise _ERRORS.get(reply["code"], UnreadableImage)(str(reply["detail"]))
-        width, height = map(int, reply["size"])
-        size = (width, height)
-        if size != task.size:
-            raise SizeDiffers(size)
         return Decoded(float(reply["seconds"]))
 
     def close(self) -> None:

@@ -14,8 +14,7 @@ class Task:
     """What to make of an image.
 
     Attributes:
-        size: (width, height) as its header told; the layout is for it.
-        layout: the crops.
+        layout: the crops, for the size that the header told; decoding refuses pixels of another.
         offset: of the slot in the outbox.
         stamp: of the slot's owner; nothing is written into a slot with another.
         outbox_bytes: the size of the outbox.
@@ -23,7 +22,6 @@ class Task:
         memory: bytes that it may take beyond what the process has.
     """
 
-    size: tuple[int, int]
     layout: Layout
     offset: int
     stamp: int

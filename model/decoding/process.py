@@ -53,9 +53,7 @@ class Process:
         self._segment: mmap.mmap | None = None
 
     def answer(self, task_bytes: int, image_bytes: int) -> dict[str, Any]:
-        """What became of an image: ``size`` (what was found; the crops are cut if it is the task's)
-        and ``seconds``; or ``code`` and ``detail`` of an ImageError.
-        """
+        """What became of an image: ``seconds``, or ``code`` and ``detail`` of an ImageError."""
         task: Task = pickle.loads(os.pread(self._inbox, task_bytes, 0))
         data = os.pread(self._inbox, image_bytes, task_bytes)
         with contextlib.suppress(OSError):  # a terminal, say
@@ -64,9 +62,7 @@ class Process:
         start = time.perf_counter()
         try:
             with limited(task.cpu_seconds, task.memory):
-                image = images.decode(data)
-                if image.size == task.size:
-                    cut(image, task.layout, out)
+                cut(images.decode(data), task.layout, out)
         except ImageError as error:
             return {"code": error.code, "detail": str(error)}
         except MemoryError:
@@ -74,7 +70,7 @@ class Process:
                 "code": UnreadableImage.code,
                 "detail": "The image takes more memory than its header tells; save it again.",
             }
-        return {"size": image.size, "seconds": time.perf_counter() - start}
+        return {"seconds": time.perf_counter() - start}
 
     def _slot(self, task: Task) -> np.ndarray:
         if self._segment is None or len(self._segment) != task.outbox_bytes:

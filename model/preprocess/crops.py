@@ -7,14 +7,18 @@ pairs, in the order pass by pass, windows before the global view.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.preprocess.windows import Grid, place_windows
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
+_BICUBIC = 3  # PIL.Image.Resampling.BICUBIC; Pillow is loaded only where pixels are
 # The vision pass that each head reads; alignment and consistency share one.
 PASSES: Mapping[Head, int] = {
     "quality": QUALITY_PASS,
@@ -143,13 +147,15 @@ class CropPlanner:
         """Whether the head also reads the whole image squashed to one crop."""
         return self.policy.global_view or head == "consistency"
 
-    def crops(self, image: Image.Image, heads: Sequence[Head] | None = None) -> np.ndarray:
+    def crops(self, image: "Image.Image", heads: Sequence[Head] | None = None) -> np.ndarray:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one (None: all
         heads).
         """
         return self.cut(image, self.layout(*image.size, heads or self.config.heads))
 
-    def cut(self, image: Image.Image, layout: Layout, out: np.ndarray | None = None) -> np.ndarray:
+    def cut(
+        self, image: "Image.Image", layout: Layout, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """The crops of the image that the layout is for, uint8 [n, 3, h, w], written into ``out``
         (shared memory, say) where it is there.
         """
@@ -158,7 +164,7 @@ class CropPlanner:
         return crops
 
 
-def cut(image: Image.Image, layout: Layout, out: np.ndarray) -> None:
+def cut(image: "Image.Image", layout: Layout, out: np.ndarray) -> None:
     """Writes the crops of the image that the layout is for, into ``out``, uint8
     [n, 3, h, w]: the windows, then the global view, which is as large as one of them.
     """
@@ -166,7 +172,7 @@ def cut(image: Image.Image, layout: Layout, out: np.ndarray) -> None:
     across, down = grid.window
     whole = image
     if image.size != (grid.width, grid.height):
-        whole = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
+        whole = image.resize((grid.width, grid.height), _BICUBIC)
     pixels = np.asarray(whole)
     for i, (x, y) in enumerate(grid.windows):
         out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
@@ -198,9 +204,11 @@ def gather(
 
 def squash_pixels(pixels: np.ndarray, size: int) -> np.ndarray:
     """``squash`` of decoded pixels, uint8 [h, w, 3]."""
+    from PIL import Image  # the API process plans crops without Pillow
+
     return squash(Image.fromarray(pixels), size)
 
 
-def squash(image: Image.Image, size: int) -> np.ndarray:
+def squash(image: "Image.Image", size: int) -> np.ndarray:
     """The whole image as uint8 [3, size, size], antialiased bicubic, aspect ratio given up."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    return np.asarray(image.resize((size, size), _BICUBIC)).transpose(2, 0, 1)

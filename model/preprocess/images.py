@@ -1,111 +1,103 @@
-"""Bytes to an sRGB image: what is refused by its header, and how every kind of file becomes 8-bit
-RGB.
+"""Bytes to an sRGB image: how every kind of file becomes 8-bit RGB.
 
-The header is read first (``read_header``), so that nothing is decoded that would be refused. Needs
-no torch.
+The header is read first (``model.preprocess.headers``), so that nothing is decoded that would be
+refused; the orientation is the header's too, so that both agree on the size. Needs no torch.
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, features
+from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, features
 
-from model.errors import BadAspect, ImageTooLarge, UnreadableImage, UnsupportedImage
+from model.errors import ImageError, UnreadableImage, UnsupportedImage
+from model.preprocess import headers
+from model.preprocess.headers import (
+    FORMATS,
+    MAX_ASPECT,
+    MAX_BYTES,
+    MAX_DECODE_BYTES,
+    MAX_PIXELS,
+    Header,
+    check_size,
+    read_header,
+)
 
-MAX_BYTES = 32 * 2**20
-MAX_PIXELS = 100_000_000
-MAX_ASPECT = 50
+__all__ = [
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_DECODE_BYTES",
+    "MAX_PIXELS",
+    "Header",
+    "check_size",
+    "decode",
+    "read",
+    "read_header",
+    "supported_formats",
+    "to_srgb",
+]
 
 _ORIENTATION = 0x0112
-_TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BAND_PIXELS = 2**16
 _SRGB = ImageCms.createProfile("sRGB")
 _LAB = ImageCms.createProfile("LAB")
 
 # Our own limit is stricter about refusal and clearer in words; Pillow's warning would only come on
 # top of it.
 Image.MAX_IMAGE_PIXELS = None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Size in pixels as a viewer shows it (EXIF orientation applied), and the file format."""
-
-    width: int
-    height: int
-    format: str
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
-
-    @property
-    def decode_bytes(self) -> int:
-        return 32 * self.pixels + (1 << 26)
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Images are decoded side by side; threads of one image would only stand in each other's way.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def supported_formats() -> tuple[str, ...]:
     """Names of the formats that this installation decodes, as Pillow writes them."""
-    formats = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-    return (*formats, "AVIF") if features.check("avif") else formats
-
-
-def read_header(
-    data: bytes, *, max_bytes: int | None = MAX_BYTES, max_pixels: int = MAX_PIXELS
-) -> Header:
-    """Reads size and format without decoding a pixel, and refuses what can't be scored.
-
-    ``max_bytes`` None: a file of any length.
-
-    Raises:
-        UnsupportedImage: no known format.
-        UnreadableImage: a known format with a broken header, or no bytes at all.
-        ImageTooLarge: over ``max_bytes`` or ``max_pixels``.
-        BadAspect: one side over 50 times the other.
-    """
-    if max_bytes is not None and len(data) > max_bytes:
-        raise ImageTooLarge(
-            f"The image has {len(data) / 2**20:.1f} MiB; send at most {max_bytes / 2**20:g} MiB."
-        )
-    with _open(data) as image:
-        width, height = image.size
-        check_size(width, height, max_pixels)
-        if _is_turned(image):
-            width, height = height, width
-        return Header(width, height, image.format or "")
-
-
-def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuses sizes that can't be scored.
-
-    Raises:
-        UnreadableImage: no pixels.
-        ImageTooLarge: over ``max_pixels``.
-        BadAspect: one side over 50 times the other.
-    """
-    if not width * height:
-        raise UnreadableImage(f"The image is {width} x {height}: it has no pixels.")
-    if width * height > max_pixels:
-        megapixels = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
-        raise ImageTooLarge(
-            f"The image has {megapixels}; scale it down to at most {max_pixels / 1e6:g}."
-        )
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise BadAspect(f"The image is {width} x {height}; crop it to at most {MAX_ASPECT} : 1.")
+    return FORMATS if features.check("avif") else tuple(f for f in FORMATS if f != "AVIF")
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decodes the first frame to 8-bit sRGB, upright, with transparency over white.
+    """Decodes the first frame to 8-bit sRGB, upright, with transparency over white. Its size is the
+    header's.
 
     Raises:
-        UnsupportedImage, UnreadableImage: as ``read_header``, and for data that ends early or is
-            corrupt.
+        UnsupportedImage, UnreadableImage: as ``headers.look``, and for data that ends early, is
+            corrupt, or is of another size than the header.
     """
-    with _open(data) as image:
-        return to_srgb(image)
+    header = headers.look(data)
+    if header.format not in supported_formats():
+        names = ", ".join(supported_formats())
+        raise UnsupportedImage(f"This is no image that can be read here; send one of {names}.")
+    with _decoding():
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[header.format])
+        turn = None if header.format == "TIFF" else _TURNS.get(header.orientation)
+        # Before a pixel is decoded: what the header promised is what memory there is for.
+        _check_agreement(image, header, turned=header.format != "TIFF")
+        image.load()
+        if turn is not None:
+            image = image.transpose(turn)
+        _check_agreement(image, header, turned=False)
+        for step in _TO_SRGB:
+            image = step(image)
+        return image
+
+
+def _check_agreement(image: Image.Image, header: Header, *, turned: bool) -> None:
+    wanted = header.width, header.height
+    if turned and header.orientation in headers.TRANSPOSED:
+        wanted = header.height, header.width
+    if image.size != wanted:
+        raise UnreadableImage("The image's header and its content differ in size; save it again.")
 
 
 def read(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image:
@@ -125,22 +117,16 @@ def read(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit sRGB of any Pillow mode."""
+    """Upright 8-bit sRGB of any Pillow mode; a new image."""
     with _decoding():
         image.load()
-        image = ImageOps.exif_transpose(image)
-        return _flatten(_profiled(_to_8_bit(image)))
-
-
-@contextmanager
-def _open(data: bytes) -> Iterator[Image.Image]:
-    if not data:
-        raise UnreadableImage("The file is empty; send the bytes of an image.")
-    names = ", ".join(supported_formats())
-    if not _looks_like_an_image(data):
-        raise UnsupportedImage(f"This is no image that can be read here; send one of {names}.")
-    with _decoding(), Image.open(io.BytesIO(data), formats=supported_formats()) as image:
-        yield image
+        turn = None
+        with suppress(Exception):  # broken EXIF, which Pillow reports in many ways
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        upright = image.copy() if turn is None else image.transpose(turn)
+        for step in _TO_SRGB:
+            upright = step(upright)
+        return upright
 
 
 @contextmanager
@@ -150,43 +136,64 @@ def _decoding() -> Iterator[None]:
     """
     try:
         yield
+    except ImageError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError, LookupError) as error:
-        raise UnreadableImage(
-            "The image is broken or cut off; send the whole file again."
-        ) from error
-    except (TypeError, RuntimeError, MemoryError, ArithmeticError, AttributeError) as error:
+        raise UnreadableImage(headers.BROKEN) from error
+    except Exception as error:
         raise UnreadableImage("The image can't be decoded; save it as PNG or JPEG.") from error
 
 
-def _looks_like_an_image(data: bytes) -> bool:
-    if data[:4] == b"RIFF":
-        return data[8:12] == b"WEBP"
-    if data[4:8] == b"ftyp":
-        return data[8:12] in {b"avif", b"avis", b"mif1", b"miaf"} and "AVIF" in supported_formats()
-    return data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+def _flattened(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        return _banded(image, "RGB", _over_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _is_turned(image: Image.Image) -> bool:
-    """Whether width and height change places when the image is put upright."""
-    if image.format == "TIFF":  # Pillow has swapped them already
-        return False
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1)) in _TRANSPOSED
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return False  # broken EXIF does not make the image unreadable
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(its first row, some rows of the image), from the top."""
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _banded(
+    image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """``change`` of the image, band by band: its copies stay small."""
+    out = Image.new(mode, image.size)
+    for top, band in _bands(image):
+        out.paste(change(band), (0, top))
+    return out
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, in whichever of Pillow's modes
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+        return _banded(image, "L", _from_16_bit)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+        return _from_float(image)
     if image.mode == "LAB":
         transform = ImageCms.buildTransform(_LAB, _SRGB, "LAB", "RGB")
         return ImageCms.applyTransform(image, transform) or image
     return image
+
+
+def _from_16_bit(band: Image.Image) -> Image.Image:
+    values = np.asarray(band).clip(0, 65535).astype(np.uint32)
+    # Rounds v / 257, whose fraction is never one half.
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _from_float(image: Image.Image) -> Image.Image:
+    """Grey of floats, 0 to 1 or 0 to 255."""
+    highest = max(np.nan_to_num(np.asarray(band)).max(initial=0.0) for _, band in _bands(image))
+    scale = np.float32(255.0 if highest <= 1.0 else 1.0)
+
+    def change(band: Image.Image) -> Image.Image:
+        values = np.nan_to_num(np.asarray(band)) * scale
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+
+    return _banded(image, "L", change)
 
 
 def _profiled(image: Image.Image) -> Image.Image:
@@ -199,17 +206,16 @@ def _profiled(image: Image.Image) -> Image.Image:
     mode = "RGBA" if image.mode == "RGBA" else "RGB"
     try:
         moved = ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode=mode)
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image
     return moved or image
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+def _over_white(band: Image.Image) -> Image.Image:
+    layer = band.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")
 
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Each step lets go of the image before it: no more than two are in memory.
+_TO_SRGB = (_to_8_bit, _profiled, _flattened)

@@ -12,7 +12,7 @@ from app.device.decoders import DecodePool, Picture, Writing
 from model.decoding.decoder import Decoded
 from model.errors import UnreadableImage
 from model.preprocess.crops import Layout
-from model.preprocess.images import Header
+from model.preprocess.headers import Header
 from model.preprocess.windows import Grid
 from tests.app.fake_device import run, until
 
@@ -45,7 +45,7 @@ class Decoder:
 
 
 def picture(name: str, owner: str = "a", deadline: float = 1.0, megapixels: int = 1) -> Picture:
-    header = Header(1000, 1000 * megapixels, "PNG")
+    header = Header(1000, 1000, "PNG", decode_bytes=megapixels << 20)
     return Picture(name.encode(), header, LAYOUT, Slot(0, 64, 1), owner, deadline)
 
 
@@ -111,7 +111,7 @@ def test_nobody_holds_more_than_half_of_the_decoders_while_others_wait() -> None
 
 def test_images_that_need_more_memory_than_there_is_go_one_after_the_other() -> None:
     async def scenario() -> None:
-        most = picture("", megapixels=3).header.decode_bytes
+        most = 3 << 20
         bench = Bench(Decoder(), Decoder(), memory=most)
         pool = bench.pool
         large = pool.submit(picture("large", megapixels=9))  # alone, all the same

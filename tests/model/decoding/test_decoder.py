@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from model.config import CropPolicy
-from model.decoding.decoder import CropDecoder, DecodeLimits, DecoderDied, SizeDiffers
+from model.decoding.decoder import CropDecoder, DecodeLimits, DecoderDied
 from model.errors import ImageError, UnreadableImage
 from model.preprocess import images
 from model.preprocess.crops import Layout, cut
-from model.preprocess.images import Header
+from model.preprocess.headers import Header, read_header
 from model.preprocess.windows import place_windows
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -45,7 +45,7 @@ def layout_for(header: Header) -> Layout:
 
 
 def crops(decoder: CropDecoder, data: bytes) -> np.ndarray:
-    header = images.read_header(data)
+    header = read_header(data)
     return decoder.crops(data, header, layout_for(header))
 
 
@@ -66,7 +66,7 @@ def wait_until(what: Callable[[], bool]) -> None:
 def test_its_crops_are_those_of_decoding_here(decoder: CropDecoder, form: str) -> None:
     for size in ((500, 300), (224, 224), (1500, 900)):  # its file of crops grows on the way
         data = encoded(form, *size)
-        layout = layout_for(images.read_header(data))
+        layout = layout_for(read_header(data))
         here = np.empty(layout.array_shape, np.uint8)
         cut(images.decode(data), layout, here)
         assert (crops(decoder, data) == here).all()
@@ -74,18 +74,11 @@ def test_its_crops_are_those_of_decoding_here(decoder: CropDecoder, form: str) -
 
 def test_an_image_that_cannot_be_decoded_says_why_and_harms_nothing(decoder: CropDecoder) -> None:
     before, whole = pid(decoder), encoded("JPEG")
-    header = images.read_header(whole)
+    header = read_header(whole)
     with pytest.raises(UnreadableImage, match="broken or cut off"):
         decoder.crops(whole[: len(whole) // 2], header, layout_for(header))
     crops(decoder, whole)
     assert pid(decoder) == before
-
-
-def test_pixels_of_another_size_than_the_header_says_are_never_cut(decoder: CropDecoder) -> None:
-    header = Header(300, 500, "PNG")
-    with pytest.raises(SizeDiffers) as refusal:
-        decoder.crops(encoded("PNG"), header, layout_for(header))
-    assert refusal.value.size == (500, 300)
 
 
 def test_too_much_processor_time_ends_the_process_and_another_takes_over() -> None:
