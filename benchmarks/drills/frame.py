@@ -90,7 +90,7 @@ class Drill:
     """
 
     name: str
-    run: Callable[[Report], None]
+    run: Callable[[Report], object]
     seconds: int
     short_seconds: int
 

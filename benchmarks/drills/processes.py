@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -97,9 +98,8 @@ class MemoryWatch:
                 return
 
 
-def wait_for(what: object, seconds: float, step: float = 0.02) -> float | None:
+def wait_for(what: Callable[[], object], seconds: float, step: float = 0.02) -> float | None:
     """Seconds until ``what()`` was true, or None."""
-    assert callable(what)
     start = time.monotonic()
     while not what():
         if time.monotonic() - start > seconds:

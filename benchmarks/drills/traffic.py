@@ -7,8 +7,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
+from typing import Any
 
 import httpx
 
@@ -40,6 +41,7 @@ class Answer:
     status: int
     code: str = ""
     off_by: float = 0.0  # of a score, from the one alone
+    at: float = field(default_factory=time.monotonic)  # when it came
 
     @property
     def is_wrong(self) -> bool:
@@ -174,7 +176,7 @@ async def _one(client: httpx.AsyncClient, subject: Subject, key: str) -> Answer:
     return _answer(subject, answer, time.monotonic() - start)
 
 
-def _form(subject: Subject, key: str) -> "dict[str, dict[str, bytes] | dict[str, str]]":
+def _form(subject: Subject, key: str) -> dict[str, Any]:
     return {
         "files": {"image": subject.data},
         "data": {"prompt": subject.prompt} if subject.prompt else {},

@@ -14,7 +14,7 @@ from benchmarks.drills.corpus.containers import progressive_jpeg
 from benchmarks.drills.frame import Drill, Report
 from benchmarks.drills.service import Service, service
 
-_ROUNDS = 8
+_ROUNDS = 4
 _ROUNDS_SHORT = 1
 _GONERS = 6  # at a time
 _RACES = 16
