@@ -28,6 +28,8 @@ _DRAIN_SECONDS = 10
 _PATIENCE = 25.0
 # Answers that were on their way when the process was hit come by then.
 _SETTLED = 0.5
+# A worker that was just started is in its imports then.
+_IMPORTING = 0.5
 _LOAD = 16  # requests under way
 # Answers to what was accepted; a decode worker's end may cost its image.
 _ANSWERED = {"device": traffic.HONEST | {200}, "decoder": traffic.HONEST | {200, 400}}
@@ -154,6 +156,11 @@ def _judge(report: Report, name: str, role: str, course: _Course, load_seconds: 
     report.timing(promise, f"{course} (a load takes {load_seconds:.1f} s)", holds)
 
 
+def _wait_for_another(running: Service, first: int) -> None:
+    """A device worker other than the first."""
+    wait_for(lambda: set(running.pids("device")) - {first}, _PATIENCE)
+
+
 def _or_never(seconds: float | None) -> float:
     return math.inf if seconds is None else seconds
 
@@ -193,8 +200,8 @@ def _while_loading(report: Report, blows: Sequence[signal.Signals]) -> None:
             subjects = traffic.learn(running.url, traffic.uploads(2))
             (first, *_) = running.pids("device")
             os.kill(first, signal.SIGKILL)
-            wait_for(lambda first=first, r=running: set(r.pids("device")) - {first}, _PATIENCE)
-            time.sleep(0.5)  # into its imports
+            _wait_for_another(running, first)
+            time.sleep(_IMPORTING)
             course = _course(running, subjects, "device", blow, 0)
             limit = 3 * running.load_seconds
             name = f"device {blow.name} while loading"
