@@ -10,7 +10,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 # The module that a process runs -> what the drills call it.
-_ROLES = {"app.worker": "device", "app.decoder": "decoder"}
+_ROLES = {"app.worker": "device", "model.decoding.process": "decoder"}
 _SAMPLE_SECONDS = 0.05
 
 

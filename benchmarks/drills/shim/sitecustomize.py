@@ -56,7 +56,7 @@ def _install() -> None:
     arguments = sys.orig_argv
     if kills and "app.worker" in arguments:
         _poison_device(kills)
-    elif kills and "app.decoder" in arguments:
+    elif kills and "model.decoding.process" in arguments:
         _poison_decoder(kills)
 
 

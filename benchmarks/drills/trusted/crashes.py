@@ -31,6 +31,7 @@ _SETTLED = 0.5
 # A worker that was just started is in its imports then.
 _IMPORTING = 0.5
 _LOAD = 16  # requests under way
+_AFTERWARDS = 4  # where there are none
 # Answers to what was accepted; a decode worker's end may cost its image.
 _ANSWERED = {"device": traffic.HONEST | {200}, "decoder": traffic.HONEST | {200, 400}}
 _ENVIRONMENT = {"AGIQA_DRAIN_SECONDS": str(_DRAIN_SECONDS), "AGIQA_DEADLINE_SECONDS": "20"}
@@ -42,7 +43,7 @@ class _Course:
 
     fell: float | None = None  # readiness
     found: float | None = None  # the process that was hit is gone
-    served: float | None = None  # a score again, after it was found
+    served: float | None = None  # a score again
     answers: list[traffic.Answer] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -87,37 +88,44 @@ def _course(
     blow: signal.Signals,
     load: int,
 ) -> _Course:
-    """Strikes, and looks on until a score comes again."""
-    course = _Course()
-    burst = traffic.burst(running.url, subjects, load) if load else None
-    if load:
-        wait_for(lambda: (running.metric("agiqa_requests_in_flight") or 0) > load // 2, 5)
+    """Strikes, and looks on until a score comes again. Where nothing is under way, requests come
+    right after: nobody misses a process that has nothing to do.
+    """
+    before = _burst(running, subjects, load) if load else None
     (struck, *_) = running.pids(role)
+    course = _Course()
     start = time.monotonic()
     os.kill(struck, blow)
-    with _watching(running, course, start):
-        course.found = wait_for(lambda: not is_alive(struck), _PATIENCE)
-        if course.found is not None and _serves(running, subjects[0]):
-            course.served = time.monotonic() - start
-    if burst:
+    with _watching(running, course, struck, start):
+        burst = before or traffic.burst(running.url, subjects, _AFTERWARDS)
+        course.served = _served(running, subjects[0], start)
         course.answers = burst.answers()
-        if course.served is not None and course.found is not None:
-            after = [a.at - start for a in course.answers if a.status == 200]
-            served = [seconds for seconds in after if seconds > course.found + _SETTLED]
-            course.served = min([course.served, *served])
+        wait_for(lambda: course.found is not None, _PATIENCE - (time.monotonic() - start))
+    if course.served is not None and course.found is not None:
+        after = [a.at - start for a in course.answers if a.status == 200]
+        served = [seconds for seconds in after if seconds > course.found + _SETTLED]
+        course.served = min([course.served, *served])
     return course
 
 
+def _burst(running: Service, subjects: Sequence[traffic.Subject], count: int) -> traffic.Burst:
+    """Requests, more than half of which are under way."""
+    burst = traffic.burst(running.url, subjects, count)
+    wait_for(lambda: (running.metric("agiqa_requests_in_flight") or 0) > count // 2, 5)
+    return burst
+
+
 @contextmanager
-def _watching(running: Service, course: _Course, start: float) -> Iterator[None]:
-    """Notes when readiness falls."""
+def _watching(running: Service, course: _Course, struck: int, start: float) -> Iterator[None]:
+    """Notes when the process is gone and when readiness falls."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.05):
-            if running.status("/readyz") == 503:
+            if course.found is None and not is_alive(struck):
+                course.found = time.monotonic() - start
+            if course.fell is None and running.status("/readyz") == 503:
                 course.fell = time.monotonic() - start
-                return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -128,22 +136,21 @@ def _watching(running: Service, course: _Course, start: float) -> Iterator[None]
         thread.join()
 
 
-def _serves(running: Service, subject: traffic.Subject) -> bool:
-    """Waits for a score."""
-    status = 0
-    end = time.monotonic() + _PATIENCE
-    while status != 200 and time.monotonic() < end:
-        status = traffic.post(running.url, subject, timeout=5).status
+def _served(running: Service, subject: traffic.Subject, start: float) -> float | None:
+    """Asks until there is a score; the seconds since ``start``."""
+    while (left := _PATIENCE - (time.monotonic() - start)) > 0:
+        answer = traffic.post(running.url, subject, timeout=left)
+        if answer.status == 200:
+            return answer.at - start
         time.sleep(0.05)
-    return status == 200
+    return None
 
 
 def _judge(report: Report, name: str, role: str, course: _Course, load_seconds: float) -> None:
     lost = [a for a in course.answers if a.status not in _ANSWERED[role]]
-    if course.answers:
-        wrong = traffic.wrong(course.answers)
-        figure = f"{traffic.statuses(course.answers)}; {wrong} wrong scores"
-        report.check(f"{name}: nothing accepted is lost", figure, not lost and not wrong)
+    wrong = traffic.wrong(course.answers)
+    figure = f"{traffic.statuses(course.answers)}; {wrong} wrong scores"
+    report.check(f"{name}: nothing accepted is lost", figure, not lost and not wrong)
     report.check(f"{name}: it serves again", course, course.served is not None)
     heal = _BESIDE_LOAD_SECONDS + (load_seconds if role == "device" else 0)
     found, fell, served = (_or_never(each) for each in (course.found, course.fell, course.served))
@@ -173,8 +180,7 @@ def _in_the_drain(
     blow: signal.Signals,
 ) -> None:
     """SIGTERM with requests under way, and the blow right after."""
-    burst = traffic.burst(running.url, subjects, _LOAD)
-    wait_for(lambda: (running.metric("agiqa_requests_in_flight") or 0) > _LOAD // 2, 5)
+    burst = _burst(running, subjects, _LOAD)
     pids = running.pids(role)
     running.running.process.terminate()
     if pids:
