@@ -25,6 +25,7 @@ _PARAMETERS = "model.safetensors"
 _BACKBONE = "../tiny-backbone/backbone.safetensors"
 _START_SECONDS = 45.0
 _IN_SHORT = frozenset({"cut in half", "with NaN", "pickled with code"})
+_UNSEALED = frozenset({"with NaN", "with infinity", "pickled with code", "as torch's archive"})
 _SEALS = ("sha256", "self_test")
 
 
@@ -32,8 +33,7 @@ _SEALS = ("sha256", "self_test")
 class _Damage:
     """What is done to a file of a copy of a bundled checkpoint.
 
-    ``unsealed``: without the digests and the self-test, so that what the network gives is all that
-    can tell.
+    ``unsealed``: without the digests and the self-test, so that they are not what refuses it.
     """
 
     name: str
@@ -88,7 +88,7 @@ def _last_error(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
     errors = [e["message"] for e in entries if e.get("level") in {"error", "critical"}]
-    return f"...{errors[-1][-110:]}" if errors else "no error in the log"
+    return f"...{' '.join(errors[-1].split())[-110:]}" if errors else "no error in the log"
 
 
 def _damages(marker: Path) -> list[_Damage]:
@@ -112,7 +112,7 @@ def _damages(marker: Path) -> list[_Damage]:
             ("as torch's archive", lambda path: _archive(path, marker)),
         ]
         for kind, do in kinds:
-            unsealed = kind in {"with NaN", "with infinity"}
+            unsealed = kind in _UNSEALED
             in_short = file == _PARAMETERS and kind in _IN_SHORT
             damages.append(_Damage(f"{name} {kind}", file, do, unsealed, in_short))
     return damages

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import random
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 import yaml
+from tqdm import tqdm
 
 from benchmarks.drills.frame import Drill, Report
 from tests.training.runs import BACKBONE, METHOD, SCHEDULE, weights, write_data
@@ -123,6 +125,7 @@ def _started(recipe: Path) -> BaseProcess:
 
 def _train(recipe: Path) -> None:
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore that outlives whoever is killed
     with (
         _log(recipe).open("a") as log,
         contextlib.redirect_stdout(log),
