@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
+# Which drills: make drills PART=trusted
+PART ?= trusted
 # Processes that share the tests, each with one thread for the network: most tests wait for a service or a browser.
 JOBS ?= 2
 VENV := .venv
@@ -10,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test test-dtype cov lint lint-page format typecheck audit docs bench clean
+.PHONY: help serve check test test-dtype cov lint lint-page format typecheck audit docs bench drills clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +63,9 @@ bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmark
 	$(BIN)/python -m benchmarks.offline
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.training
+
+drills: $(VENV)/.dev ## Hold the service to its promises under faults and hostile uploads (PART=trusted, SHORT=1 as in CI)
+	$(BIN)/python -m benchmarks.drills --part $(PART) $(if $(SHORT),--short) $(ARGS)
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info tests/browser/lint/node_modules

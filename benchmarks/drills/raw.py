@@ -1,0 +1,56 @@
+"""HTTP by hand, for what no client library would send."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+_SECONDS = 10.0
+_BOUNDARY = "drill"
+
+
+def connect(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname or "", address.port or 80), _SECONDS)
+
+
+def form(image: bytes, field: str = "image", copies: int = 1) -> bytes:
+    """A multipart body."""
+    head = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="a"\r\n\r\n'
+    ).encode()
+    return (head + image + b"\r\n") * copies + f"--{_BOUNDARY}--\r\n".encode()
+
+
+def head(
+    method: str, target: str, length: int = 0, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """The request line and its headers."""
+    fields = {
+        "Host": "drill",
+        "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
+        "Content-Length": str(length),
+        **(headers or {}),
+    }
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def status(url: str, request: bytes) -> int:
+    """Sends it and reads the status; 0 where the connection is closed without one."""
+    try:
+        with connect(url) as connection:
+            connection.sendall(request)
+            line = connection.makefile("rb").readline(200)
+    except OSError:
+        return 0
+    parts = line.split()
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def reset(connection: socket.socket) -> None:
+    """Closes with a reset, as a process does that is killed."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

@@ -1,0 +1,1 @@
+"""What a drill puts into the service's processes."""
