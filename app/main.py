@@ -26,6 +26,7 @@ from app.http.draining import UntilDrained
 from app.http.middleware import Gate, RequestContext
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
+from app.scoring import Parts
 from app.service import Service, SupervisedDevice
 from app.settings import Settings
 from app.startup.banner import banner
@@ -67,21 +68,19 @@ def create_app(
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
     metrics = Metrics()
     metrics.watch_queue(scheduler, clock)
-    decoders = settings.decode_workers
+    count = settings.decode_workers
+    decoders = [decoder(settings, arena, metrics.decoder_ended) for _ in range(count)]
+    parts = Parts(
+        admission=Admission(ceilings, scheduler.backlog_seconds, clock, count),
+        arena=arena,
+        decoders=DecodePool(decoders, count * settings.max_decode_bytes),
+        batcher=Batcher(scheduler, worker, metrics, clock),
+    )
     service = Service(
         settings,
         metrics,
-        admission=Admission(ceilings, scheduler.backlog_seconds, clock, decoders),
-        arena=arena,
-        decoders=DecodePool(
-            [
-                decoder(settings, arena, metrics.decoder_ended)
-                for _ in range(settings.decode_workers)
-            ],
-            settings.decode_workers * settings.max_decode_bytes,
-        ),
+        parts,
         device=worker,
-        batcher=Batcher(scheduler, worker, metrics, clock),
         clock=clock,
         on_ready=on_ready,
         on_fatal=on_fatal,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # What a block may say that it needs, so that no test can run it.
-NEEDS = ("data", "a GPU", "network", "docker", "a cluster", "a browser")
+NEEDS = ("data", "a GPU", "network", "docker", "a cluster", "a browser", "time")
 LANGUAGES = {
     *("bash", "console", "python", "json", "toml", "yaml", "text", "mermaid", "nginx", "promql"),
     *("csv", "http"),

@@ -28,7 +28,7 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 LADDERS = {
     "app": (
         *("logs", "settings", "batching", "device", "catalogue", "metrics", "worker"),
-        *("quarantine", "service", "http", "startup", "main", "bulk", "cli"),
+        *("quarantine", "scoring", "service", "http", "startup", "main", "bulk", "cli"),
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),

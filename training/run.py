@@ -3,6 +3,7 @@ test part, checkpoint and model card.
 """
 
 import hashlib
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -288,7 +289,8 @@ def _provenance(
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in figures.items()}
+    # A correlation of constant scores, say, is no number, and nothing that was measured.
+    return {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}
 
 
 def revision_of(network: Network, backbone: BackboneConfig) -> str:

@@ -26,7 +26,8 @@ from app.http.schemas import (
     ScoreAnswer,
     ScoreItem,
 )
-from app.service import Scored, Service, Upload
+from app.scoring import Scored, Upload
+from app.service import Service
 from model.config import Head
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ async def _score(
     state = state_of(request.scope)
     state.model = loaded.config.name
     upload = await _read(service, request, image, prompt)
-    work = service.score(upload, loaded, _HEADS[endpoint], _deadline(service, request))
+    work = service.scoring.score(upload, loaded, _HEADS[endpoint], _deadline(service, request))
     scored = await _unless_gone(request, work)
     state.crops = scored.score.crops
     return scored
@@ -200,7 +201,9 @@ async def _score_all(
     state = state_of(request.scope)
     state.model = loaded.config.name
     uploads = await _read_all(service, request, images, prompts)
-    work = service.score_many(uploads, loaded, _HEADS[endpoint], _deadline(service, request))
+    work = service.scoring.score_many(
+        uploads, loaded, _HEADS[endpoint], _deadline(service, request)
+    )
     results = await _unless_gone(request, work)
     for result in results:
         if isinstance(result, ServiceError):

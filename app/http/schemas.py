@@ -9,7 +9,7 @@ from app.batching.errors import ServiceError, Unavailable
 from app.http.problems import problem
 
 if TYPE_CHECKING:
-    from app.service import Scored
+    from app.scoring import Scored
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 

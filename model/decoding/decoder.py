@@ -48,6 +48,10 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
 _MOST_REPLY = 1 << 16
+# For each pixel that is cut: resized by one axis and by both, four bytes in Pillow, and as array.
+_BYTES_TO_CUT = 12
+# For what the interpreter takes meanwhile.
+_SLACK = 16 * 2**20
 _ERRORS = {e.code: e for e in (UnreadableImage, UnsupportedImage, ImageTooLarge, BadAspect)}
 
 
@@ -166,7 +170,7 @@ class Decoder:
             stamp=stamp,
             outbox_bytes=self.outbox_bytes,
             cpu_seconds=self._limits.seconds(header),
-            memory=min(header.decode_bytes, self._limits.memory),
+            memory=min(header.decode_bytes, self._limits.memory) + _memory_to_cut(layout),
         )
         with self._lock:
             self._start()
@@ -295,6 +299,12 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(fd, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _memory_to_cut(layout: Layout) -> int:
+    """Bytes for the image at the size that is cut, which may be larger than its own."""
+    grid = layout.grid
+    return _BYTES_TO_CUT * grid.width * grid.height + _SLACK
 
 
 class CropDecoder:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from model.decoding.limits import limited, restrict
 from model.decoding.messages import REQUEST, Task
@@ -36,6 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the group; the parent ends us
     restrict()
+    Image.init()  # loads the decoders, which then count against no image
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     process = Process(arguments.inbox, arguments.outbox)
     with contextlib.suppress(EOFError, OSError):  # the other side has closed, or died

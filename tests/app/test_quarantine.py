@@ -118,7 +118,7 @@ def test_an_image_that_ended_the_worker_twice_is_refused_before_it_costs_anythin
         dies_of_poison(device)
         async with served(device) as here:
             assert await code(here, POISON) == (422, "quarantined")
-            await here.app.state.service.quarantine.settled()
+            await here.app.state.service.scoring.quarantine.settled()
             before = len(device.batches)
             assert before == 2
             assert await code(here, POISON) == (422, "quarantined")
@@ -134,7 +134,7 @@ def test_hanging_up_between_two_crashes_saves_no_image_from_the_quarantine() -> 
         device = FakeDevice()
         dies_of_poison(device)
         async with served(device) as here:
-            quarantine = here.app.state.service.quarantine
+            quarantine = here.app.state.service.scoring.quarantine
             for kills in (1, 2):
                 device.gate.clear()
                 headers = {"X-Request-Timeout": "0.5"}

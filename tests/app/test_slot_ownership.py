@@ -15,7 +15,8 @@ from PIL import Image
 
 from app.batching.errors import DeadlineExceeded, Overloaded
 from app.batching.jobs import Slice
-from app.service import Scored, Service, Upload
+from app.scoring import Scored, Upload
+from app.service import Service
 from app.settings import Settings
 from model.scores import Score
 from tests.app.fake_device import GENERATED, FakeDevice, InProcessDecoder, run, served, until
@@ -73,7 +74,9 @@ def test_no_order_of_events_mixes_up_pixels_or_keeps_room(
             for event, i in order:
                 if event == "comes":
                     deadline = time.monotonic() + seconds[i]
-                    work = service.score(Upload(FILES[i]), GENERATED, ("quality",), deadline)
+                    work = service.scoring.score(
+                        Upload(FILES[i]), GENERATED, ("quality",), deadline
+                    )
                     tasks[i] = asyncio.create_task(work)
                 elif event == "decoded":
                     HeldDecoder.held[FILES[i]].set()

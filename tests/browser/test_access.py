@@ -121,7 +121,7 @@ def test_nothing_moves_for_those_who_asked_for_that(visiting: Visiting) -> None:
 def test_the_api_page_is_drawn_without_another_host(visiting: Visiting, service: Running) -> None:
     visit = visiting().open("/docs")
     visit.page.locator(".opblock-summary-path", has_text="/score-agi").first.wait_for()
-    visit.page.locator(".opblock-summary", has_text="/models").click()
+    visit.page.locator(".opblock-summary", has_text="What is loaded").click()
     visit.page.get_by_role("button", name="Try it out").click()
     visit.page.get_by_role("button", name="Execute").click()
     visit.page.locator(".responses-table .microlight", has_text="tiny-mpiqe").first.wait_for()
