@@ -28,7 +28,7 @@ def head(
 ) -> bytes:
     """The request line and its headers."""
     fields = {
-        "Host": "drill",
+        "Host": "localhost",
         "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
         "Content-Length": str(length),
         **(headers or {}),
