@@ -1,5 +1,6 @@
 """The documented nginx in front of several services, where there is an nginx."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ from tests.app.server import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "nginx" / "agiqa.conf"
 _START_SECONDS = 10.0
-_MAIN = """daemon off;
+_MAIN = """{user}
+daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 worker_processes 1;
@@ -50,7 +52,9 @@ def before(urls: Sequence[str], folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True)
     port = free_port()
     (folder / "agiqa.conf").write_text(adapted(CONFIGURATION.read_text(), urls, port))
-    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
+    # Its workers become somebody else when root starts it, who may not write into our folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user))
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     url = f"http://127.0.0.1:{port}"
     with (folder / "output").open("wb") as output:
@@ -65,7 +69,7 @@ def before(urls: Sequence[str], folder: Path) -> Iterator[str]:
 
 
 def adapted(text: str, urls: Sequence[str], port: int) -> str:
-    """The configuration with other replicas and another port; all else as documented.
+    """The configuration with other replicas, another port and no TLS; all else as documented.
 
     Raises:
         ValueError: it names no replica.
@@ -77,8 +81,8 @@ def adapted(text: str, urls: Sequence[str], port: int) -> str:
             lines += [f"{match[1]}server {urlsplit(url).netloc}{match[2]};" for url in places]
             replaced = True
         elif re.match(r"\s*listen\s", line):
-            lines.append(re.sub(r"listen\s+[^;\s]+", f"listen 127.0.0.1:{port}", line))
-        else:
+            lines.append(re.sub(r"listen\s+[^;]+", f"listen 127.0.0.1:{port}", line))
+        elif not re.match(r"\s*ssl_certificate", line):
             lines.append(line)
     if not replaced:
         raise ValueError("the configuration names no replica")

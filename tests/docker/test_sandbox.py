@@ -12,8 +12,7 @@ import pytest
 
 from tests.app.pictures import encoded, picture
 from tests.app.server import START_SECONDS, free_port
-
-from . import sandbox
+from tests.docker import sandbox
 
 WHY_NOT = sandbox.refusal()
 pytestmark = [
