@@ -112,7 +112,9 @@ class ChildProcess:
                 logger.exception("what the process sends can't be read")
                 self._post(self.signal, signal.SIGKILL)
         self.send(None)
-        self._post(self._bury, self._wait())
+        exit_code = self._wait()
+        self._socket.close()  # the loop may be closed by now, and nobody hang up
+        self._post(self._bury, exit_code)
 
     def _write(self, pipe: "Connection[Any, Any]") -> None:
         with pipe:

@@ -15,7 +15,11 @@ def administration(service: Service) -> APIRouter:
     key = required(Keys(service.settings.admin_keys), ADMIN, Forbidden)
     router = APIRouter(tags=["administration"], dependencies=[Depends(key)])
 
-    @router.post("/models/{name}/reload", responses=problems(401, 403, 404, 409, 503))
+    @router.post(
+        "/models/{name}/reload",
+        summary="Load a model again, and swap",
+        responses=problems(401, 403, 404, 409, 503),
+    )
     async def reload(name: str) -> ModelDescription:
         """Loads a model again from where it came from, tests it, and serves it from then on.
 

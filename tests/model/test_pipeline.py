@@ -198,12 +198,15 @@ def test_decoding_in_processes_gives_the_same_scores(scorer: Scorer, files: list
 
 
 def test_an_image_that_costs_more_than_it_may_is_one_row_and_the_run_goes_on(
-    scorer: Scorer, files: list[File]
+    scorer: Scorer, files: list[File], tmp_path: Path
 ) -> None:
-    limits = DecodeLimits(cpu_seconds=60, memory=1)
-    results = list(Pipeline(scorer, threads=2, limits=limits).score(files))
-    assert [number for number, _ in results] == list(range(len(files)))
-    assert any(isinstance(result, UnreadableImage) for _, result in results)
+    tiny.picture(4000, 3000).save(tmp_path / "large.png")
+    mixed = [files[0], (tmp_path / "large.png", None), files[1]]
+    limits = DecodeLimits(cpu_seconds=60, memory=1)  # beside what is for cutting windows
+    (_, first), (_, large), (_, last) = Pipeline(scorer, threads=2, limits=limits).score(mixed)
+    assert isinstance(first, Score)
+    assert isinstance(large, UnreadableImage)
+    assert isinstance(last, Score)
 
 
 def test_a_decoder_s_bug_costs_its_image_alone(
