@@ -74,7 +74,7 @@ def test_a_request_that_outlasts_the_drain_gets_a_problem_and_its_connection_is_
         assert (status, code) == (503, "draining")
         assert headers["content-type"] == "application/problem+json"
         assert headers["connection"] == "close"
-        assert headers["retry-after"] == "1"
+        assert headers["retry-after"] in {"1", "2"}  # up to a quarter more, by chance
         assert not serving
         text = metrics.text().decode()
         assert 'agiqa_requests_total{code="503",endpoint="/score"} 1.0' in text
