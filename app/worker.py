@@ -40,7 +40,7 @@ from app.device.messages import (
     StartFailed,
     WorkerSettings,
 )
-from app.device.prompts import in_steps, most_sequences, refusals, wanted
+from app.device.prompts import compared, in_steps, most_sequences, prompt_bytes, refusals
 from app.logs import configure, dump_stacks_on_faults
 from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
@@ -240,9 +240,10 @@ class Worker:
         start = time.perf_counter()
         rows = scorer.forward(*self._gather(run.pieces))
         computed = time.perf_counter()
-        refused = refusals(scorer, run.pieces)
+        refused = refusals(scorer.check_prompt, run.pieces)
         good = [piece for place, piece in enumerate(run.pieces) if place not in refused]
-        prompts = [prompt for piece in good if piece.completes and (prompt := wanted(piece))]
+        done = [compared(piece.prompt, piece.layout) for piece in good if piece.completes]
+        prompts = [prompt for prompt in done if prompt]
         cached = sum(map(scorer.knows, prompts))
         self._embed_all(run.model, prompts)
         parts = np.split(rows, np.cumsum([p.stop - p.start for p in run.pieces])[:-1])
@@ -256,6 +257,7 @@ class Worker:
             results,
             seconds=computed - start,
             reduce_seconds=reduced - computed,
+            prompt_bytes=sum(map(prompt_bytes, prompts)),
             cached_prompts=cached,
             new_prompts=len(prompts) - cached,
             gpu_bytes=gpu,

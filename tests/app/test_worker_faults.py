@@ -19,7 +19,7 @@ from app.batching.errors import BadField, InferenceFailed
 from app.batching.jobs import Fault
 from app.device.arena import Arena
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
-from app.device.prompts import in_steps
+from app.device.prompts import in_steps, prompt_bytes
 from app.worker import DeviceLost, Worker, start_failure
 from model.errors import CheckpointError
 from model.preprocess.crops import Layout
@@ -246,6 +246,7 @@ def test_only_the_image_whose_prompt_is_too_long_is_refused(desk: Desk) -> None:
         "The prompt has 513 tokens (words and parts of words), 512 at most; shorten it."
     )
     assert done.outcome.cached_prompts + done.outcome.new_prompts == 2
+    assert done.outcome.prompt_bytes == 2 * prompt_bytes("a fox")
 
 
 def test_an_image_whose_prompt_is_too_long_ends_with_its_first_slice(desk: Desk) -> None:
