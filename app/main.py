@@ -98,6 +98,7 @@ def _worker_settings(settings: Settings) -> WorkerSettings:
         log_level=settings.log_level,
         log_format=settings.log_format,
         load_seconds=settings.load_seconds,
+        max_prompt_tokens=settings.max_prompt_tokens,
     )
 
 

@@ -30,6 +30,7 @@ from app.batching.rate import Rate
 from app.device.arena import Arena, Slot, slot_bytes
 from app.device.decoders import DecodePool, Picture, Writing
 from app.device.messages import LoadedModel, Piece
+from app.device.prompts import compared, prompt_bytes
 from app.logs import request_id
 from app.metrics import Metrics
 from app.quarantine import Quarantine
@@ -136,7 +137,8 @@ class Scoring:
         plans = [await self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
         name, load = model.key, sum((plan.load for plan in good), Load(0, 0))
-        deadline += 2 * self._batcher.scheduler.backlog_seconds({name: load.cost})
+        computing = self._batcher.scheduler.backlog_seconds({name: load.cost})
+        deadline += 2 * (computing + load.prompt_seconds)
         ticket = self._admission.admit(name, load, deadline)
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
@@ -177,9 +179,17 @@ class Scoring:
         layout = planner.plan(header.width, header.height, wanted, upload.prompt)
         self._metrics.megapixels.observe(header.width * header.height / 1e6)
         self._metrics.request_crops.observe(layout.cost)
-        decode_seconds = self._decode_rate.seconds(header.pixels // 1000)
-        load = Load(layout.cost, slot_bytes(layout.nbytes), decode_seconds)
+        load = Load(
+            layout.cost,
+            slot_bytes(layout.nbytes),
+            self._decode_rate.seconds(header.pixels // 1000),
+            self._prompt_seconds(model, compared(upload.prompt, layout)),
+        )
         return _Planned(upload, header, layout, load)
+
+    def _prompt_seconds(self, model: LoadedModel, prompt: str | None) -> float:
+        rate = self._batcher.prompt_rates.of(model.key)
+        return rate.share(prompt_bytes(prompt)) if prompt else 0.0
 
     def _header(self, data: bytes) -> Header:
         try:

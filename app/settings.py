@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(default=64, ge=1)
     max_body_mib: float = Field(default=256.0, gt=0)
     max_prompt_chars: int = Field(default=4096, ge=1)
+    max_prompt_tokens: int = Field(default=512, ge=1)
 
     max_rows: int = Field(default=4096, ge=1)
     max_crop_mib: float = Field(default=256.0, gt=0)

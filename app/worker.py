@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -40,6 +40,7 @@ from app.device.messages import (
     StartFailed,
     WorkerSettings,
 )
+from app.device.prompts import compared, in_steps, most_sequences, prompt_bytes, refusals
 from app.logs import configure, dump_stacks_on_faults
 from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
@@ -54,8 +55,6 @@ logger = logging.getLogger(__name__)
 _WARM_UP = (1, 10, 10, 32)
 # So many batches in a row without a single result, and the worker tries itself out.
 _SUSPICIOUS = 8
-# Bytes of prompts that are embedded in one step, and that share a sequence of tokens at worst.
-_STEP_BYTES, _SEQUENCE_BYTES = 4096, 64
 
 
 class DeviceLost(Exception):
@@ -142,7 +141,12 @@ class Worker:
         limit_threads(settings.threads)
         self._segment = segment
         self._step = step
-        self._load = partial(load, device=settings.device, dtype=settings.dtype)
+        self._load = partial(
+            load,
+            device=settings.device,
+            dtype=settings.dtype,
+            max_prompt_tokens=settings.max_prompt_tokens,
+        )
         found = by_name(settings.models, self._load(settings.models))
         self._sources = dict(zip(found, settings.models, strict=True))
         # By the models' keys; of each name the latest two, the last for what was planned on it.
@@ -236,21 +240,24 @@ class Worker:
         start = time.perf_counter()
         rows = scorer.forward(*self._gather(run.pieces))
         computed = time.perf_counter()
-        prompts = [
-            p.prompt
-            for p in run.pieces
-            if p.completes and p.prompt and "consistency" in p.layout.heads
-        ]
+        refused = refusals(scorer.check_prompt, run.pieces)
+        good = [piece for place, piece in enumerate(run.pieces) if place not in refused]
+        done = [compared(piece.prompt, piece.layout) for piece in good if piece.completes]
+        prompts = [prompt for prompt in done if prompt]
         cached = sum(map(scorer.knows, prompts))
         self._embed_all(run.model, prompts)
         parts = np.split(rows, np.cumsum([p.stop - p.start for p in run.pieces])[:-1])
-        results = tuple(_result(scorer, p, part) for p, part in zip(run.pieces, parts, strict=True))
+        results = tuple(
+            refused.get(place) or _result(scorer, piece, part)
+            for place, (piece, part) in enumerate(zip(run.pieces, parts, strict=True))
+        )
         reduced = time.perf_counter()
         gpu = torch.cuda.memory_allocated(scorer.device) if scorer.device.type == "cuda" else 0
         outcome = Outcome(
             results,
             seconds=computed - start,
             reduce_seconds=reduced - computed,
+            prompt_bytes=sum(map(prompt_bytes, prompts)),
             cached_prompts=cached,
             new_prompts=len(prompts) - cached,
             gpu_bytes=gpu,
@@ -262,8 +269,7 @@ class Worker:
         its own reduce.
         """
         for part in in_steps(prompts):
-            sequences = len(part) + sum(len(p.encode()) for p in part) / _SEQUENCE_BYTES
-            self._step(sequences * self._prompt_seconds.get(model, 0.0))
+            self._step(most_sequences(part) * self._prompt_seconds.get(model, 0.0))
             try:
                 self._scorers[model].embed(part)
             except Exception as error:
@@ -311,21 +317,6 @@ def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scor
             )
         found[name], origin[name] = scorer, source
     return found
-
-
-def in_steps(prompts: Sequence[str]) -> Iterator[list[str]]:
-    """The prompts in parts of some kilobytes; a longer one alone."""
-    part: list[str] = []
-    size = 0
-    for prompt in prompts:
-        own = len(prompt.encode())
-        if part and size + own > _STEP_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(prompt)
-        size += own
-    if part:
-        yield part
 
 
 def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | InferenceFailed:

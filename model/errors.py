@@ -4,6 +4,7 @@
     ├── CheckpointError         a checkpoint that can't be read, found or trusted
     │   └── BackboneError       backbone weights that are missing, of another shape, or unsupported
     ├── InferenceError          the network fails on an image
+    ├── PromptTooLong           a prompt of too many tokens; a ValueError too
     └── ImageError              an image that can't be scored
         ├── UnsupportedImage    no known image format
         ├── UnreadableImage     a known format, broken inside
@@ -31,6 +32,12 @@ class InferenceError(ModelError):
     """The network fails on an image, even when it is computed alone."""
 
     code = "inference_failed"
+
+
+class PromptTooLong(ModelError, ValueError):
+    """The prompt has more tokens than the scorer takes."""
+
+    code = "bad_field"
 
 
 class ImageError(ModelError):

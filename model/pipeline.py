@@ -104,7 +104,8 @@ class Pipeline:
         """``score`` before ``scorer.reduce``: the rows of each image, or an error.
 
         ImageError: it can't be scored. OSError: its file can't be read. ValueError: the heads don't
-        fit (no prompt for consistency, say). InferenceError: the network fails on it, even alone.
+        fit (no prompt for consistency, say), or the prompt is too long. InferenceError: the network
+        fails on it, even alone.
         """
         crops = cropping(self._threads, self._limits) if self._limits else nullcontext(crop_here)
         with crops as crop, closing(self._compute(files, heads, crop)) as results:
@@ -144,6 +145,8 @@ class Pipeline:
         planner = self.scorer.planner
         try:
             chosen = planner.heads(heads, prompted=prompt is not None)
+            if prompt and "consistency" in chosen:
+                self.scorer.check_prompt(prompt)
             data = file.read_bytes()
             header = read_header(data, max_bytes=None)
             layout = planner.layout(header.width, header.height, chosen)

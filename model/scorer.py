@@ -24,8 +24,9 @@ from torch import Tensor
 
 from model import self_test
 from model.clip.backbone import Shared
+from model.clip.tokenizer import Tokenizer
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.errors import ModelError
+from model.errors import ModelError, PromptTooLong
 from model.methods.network import Network, Views, normalise
 from model.methods.policy import check_policy, choose_policy
 from model.preprocess import images
@@ -38,6 +39,8 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 AUTO_DTYPE = "TEST_AUTO_DTYPE"
 _CACHED_PROMPTS = 4096
+# Some 400 words; what generates images reads 77 to 512 tokens of a prompt.
+MAX_PROMPT_TOKENS = 512
 
 
 class Scorer:
@@ -59,14 +62,19 @@ class Scorer:
         device: str = "auto",
         dtype: str = "auto",
         crop_policy: CropPolicy | str | None = None,
+        max_prompt_tokens: int = MAX_PROMPT_TOKENS,
         place: bool = True,
     ) -> None:
-        """``place`` False: the caller will, once all that share the backbone are folded."""
+        """``max_prompt_tokens``: a prompt of more is refused; each 70 are a pass of the text tower.
+        ``place`` False: the caller will, once all that share the backbone are folded.
+        """
         self.config = config
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
         check_policy(config.name, self.planner.policy, network)
+        self.max_prompt_tokens = max_prompt_tokens
+        self._tokenizer = Tokenizer()
         self._net = network.eval().fold()
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
         if place:
@@ -149,8 +157,13 @@ class Scorer:
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Normalised text features float32 [n, d] on the CPU, each prompt computed once and kept
         (4096 at most).
+
+        Raises:
+            PromptTooLong: as ``check_prompt``; none of them was embedded.
         """
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._prompts]
+        for prompt in new:
+            self.check_prompt(prompt)
         found = {prompt: self._prompts[prompt] for prompt in prompts if prompt in self._prompts}
         if new:
             found |= zip(new, self._net.embed(new).cpu(), strict=True)
@@ -164,6 +177,19 @@ class Scorer:
     def knows(self, prompt: str) -> bool:
         """Whether the prompt's features are in the cache."""
         return prompt in self._prompts
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuses a prompt that has more than ``max_prompt_tokens``; embeds nothing.
+
+        Raises:
+            PromptTooLong: says how many it has.
+        """
+        count = 0 if self.knows(prompt) else len(self._tokenizer(prompt))
+        if count > self.max_prompt_tokens:
+            raise PromptTooLong(
+                f"The prompt has {count} tokens (words and parts of words), "
+                f"{self.max_prompt_tokens} at most; shorten it."
+            )
 
     @torch.inference_mode()
     def reduce(self, rows: np.ndarray, layout: Layout, prompt: str | None = None) -> Score:
@@ -231,7 +257,7 @@ class Scorer:
 
         Raises:
             ImageError: the image can't be scored.
-            ValueError: unfitting prompts or heads.
+            ValueError: unfitting prompts or heads; PromptTooLong among them.
         """
         chosen = tuple(heads) if heads is not None else None
         if not isinstance(image, list):

@@ -32,22 +32,24 @@ class Ceilings:
 @dataclass(frozen=True)
 class Load:
     """What a request is to the service: its cost in rows, the bytes of its crops, and the seconds
-    that one decoder is expected to take for it.
+    that one decoder is expected to take for it, and the device for its prompts.
     """
 
     cost: int
     bytes: int
     decode_seconds: float = 0.0
+    prompt_seconds: float = 0.0
 
     def __add__(self, other: "Load") -> "Load":
         return Load(
             self.cost + other.cost,
             self.bytes + other.bytes,
             self.decode_seconds + other.decode_seconds,
+            self.prompt_seconds + other.prompt_seconds,
         )
 
     def __neg__(self) -> "Load":
-        return Load(-self.cost, -self.bytes, -self.decode_seconds)
+        return Load(-self.cost, -self.bytes, -self.decode_seconds, -self.prompt_seconds)
 
 
 class Ticket:
@@ -97,8 +99,7 @@ class Admission:
         self._decoders = decoders
         self.state = State.LOADING
         self._costs: Counter[str] = Counter()
-        self._bytes = 0
-        self._decode_seconds = 0.0
+        self._load = Load(0, 0)  # of all models
         self._given_back = asyncio.Event()
 
     @property
@@ -109,11 +110,11 @@ class Admission:
     @property
     def bytes(self) -> int:
         """The bytes of its crops."""
-        return self._bytes
+        return self._load.bytes
 
     def expected_seconds(self) -> float:
         """What all that is admitted and not yet answered is expected to take."""
-        return self._expected(self._costs, self._decode_seconds)
+        return self._expected(self._costs, self._load)
 
     def require_open(self) -> None:
         """Raises Loading, WorkerDown or Draining unless requests can be served now."""
@@ -139,12 +140,11 @@ class Admission:
                 "This is more work than the queue can ever hold; send fewer images at once, "
                 "or smaller ones."
             )
-        cost, bytes_ = self.cost + load.cost, self._bytes + load.bytes
-        if cost > self._ceilings.rows or bytes_ > self._ceilings.bytes:
+        total = self._load + load
+        if total.cost > self._ceilings.rows or total.bytes > self._ceilings.bytes:
             raise Overloaded(retry_after=self.expected_seconds())
         costs = self._costs + Counter({model: load.cost})
-        seconds = self._expected(costs, self._decode_seconds + load.decode_seconds)
-        late = self._clock() + seconds - deadline
+        late = self._clock() + self._expected(costs, total) - deadline
         if self.cost and late > 0:
             raise Overloaded(retry_after=late)
         self._take(model, load)
@@ -157,10 +157,10 @@ class Admission:
             ValueError: more than there was.
         """
         self._take(model, -load)
-        if self._costs[model] < 0 or self._bytes < 0:
+        if self._costs[model] < 0 or self._load.bytes < 0:
             raise ValueError(f"more was given back of {model} than was taken")
         if not self.cost:
-            self._decode_seconds = 0.0  # no rounding stays behind
+            self._load = Load(0, self._load.bytes)  # no rounding stays behind
         self._given_back.set()
 
     async def empty(self) -> None:
@@ -171,9 +171,9 @@ class Admission:
 
     def _take(self, model: str, load: Load) -> None:
         self._costs[model] += load.cost
-        self._bytes += load.bytes
-        self._decode_seconds += load.decode_seconds
+        self._load += load
 
-    def _expected(self, costs: Mapping[str, int], decode_seconds: float) -> float:
+    def _expected(self, costs: Mapping[str, int], load: Load) -> float:
         """Images are decoded while others are computed: the slower of both counts."""
-        return max(self._seconds(costs), decode_seconds / self._decoders)
+        computing = self._seconds(costs) + load.prompt_seconds
+        return max(computing, load.decode_seconds / self._decoders)

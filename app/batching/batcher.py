@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
 from app.batching.jobs import Batch, Fault, Job, ignore_crashes
+from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -18,13 +19,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the device made of a batch: a result per slice, the seconds of the network, and for the
-    metrics what else it knows.
+    """What the device made of a batch: a result per slice, the seconds of the network, those of
+    all that came after it for prompts of so many bytes, and for the metrics what else it knows.
     """
 
     results: Sequence[Any]
     seconds: float
     reduce_seconds: float = 0.0
+    prompt_bytes: int = 0
     cached_prompts: int = 0
     new_prompts: int = 0
     gpu_bytes: int = 0
@@ -79,6 +81,7 @@ class Batcher:
         self, scheduler: Scheduler, device: Device, observer: Observer, clock: Callable[[], float]
     ) -> None:
         self.scheduler = scheduler
+        self.prompt_rates = Rates()  # of bytes
         self._device = device
         self._observer = observer
         self._clock = clock
@@ -176,6 +179,10 @@ class Batcher:
         try:
             outcome = await self._device.run(batch)
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
+            if outcome.prompt_bytes:
+                # Known prompts are among them: what is learned is the mean of those that come.
+                rate = self.prompt_rates.of(batch.model)
+                rate.observe(outcome.prompt_bytes, outcome.reduce_seconds)
             self._observer.batch_done(batch, outcome)
         except DeviceError as error:
             known = {"fault": error.fault.value, "error": str(error), "requests": labels(batch)}

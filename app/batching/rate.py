@@ -46,6 +46,12 @@ class Rate:
         overhead, slope = self._line()
         return overhead + slope * rows if rows else 0.0
 
+    def share(self, rows: int) -> float:
+        """Expected seconds of so many rows among others, with their share of the overhead of
+        batches as they come; 0 while nothing is known.
+        """
+        return self._y / self._x * rows if self._x else 0.0
+
     def rows_within(self, seconds: float) -> int:
         """Most rows that one batch may have to take at most ``seconds``; at least 1, and 1 while
         nothing is known.

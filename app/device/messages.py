@@ -42,6 +42,7 @@ class WorkerSettings:
     log_level: str
     log_format: str
     load_seconds: float = 600.0
+    max_prompt_tokens: int = 512
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Done:
-    """Results of a batch, one per piece: a Score, rows, or InferenceFailed."""
+    """Results of a batch, one per piece: a Score, rows, or why there are none (InferenceFailed, or
+    BadField for its prompt).
+    """
 
     number: int
     outcome: Outcome

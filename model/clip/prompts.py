@@ -1,14 +1,11 @@
 """Learnable prompts: one task's contexts and deep prompts, and texts that carry a context."""
 
-import importlib.util
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower
 
 
@@ -31,36 +28,6 @@ class TaskPrompts(nn.Module):
 def random_prompts(shape: tuple[int, ...], std: float) -> nn.Parameter:
     """Prompts of that shape as training starts them: normal, around 0."""
     return nn.Parameter(torch.empty(shape).normal_(std=std))
-
-
-@cache
-def _byte_pairs() -> Any:
-    """open_clip's ``SimpleTokenizer``, of its file alone: importing the package takes seconds.
-    Reading the merges takes a tenth of a second; all networks share them.
-    """
-    package = importlib.util.find_spec("open_clip")
-    assert package is not None
-    assert package.origin is not None
-    file = Path(package.origin).with_name("tokenizer.py")
-    spec = importlib.util.spec_from_file_location("agiqa_open_clip_tokenizer", file)
-    assert spec is not None
-    assert spec.loader is not None
-    tokenizer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tokenizer)
-    return tokenizer.SimpleTokenizer()
-
-
-class Tokenizer:
-    """CLIP's byte-pair encoding, without padding."""
-
-    def __init__(self) -> None:
-        self._bpe = _byte_pairs()
-        self.start: int = self._bpe.sot_token_id
-        self.end: int = self._bpe.eot_token_id
-
-    def __call__(self, text: str) -> list[int]:
-        """Token ids of ``text``, without start and end."""
-        return list(self._bpe.encode(text))
 
 
 def encode_with_context(

@@ -22,7 +22,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import TaskPrompts, Tokenizer, encode_with_context, split_prompt
+from model.clip.prompts import TaskPrompts, encode_with_context, split_prompt
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower, VisionTower
 from model.config import HEADS, Head
 from model.methods.antonyms import positive_probability

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import Tokenizer, encode_with_context
+from model.clip.prompts import encode_with_context
 from model.clip.resnet import ResNetTower
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower
 from model.config import CropKind, Head, Normalisation
 from model.preprocess.crops import QUALITY_PASS

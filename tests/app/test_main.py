@@ -2,12 +2,15 @@
 
 import signal
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import uvicorn
 
 from app import service
+from app.device.arena import Arena
+from app.device.messages import WorkerSettings
 from app.http import draining
 from app.main import Server, create_app, server_config
 from app.settings import Settings
@@ -51,3 +54,16 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
 def test_a_connection_is_kept_longer_than_a_proxy_keeps_its_own() -> None:
     config = server_config(app_with(SETTINGS), SETTINGS)
     assert config.timeout_keep_alive == SETTINGS.keep_alive_seconds > 60
+
+
+def test_the_worker_hears_of_the_settings_that_are_its_own() -> None:
+    heard: list[WorkerSettings] = []
+
+    def device(settings: WorkerSettings, _: Arena) -> FakeDevice:
+        heard.append(settings)
+        return FakeDevice()
+
+    settings = SETTINGS.model_copy(update={"max_prompt_tokens": 77})
+    create_app(settings, device=device)
+    for field in fields(WorkerSettings):
+        assert getattr(heard[0], field.name) == getattr(settings, field.name), field.name

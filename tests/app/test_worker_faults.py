@@ -4,6 +4,7 @@ the test has it fail.
 
 import math
 import mmap
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 import torch
 
 import model
-from app.batching.errors import InferenceFailed
+from app.batching.errors import BadField, InferenceFailed
 from app.batching.jobs import Fault
 from app.device.arena import Arena
 from app.device.messages import BatchFailed, Done, Piece, Run, WorkerSettings
-from app.worker import DeviceLost, Worker, in_steps, start_failure
+from app.device.prompts import in_steps, prompt_bytes
+from app.worker import DeviceLost, Worker, start_failure
 from model.errors import CheckpointError
 from model.preprocess.crops import Layout
 from model.scorer import Scorer
@@ -224,12 +226,51 @@ def test_one_whose_text_features_are_no_numbers_is_not_either(desk: Desk) -> Non
 
 
 def test_prompts_are_embedded_in_steps_that_say_how_long_they_should_take(desk: Desk) -> None:
-    long, short = "a fox " * 600, "a hen"
+    long, short = "landscape " * 380, "a hen"
     desk.results(
         *(desk.piece(prompt, seed=i) for i, prompt in enumerate([long, short, long + "."]))
     )
     assert len(desk.steps) == 2
     assert all(seconds > 0 for seconds in desk.steps)
+
+
+def test_only_the_image_whose_prompt_is_too_long_is_refused(desk: Desk) -> None:
+    long = "x " * 513
+    done = desk.answer(desk.piece("a fox"), desk.piece(long, seed=1), desk.piece("a hen", seed=2))
+    assert isinstance(done, Done)
+    first, second, third = pickle.loads(pickle.dumps(done)).outcome.results
+    assert isinstance(first, Score)
+    assert isinstance(third, Score)
+    assert isinstance(second, BadField)
+    assert second.detail == (
+        "The prompt has 513 tokens (words and parts of words), 512 at most; shorten it."
+    )
+    assert done.outcome.cached_prompts + done.outcome.new_prompts == 2
+    assert done.outcome.prompt_bytes == 2 * prompt_bytes("a fox")
+
+
+def test_an_image_whose_prompt_is_too_long_ends_with_its_first_slice(desk: Desk) -> None:
+    part = desk.piece("x " * 513, stop=1, completes=False)
+    assert isinstance(desk.results(part)[0], BadField)
+
+
+def test_a_prompt_that_no_head_reads_may_be_of_any_length(desk: Desk) -> None:
+    piece = replace(desk.piece(), prompt="x " * 513)
+    assert isinstance(desk.results(piece)[0], Score)
+
+
+def test_many_refused_prompts_in_a_row_say_nothing_about_the_device(desk: Desk) -> None:
+    piece = desk.piece("x " * 513)
+    rows, calls = desk.scorer.forward, []
+
+    def counted(*arguments: Any) -> np.ndarray:
+        calls.append(arguments)
+        return rows(*arguments)
+
+    desk.scorer.forward = counted
+    for _ in range(2 * FRUITLESS):
+        assert isinstance(desk.results(piece)[0], BadField)
+    assert len(calls) == 2 * FRUITLESS  # the worker did not try itself out
 
 
 def test_steps_hold_some_kilobytes_or_one_prompt() -> None:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from app.device.supervisor import _piece
 from app.worker import Worker, start_failure
 from model.errors import ModelError
 from model.preprocess.crops import CropPlanner
+from model.scorer import Scorer
 from model.scores import Score
 from tests.app import miniatures
 from tests.model import tiny
@@ -165,3 +167,16 @@ def test_a_slice_of_a_job_keeps_where_its_crops_lie_and_their_layout(desk: Desk)
     first, last = _piece(Slice(job, 0, 2)), _piece(Slice(job, 2, 5))
     assert first == dataclasses.replace(whole, stop=2, completes=False)
     assert last == dataclasses.replace(whole, start=2, before=(before,))
+
+
+def test_the_service_s_limit_of_tokens_is_the_scorer_s(bundled: Path) -> None:
+    limited = dataclasses.replace(settings(bundled), max_prompt_tokens=7)
+    limits: list[int] = []
+
+    def load(names: Sequence[str], **options: Any) -> list[Scorer]:
+        scorers = Scorer.load_several(names, **options)
+        limits.extend(scorer.max_prompt_tokens for scorer in scorers)
+        return scorers
+
+    Worker(limited, mmap.mmap(-1, 4096), load=load)
+    assert limits == [7]

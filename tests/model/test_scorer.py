@@ -1,5 +1,6 @@
 """The scorer's five verbs, and ``score``, which runs them one after another."""
 
+import copy
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 import model
 from model.config import CropPolicy, Head
-from model.errors import BadAspect, ImageError
+from model.errors import BadAspect, ImageError, PromptTooLong
 from model.methods.network import Network
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.scorer import Scorer
@@ -351,6 +352,27 @@ def test_a_call_with_more_prompts_than_the_cache_holds_is_answered(recorded: Sco
     features = recorded.embed(prompts)
     assert len(features) == 5000
     assert sum(recorded.knows(p) for p in prompts) == 4096
+
+
+def test_a_prompt_of_more_tokens_than_the_scorer_takes_is_refused_and_nothing_embedded(
+    recorder: Recorder, recorded: Scorer
+) -> None:
+    longest, longer = " ".join(["dog"] * 512), " ".join(["dog"] * 513)
+    recorded.check_prompt(longest)
+    for verb in (lambda: recorded.check_prompt(longer), lambda: recorded.embed(["a", longer])):
+        with pytest.raises(PromptTooLong, match=r"has 513 tokens .* 512 at most; shorten it"):
+            verb()
+    assert recorder.asked == []
+    assert len(recorded.embed([longest])) == 1
+
+
+def test_the_limit_of_tokens_is_the_caller_s_and_none_of_other_heads(scorer: Scorer) -> None:
+    short = copy.copy(scorer)
+    short.max_prompt_tokens = 3
+    image, long = tiny.picture(224, 224), "a prompt of five tokens"
+    with pytest.raises(ValueError, match="3 at most"):
+        short.score(image, long)
+    assert short.score(image, long, ("quality",)).quality is not None
 
 
 def test_embed_gives_normalised_float32_features_on_the_cpu(scorers: dict[str, Scorer]) -> None:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.clip.prompts import Tokenizer, encode_with_context
+from model.clip.prompts import encode_with_context
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower, VisionTower
 from model.config import Normalisation
 from model.methods.antonyms import positive_probability

@@ -124,3 +124,16 @@ def test_decoding_counts_where_it_takes_longer_than_computing() -> None:
     admission.admit("m", Load(1, 1, decode_seconds=1.0), deadline=1.0)
     first.release()
     assert admission.cost == 1
+
+
+def test_prompts_take_their_time_of_the_device_beside_the_rows(admission: Admission) -> None:
+    first = admission.admit("m", Load(10, 1, prompt_seconds=2.0), deadline=10.0)
+    assert admission.expected_seconds() == pytest.approx(2.1)
+    with pytest.raises(Overloaded) as refusal:
+        admission.admit("m", Load(10, 1, prompt_seconds=1.0), deadline=2.5)
+    assert refusal.value.retry_after == 1  # done after 3.2 seconds
+    admission.admit("m", Load(10, 1), deadline=2.5).release()
+    first.decoded()
+    assert admission.expected_seconds() == pytest.approx(2.1)
+    first.release()
+    assert admission.expected_seconds() == 0.0

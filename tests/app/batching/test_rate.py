@@ -49,3 +49,12 @@ def test_each_model_has_a_rate_of_its_own() -> None:
     rates.of("slow").observe(10, 1.0)
     assert rates.of("slow").seconds(10) == pytest.approx(1.0)
     assert not rates.of("fast").known
+
+
+def test_rows_among_others_take_their_share_of_the_overhead() -> None:
+    rate = Rate()
+    assert rate.share(10) == 0.0
+    for rows in (10, 20, 30) * 20:
+        rate.observe(rows, 1.0 + 0.1 * rows)
+    assert rate.seconds(10) == pytest.approx(2.0)
+    assert rate.share(10) == pytest.approx(1.5, abs=0.05)  # a batch of 20 takes 3

@@ -67,6 +67,19 @@ def test_what_an_image_lacks_is_said_in_its_row(
     assert bad["code"] == "unsupported_image"
 
 
+def test_a_prompt_of_too_many_tokens_is_said_in_its_row_and_others_are_scored(
+    scorer: Scorer, facts: ModelFacts, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    prompts = ("a cat", "dog " * 513, "a hen")
+    items = [Item(tmp_path / "a.png", prompt) for prompt in prompts]
+    first, long, last = LocalScoring(Pipeline(scorer), facts).score(items)
+    assert (first["code"], long["code"], last["code"]) == (None, "bad_field", None)
+    assert "513 tokens" in long["detail"]
+    (row,) = LocalScoring(Pipeline(scorer), facts, ("quality",)).score(items[1:2])
+    assert row["code"] is None
+
+
 class Failing:
     """A pipeline whose network fails on every image."""
 

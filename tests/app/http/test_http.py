@@ -60,6 +60,21 @@ def test_score_agi_answers_all_heads_and_consistency_only_with_a_prompt(
     assert without["alignment"] == pytest.approx(with_prompt["alignment"], abs=1e-5)
 
 
+def test_a_prompt_of_over_512_tokens_is_refused_and_others_are_scored(
+    client: httpx.Client,
+) -> None:
+    longest, longer = " ".join(["dog"] * 512), " ".join(["dog"] * 513)
+    assert score(client, encoded(), "/score-agi", prompt=longest).json()["consistency"] is not None
+    refused = score(client, encoded(), "/score-agi", prompt=longer)
+    assert_problem(refused, 422, "bad_field")
+    assert "has 513 tokens" in refused.json()["detail"]
+    files = [("images", (name, encoded())) for name in ("a.png", "b.png")]
+    form = {"prompts": [longer, "a wave"]}
+    first, second = client.post("/score-agi/batch", files=files, data=form).json()["results"]
+    assert (first["code"], first["status"]) == ("bad_field", 422)
+    assert second["consistency"] is not None
+
+
 def test_another_prompt_gives_another_consistency(client: httpx.Client) -> None:
     answers = [
         score(client, encoded(), "/score-agi", prompt=prompt).json()

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.clip.prompts import Tokenizer, encode_with_context, split_prompt
+from model.clip.prompts import encode_with_context, split_prompt
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower
 from model.methods.clip_agiqa import ClipAgiqa
 from tests.model import tiny

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from model.clip.backbone import build
-from model.clip.prompts import Tokenizer, encode_with_context
+from model.clip.prompts import encode_with_context
+from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower, VisionTower
 from model.config import Architecture
 from model.errors import BackboneError
