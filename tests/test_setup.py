@@ -81,6 +81,7 @@ def test_ci_calls_only_make() -> None:
         "make typecheck",
         "make test",
         "make test-dtype",
+        "make drills PART=trusted SHORT=1",
     ]
 
 
