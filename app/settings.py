@@ -189,12 +189,9 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
         for n in os.environ
         if n.upper().startswith(PREFIX) and n.upper() not in known
     ]
-    if file is not None and not file.is_file():
-        raise SettingsError(f"no settings file {file}")
-
-    # Named in rising order: what ``Settings`` is called with outranks all that it reads itself.
-    values = TomlConfigSettingsSource(Settings, file)() | EnvSettingsSource(Settings)()
-    values |= {key: value for key, value in (flags or {}).items() if value is not None}
+    values: dict[str, Any] = {}
+    for source in _sources(flags, file).values():
+        values |= source
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -202,3 +199,34 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
     if faults:
         raise SettingsError("the settings can't be used:\n  " + "\n  ".join(faults))
     return settings
+
+
+def origins(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> dict[str, str]:
+    """Where ``load_settings`` takes each setting from: flag, environment, file, default, or derived
+    from what the process may use of the machine.
+
+    Raises:
+        SettingsError: there is no such file.
+    """
+    found = {
+        name: "derived from the usable cores and memory" if field.default_factory else "default"
+        for name, field in Settings.model_fields.items()
+    }
+    for origin, values in _sources(flags, file).items():
+        found |= dict.fromkeys(values, origin)
+        if "decode_threads" in values and "decode_workers" not in values:
+            found["decode_workers"] = found["decode_threads"]
+    return found
+
+
+def _sources(flags: Mapping[str, Any] | None, file: Path | None) -> dict[str, dict[str, Any]]:
+    """What each source sets, in rising order: what ``Settings`` is called with outranks all that it
+    reads itself.
+    """
+    if file is not None and not file.is_file():
+        raise SettingsError(f"no settings file {file}")
+    return {
+        "file": TomlConfigSettingsSource(Settings, file)(),
+        "environment": EnvSettingsSource(Settings)(),
+        "flag": {key: value for key, value in (flags or {}).items() if value is not None},
+    }

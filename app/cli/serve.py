@@ -37,8 +37,16 @@ _SETTINGS = together(
 
 @click.command()
 @_SETTINGS
-def serve(**given: Any) -> None:
+@click.option(
+    "--print-config",
+    is_flag=True,
+    help="Print the settings in effect, and where each comes from, and end.",
+)
+def serve(*, print_config: bool, **given: Any) -> None:
     """Run the service."""
+    if print_config:
+        _print_config(given)
+        return
     # Until the service has handlers of its own: nothing is to be finished yet. The first process of
     # a container would not end at all without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -80,9 +88,21 @@ def doctor(*, as_json: bool, **given: Any) -> None:
     sys.exit(1 if faults else 0)
 
 
+def _print_config(given: dict[str, Any]) -> None:
+    from app.cli.configuration import as_toml
+    from app.settings import origins
+
+    settings = _settings(given)
+    click.echo(as_toml(settings, origins(_flags(given), given["config"])))
+
+
 def _settings(given: dict[str, Any]) -> "Settings":
     from app.settings import SettingsError, load_settings
 
-    flags = {name: value for name, value in given.items() if name not in {"config", "models"}}
     with as_messages(SettingsError):
-        return load_settings(flags | {"models": given["models"] or None}, given["config"])
+        return load_settings(_flags(given), given["config"])
+
+
+def _flags(given: dict[str, Any]) -> dict[str, Any]:
+    flags = {name: value for name, value in given.items() if name not in {"config", "models"}}
+    return flags | {"models": given["models"] or None}
