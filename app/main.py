@@ -21,7 +21,7 @@ from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
-from app.http import admin, page, problems, routes
+from app.http import admin, page, probes, problems, routes
 from app.http.draining import UntilDrained
 from app.http.middleware import Gate, RequestContext
 from app.logs import configure, dump_stacks_on_faults, shown_as
@@ -127,6 +127,7 @@ def _application(service: Service) -> FastAPI:
     app.include_router(routes.scoring(service))
     app.include_router(routes.batches(service))
     app.include_router(routes.operations(service))
+    app.include_router(probes.probes(service))
     app.include_router(admin.administration(service))
     page.install(app)
     app.add_middleware(Gate, admission=service.admission, settings=settings)

@@ -112,6 +112,35 @@ class Service:
         for request in self.serving:
             request.cancel()
 
+    def condition(self) -> dict[str, Any]:
+        """What it does now, and the limits in effect: for operators, without secrets."""
+        settings, queued = self.settings, self._batcher.scheduler.queued
+        return {
+            "state": self.admission.state.value,
+            "worker_up": self._device.up,
+            "models": [
+                {"name": m.config.name, "revision": m.config.revision}
+                | {"device": m.device, "dtype": m.dtype}
+                for m in self.models
+            ],
+            "queue": {"images": len(queued), "rows": sum(job.cost for job in queued)},
+            "admitted": {"rows": self.admission.cost, "crop_bytes": self.admission.bytes},
+            "backlog_seconds": round(self.admission.expected_seconds(), 3),
+            "limits": {
+                "rows": settings.max_rows,
+                "crop_bytes": settings.arena_bytes,
+                "image_bytes": settings.max_image_bytes,
+                "body_bytes": settings.max_body_bytes,
+                "megapixels": settings.max_megapixels,
+                "decode_bytes": settings.max_decode_bytes,
+                "batch_images": settings.max_batch_images,
+                "batch_rows": settings.max_batch_rows,
+                "batch_seconds": settings.max_batch_seconds,
+                "decode_workers": settings.decode_workers,
+                "deadline_seconds": settings.deadline_seconds,
+            },
+        }
+
     async def stop(self) -> None:
         """Drains, then ends the worker and gives everything back."""
         self.begin_drain()

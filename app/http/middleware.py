@@ -24,6 +24,7 @@ from app.batching.errors import (
 )
 from app.http.keys import Keys
 from app.http.origin import Hosts, Origins
+from app.http.probes import LIVE, READY
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
 from app.logs import request_id
@@ -35,9 +36,9 @@ logger = logging.getLogger("agiqa.access")
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
-_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"})
 # Who asks these has the address of a pod, say, and no name.
-_MACHINES = frozenset({"/livez", "/readyz", "/metrics"})
+_MACHINES = frozenset({*LIVE, *READY, "/metrics"})
+_PUBLIC = _MACHINES | {"/", "/docs", "/openapi.json"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_FILES = "/static/"
 

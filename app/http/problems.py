@@ -37,9 +37,13 @@ def problem(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONResponse:
+def answer(
+    error: ServiceError,
+    extra: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> JSONResponse:
     """The HTTP answer of an error, with Retry-After, WWW-Authenticate and Connection where they
-    belong, and the ``extra`` headers.
+    belong, the ``extra`` headers, and further ``members`` of the problem object.
     """
     headers = dict(extra or {})
     if isinstance(error, Unavailable):
@@ -48,7 +52,8 @@ def answer(error: ServiceError, extra: Mapping[str, str] | None = None) -> JSONR
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Draining):
         headers["Connection"] = "close"
-    return JSONResponse(problem(error), error.status, headers, media_type=MEDIA_TYPE)
+    content = problem(error) | dict(members or {})
+    return JSONResponse(content, error.status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

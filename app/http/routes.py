@@ -13,7 +13,7 @@ from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.device.messages import LoadedModel
 from app.http.forms import UploadRoute
 from app.http.keys import Keys, required
-from app.http.openapi import PROMPT, documented, problems
+from app.http.openapi import PROMPT, documented
 from app.http.request_state import state_of
 from app.http.schemas import (
     AgiBatchAnswer,
@@ -114,7 +114,7 @@ def batches(service: Service) -> APIRouter:
 
 
 def operations(service: Service) -> APIRouter:
-    """GET /models, /livez, /readyz and /metrics."""
+    """GET /models and /metrics."""
     key = required(Keys(service.settings.api_keys))
     router = APIRouter(tags=["operations"])
 
@@ -124,19 +124,6 @@ def operations(service: Service) -> APIRouter:
         service.admission.require_open()
         defaults = service.models.defaults
         return ModelsAnswer(models=[description(m, defaults) for m in service.models])
-
-    @router.get("/livez", summary="Whether the process runs")
-    async def livez() -> dict[str, str]:
-        """The process runs; says nothing about the worker."""
-        return {"status": "alive"}
-
-    @router.get("/readyz", summary="Whether requests are taken", responses=problems(503))
-    async def readyz() -> dict[str, str]:
-        """Requests are taken; 503 while loading, draining, or without a worker. A full queue is
-        ready.
-        """
-        service.admission.require_open()
-        return {"status": "ready"}
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

@@ -20,7 +20,8 @@ from app.main import create_app
 from app.metrics import ENDPOINTS, Metrics
 from app.settings import Settings
 
-PUBLIC = {"/", "/docs", "/openapi.json", "/static", "/livez", "/readyz", "/metrics"}
+PROBES = {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+PUBLIC = {"/", "/docs", "/openapi.json", "/static", "/metrics"} | PROBES
 
 
 async def ask(
@@ -139,7 +140,9 @@ def test_the_routes_themselves_need_a_key_even_where_nothing_stands_before_them(
     assert answer(app, own, "POST", headers=right) == (401, "unauthorized")
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/static/main.js", "/livez"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/openapi.json", "/static/main.js", "/livez", "/v2/health/live"]
+)
 @pytest.mark.parametrize("prefix", ["", "/iqa"])
 def test_pages_and_probes_need_no_key_wherever_they_are_mounted(
     guarded: FastAPI, path: str, prefix: str
