@@ -9,6 +9,8 @@ import time
 from contextvars import ContextVar
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Of the client's trace, where its request is part of one.
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 # Attributes that every LogRecord has; what a call passes as ``extra`` is everything else.
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {
@@ -20,7 +22,9 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, request_id, then the call's ``extra``; an exception as text."""
+    """time, level, logger, message, request_id, trace_id, then the call's ``extra``; exceptions as
+    text.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -32,6 +36,8 @@ class JsonFormatter(logging.Formatter):
         }
         if current := request_id.get():
             line["request_id"] = current
+        if trace := trace_id.get():
+            line["trace_id"] = trace
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

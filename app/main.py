@@ -132,7 +132,9 @@ def _application(service: Service) -> FastAPI:
     page.install(app)
     app.add_middleware(Gate, admission=service.admission, settings=settings)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
-    app.add_middleware(RequestContext, metrics=service.metrics)
+    app.add_middleware(
+        RequestContext, metrics=service.metrics, slow_seconds=settings.slow_request_seconds
+    )
     return app
 
 

@@ -8,7 +8,7 @@ nothing of an upload is looked at here but its format and its size.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from app.batching.admission import Admission, Load, Ticket
@@ -50,12 +50,15 @@ _IMAGE_ERRORS: dict[str, type[Rejected]] = {
 
 @dataclass(frozen=True)
 class Upload:
-    """One image as it came in, with the prompt that it was generated from, and who sent it."""
+    """One image as it came in, with the prompt that it was generated from, and who sent it;
+    ``stages`` collects the seconds of its way through the house.
+    """
 
     data: bytes
     filename: str | None = None
     prompt: str | None = None
     owner: str = "-"
+    stages: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ class Scoring:
         writing.when_ended(room.decoded)
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
-                await self._decoded(writing)
+                upload.stages["decode"] = await self._decoded(writing)
                 score = await self._compute(planned, model, slot, deadline, crashes)
         except TimeoutError:
             raise DeadlineExceeded from None
@@ -240,8 +243,8 @@ class Scoring:
         upload = planned.upload
         return Picture(upload.data, planned.header, planned.layout, slot, upload.owner, deadline)
 
-    async def _decoded(self, writing: Writing) -> None:
-        """Waits until the crops are there."""
+    async def _decoded(self, writing: Writing) -> float:
+        """Waits until the crops are there; the seconds that decoding them took."""
         try:
             decoded = await writing.decoded()
         except ImageError as error:
@@ -251,6 +254,7 @@ class Scoring:
             raise WorkerDown from error
         self._metrics.stages.labels("decode").observe(decoded.seconds)
         self._decode_rate.observe(writing.picture.header.pixels // 1000, decoded.seconds)
+        return decoded.seconds
 
     async def _compute(
         self, planned: _Planned, model: LoadedModel, slot: Slot, deadline: float, crashes: int
@@ -269,6 +273,7 @@ class Scoring:
             label=request_id.get() or "",
             crashes=crashes,
             on_crashes=record,
+            stages=upload.stages,
         )
         return score
 

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     admin_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
+    slow_request_seconds: float = Field(
+        default=5.0, ge=0, description="A request that takes as long gets a log line; 0: none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text on a terminal, else JSON."

@@ -100,6 +100,7 @@ class Batcher:
         label: str = "",
         crashes: int = 0,
         on_crashes: Callable[[int], None] = ignore_crashes,
+        stages: dict[str, float] | None = None,
     ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
 
@@ -113,6 +114,7 @@ class Batcher:
             label: what the log calls it.
             crashes: how often an earlier upload of the same image ended the worker.
             on_crashes: hears when that number changes, however the call itself ends.
+            stages: gets the seconds of ``queue``, ``inference`` and ``reduce``.
 
         Raises:
             ServiceError: the answer is a failure.
@@ -126,6 +128,7 @@ class Batcher:
         job = Job(model, rows, deadline, payload, answer, shape, row_cost, label=label)
         job.crashes = crashes
         job.on_crashes = on_crashes
+        job.stages = {} if stages is None else stages
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:
@@ -170,6 +173,7 @@ class Batcher:
     def _hand_over(self) -> None:
         self.scheduler.expire(self._clock())
         while self._device.up and (batch := self.scheduler.next_batch(self._clock())):
+            _note_queue(batch)
             self._observer.batch_sent(batch)
             task = asyncio.create_task(self._compute(batch))
             self._tasks.add(task)
@@ -178,6 +182,7 @@ class Batcher:
     async def _compute(self, batch: Batch) -> None:
         try:
             outcome = await self._device.run(batch)
+            _note_computing(batch, outcome)
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
             if outcome.prompt_bytes:
                 # Known prompts are among them: what is learned is the mean of those that come.
@@ -195,3 +200,16 @@ class Batcher:
             self.scheduler.lost(batch, Internal())
         finally:
             self._wake.set()
+
+
+def _note_queue(batch: Batch) -> None:
+    for piece in batch.slices:
+        if piece.start == 0:
+            piece.job.stages["queue"] = max(0.0, batch.sent - piece.job.arrived)
+
+
+def _note_computing(batch: Batch, outcome: Outcome) -> None:
+    """A job that is split over batches was computed in all of them."""
+    for stages in (piece.job.stages for piece in batch.slices):
+        stages["inference"] = stages.get("inference", 0.0) + outcome.seconds
+        stages["reduce"] = stages.get("reduce", 0.0) + outcome.reduce_seconds

@@ -40,7 +40,8 @@ class Job:
     ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
     model's own size. ``partial`` collects the rows of a job that is split over batches, until its
     last row lands. ``crashes`` counts the workers that ended while they ran it; ``on_crashes``
-    hears of every change, even when the client is gone.
+    hears of every change, even when the client is gone. ``stages`` collects the seconds that the
+    job spent in each.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Job:
     urgency: float = 0.0
     state: JobState = JobState.QUEUED
     partial: list[Any] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def closed(self) -> bool:

@@ -27,11 +27,13 @@ from app.http.origin import Hosts, Origins
 from app.http.probes import LIVE, READY
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
-from app.logs import request_id
+from app.http.tracing import trace_of
+from app.logs import request_id, trace_id
 from app.metrics import ENDPOINTS, Metrics
 from app.settings import Settings
 
 logger = logging.getLogger("agiqa.access")
+slow_logger = logging.getLogger("agiqa.slow")
 
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Headers of the multipart form around the images.
@@ -60,17 +62,20 @@ class RequestContext:
     counted.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, slow_seconds: float = 0.0) -> None:
+        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does."""
         self.app = app
         self.metrics = metrics
+        self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        wanted = Headers(scope=scope).get("x-request-id", "")
+        sent = Headers(scope=scope)
+        wanted = sent.get("x-request-id", "")
         current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
-        token = request_id.set(current)
+        token, trace = request_id.set(current), trace_id.set(trace_of(sent))
         state = RequestState.of(scope)
         state.store(scope)
         status, started = 500, False
@@ -82,6 +87,8 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = current
                 headers["X-Content-Type-Options"] = "nosniff"
+                if state.stages:
+                    headers["Server-Timing"] = _server_timing(state)
             await send(message)
 
         self.metrics.in_flight.inc()
@@ -97,6 +104,7 @@ class RequestContext:
             self.metrics.in_flight.dec()
             self._record(scope, status)
             request_id.reset(token)
+            trace_id.reset(trace)
 
     def _record(self, scope: Scope, status: int) -> None:
         state = state_of(scope)
@@ -123,6 +131,14 @@ class RequestContext:
         }
         fields = {name: value for name, value in fields.items() if value is not None}
         logger.log(level, "%s %s %s", scope["method"], path, status, extra=fields)
+        if 0 < self._slow_seconds <= seconds:
+            stages = {stage: round(took, 4) for stage, took in state.longest().items()}
+            slow_logger.warning("slow request", extra=fields | {"stages": stages})
+
+
+def _server_timing(state: RequestState) -> str:
+    """The header of that name: milliseconds by stage."""
+    return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in state.longest().items())
 
 
 class Gate:

@@ -27,6 +27,7 @@ class RequestState:
         body_bytes: as far as it was read.
         crops: that the answer's images have.
         model: that computes them.
+        stages: seconds by stage, of each of its images.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
 
@@ -40,12 +41,22 @@ class RequestState:
     crops: int | None = None
     model: str | None = None
     refusal: ServiceError | None = None
+    stages: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
     def of(cls, scope: Scope) -> "RequestState":
         """The state of a request that has just come, and whose key nobody has looked at."""
         # Now: a router changes the scope when it passes a request on to what is mounted.
         return cls(get_route_path(scope), _network(scope.get("client")))
+
+    def longest(self) -> dict[str, float]:
+        """Seconds by stage: of a batch call, whose images go side by side, those of the image that
+        was in it longest.
+        """
+        longest: dict[str, float] = {}
+        for stage, seconds in (pair for image in self.stages for pair in image.items()):
+            longest[stage] = max(seconds, longest.get(stage, 0.0))
+        return longest
 
     def fail(self, error: ServiceError) -> None:
         """Notes the error that the request is answered with."""

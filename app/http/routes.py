@@ -158,8 +158,9 @@ async def _read(
     data = await image.read()
     seconds = time.monotonic() - state_of(request.scope).started
     service.metrics.stages.labels("read").observe(seconds)
-    owner = state_of(request.scope).owner
-    return Upload(data, image.filename, (prompt or "").strip() or None, owner)
+    state = state_of(request.scope)
+    state.stages.append(stages := {"read": seconds})
+    return Upload(data, image.filename, (prompt or "").strip() or None, state.owner, stages)
 
 
 async def _read_all(

@@ -161,3 +161,18 @@ def test_drain_returns_once_what_was_admitted_is_answered() -> None:
             assert await done == "scored a"
 
     run(scenario)
+
+
+def test_the_stages_of_an_image_that_is_split_add_up_over_its_batches() -> None:
+    async def scenario() -> None:
+        device, stages = FakeDevice(result=lambda _: "rows", up=True), dict[str, float]()
+        limits = Limits(batch_rows=2)
+        batcher = Batcher(Scheduler(limits, Rates()), device, Silent(), time.monotonic)
+        task = asyncio.create_task(batcher.run())
+        await batcher.submit("m", 5, time.monotonic() + 5, "a", stages=stages)
+        task.cancel()
+        assert len(device.batches) == 3
+        assert stages["inference"] == pytest.approx(3 * 0.001)
+        assert stages["queue"] >= 0
+
+    run(scenario)
