@@ -145,6 +145,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    async def on_tick(self, counter: int) -> bool:
+        """Whether the end has come: after a signal, once readiness has fallen for long enough; at a
+        second SIGINT at once.
+        """
+        return await super().on_tick(counter) and (self._service.retire() or self.force_exit)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops taking requests at once; those that were admitted are finished."""
         self._service.begin_drain()

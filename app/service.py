@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from app.batching.admission import State
 from app.batching.batcher import Device
+from app.batching.errors import Draining
 from app.catalogue import PHOTOGRAPHS, Models
 from app.device.messages import RESTART_REASONS, LoadedModel, Ready, Reloaded
 from app.device.supervisor import Change, OnChange
@@ -81,6 +82,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self.serving: set[asyncio.Task[Any]] = set()
         self._drain: asyncio.Task[None] | None = None
+        self._retired_at: float | None = None
 
     # Life
 
@@ -92,6 +94,30 @@ class Service:
             task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._task_ended)
+
+    def require_ready(self) -> None:
+        """Raises Loading, WorkerDown or Draining unless requests should be sent here: from
+        ``retire`` on no longer, though those that come are still served.
+        """
+        if self._retired_at is not None:
+            raise Draining
+        self.admission.require_open()
+
+    def retire(self) -> bool:
+        """Readiness falls, for good; whether the delay is over for which requests are still taken,
+        since those who send them hear of it a little later.
+        """
+        if self._retired_at is None:
+            self._retired_at = self.clock()
+            self.metrics.ready.set(0)
+            if self._delay:
+                logger.info("not ready any more; the drain begins in %g s", self._delay)
+        return self.clock() >= self._retired_at + self._delay
+
+    @property
+    def _delay(self) -> float:
+        # Before the first worker is up nobody sends requests here.
+        return self.settings.drain_delay_seconds if self.models else 0.0
 
     def begin_drain(self) -> None:
         """Takes no new requests from now on; what was admitted is finished, until its time is
@@ -117,6 +143,7 @@ class Service:
         settings, queued = self.settings, self._batcher.scheduler.queued
         return {
             "state": self.admission.state.value,
+            "retired": self._retired_at is not None,
             "worker_up": self._device.up,
             "models": [
                 {"name": m.config.name, "revision": m.config.revision}
@@ -167,7 +194,7 @@ class Service:
         if self.admission.state is not State.DRAINING:
             down = State.WORKER_DOWN if self.models else State.LOADING
             self.admission.state = State.READY if ready is not None else down
-            self.metrics.ready.set(ready is not None)
+            self.metrics.ready.set(ready is not None and self._retired_at is None)
         self._batcher.wake()
         if first and ready is not None:
             self._on_ready(self.models)

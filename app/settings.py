@@ -76,6 +76,7 @@ class Settings(BaseSettings):
 
     load_seconds: float = Field(default=600.0, gt=0)
     deadline_seconds: float = Field(default=10.0, gt=0)
+    drain_delay_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(default=30.0, ge=0)
     max_image_mib: float = Field(default=32.0, gt=0)
     max_megapixels: float = Field(default=50.0, gt=0)

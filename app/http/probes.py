@@ -33,7 +33,7 @@ def probes(service: Service) -> APIRouter:
         """
         more: dict[str, Any] = {} if verbose is None else service.condition()
         try:
-            service.admission.require_open()
+            service.require_ready()
         except ServiceError as error:
             state_of(request.scope).fail(error)
             return answer(error, members=more)

@@ -11,10 +11,11 @@ import uvicorn
 from app import service
 from app.device.arena import Arena
 from app.device.messages import WorkerSettings
+from app.device.supervisor import StartError
 from app.http import draining
 from app.main import Server, create_app, server_config
 from app.settings import Settings
-from tests.app.fake_device import FakeDevice
+from tests.app.fake_device import FakeDevice, run, served
 
 SETTINGS = Settings(models=("fake",), max_crop_mib=1)
 
@@ -49,6 +50,57 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     assert graceful > drain + service.LAST_WORDS + draining.LINGER_SECONDS
     polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
     assert polls + graceful + service.STOP_SECONDS <= drain + 5
+
+
+def test_after_a_signal_requests_are_taken_until_the_delay_is_over() -> None:
+    async def scenario() -> None:
+        settings = SETTINGS.model_copy(update={"drain_delay_seconds": 5.0, "max_crop_mib": 4})
+        async with served(FakeDevice(), settings) as here:
+            service, now = here.app.state.service, [100.0]
+            service.clock = lambda: now[0]
+            server = Server(uvicorn.Config(here.app), service)
+            server.config.load()
+            assert not await server.on_tick(1)
+            server.should_exit = True
+            assert not await server.on_tick(2)
+            refused = await here.client.get("/readyz?verbose")
+            assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+            assert (refused.json()["state"], refused.json()["retired"]) == ("ready", True)
+            assert here.metric("agiqa_ready") == 0
+            assert (await here.post()).status_code == 200
+            now[0] += 4.9
+            assert not await server.on_tick(3)
+            now[0] += 0.2
+            assert await server.on_tick(4)
+
+    run(scenario)
+
+
+def test_a_worker_that_comes_back_makes_no_service_ready_that_is_about_to_end() -> None:
+    async def scenario() -> None:
+        device = FakeDevice()
+        async with served(device, SETTINGS.model_copy(update={"drain_delay_seconds": 5.0})) as here:
+            here.app.state.service.retire()
+            device.die()
+            device.come_up()
+            assert here.metric("agiqa_ready") == 0
+            assert (await here.client.get("/readyz")).status_code == 503
+
+    run(scenario)
+
+
+def test_there_is_no_delay_at_a_second_signal_or_before_the_models_are_loaded() -> None:
+    async def scenario() -> None:
+        settings = SETTINGS.model_copy(update={"drain_delay_seconds": 1000.0})
+        loading = FakeDevice()
+        loading.start_error = StartError("no checkpoint")
+        for device, forced in ((FakeDevice(), True), (loading, False)):
+            async with served(device, settings) as here:
+                server = Server(uvicorn.Config(here.app), here.app.state.service)
+                server.should_exit, server.force_exit = True, forced
+                assert await server.on_tick(1)
+
+    run(scenario)
 
 
 def test_a_connection_is_kept_longer_than_a_proxy_keeps_its_own() -> None:

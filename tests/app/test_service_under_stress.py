@@ -214,6 +214,17 @@ def test_what_outlasts_the_drain_is_answered_as_a_problem_though_the_worker_hang
         assert "Traceback" not in service.log.read_text()
 
 
+def test_after_a_signal_the_service_is_not_ready_and_still_serves_until_a_second_one(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, {"AGIQA_DRAIN_DELAY_SECONDS": "1000"}) as service:
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_until(lambda: service.client.get("/readyz").status_code == 503)
+        assert post(service).status_code == 200
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(30) == 0
+
+
 def test_a_signal_shows_the_stacks_of_the_service_that_goes_on(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         service.process.send_signal(signal.SIGUSR1)

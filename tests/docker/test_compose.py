@@ -65,7 +65,7 @@ def test_shared_memory_holds_the_crops_and_room_to_spare() -> None:
 
 def test_docker_waits_until_the_service_has_drained() -> None:
     patience = int(AGIQA["stop_grace_period"].removesuffix("s"))
-    assert patience >= DEFAULTS["drain_seconds"] + 5
+    assert patience >= DEFAULTS["drain_delay_seconds"] + DEFAULTS["drain_seconds"] + 5
 
 
 @pytest.mark.parametrize("service", [AGIQA, GPU["services"]["agiqa"]], ids=["cpu", "gpu"])

@@ -29,6 +29,7 @@ def _block(language: str, containing: str) -> str:
 DEPLOYMENT, SERVICE = yaml.safe_load_all(_block("yaml", "kind: Deployment"))
 POD: dict[str, Any] = DEPLOYMENT["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
+ENVIRONMENT = {one["name"].removeprefix(PREFIX).lower(): one["value"] for one in CONTAINER["env"]}
 
 
 def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
@@ -60,16 +61,16 @@ def test_the_pod_is_given_the_memory_and_the_time_that_the_service_takes() -> No
     assert volume["emptyDir"]["medium"] == "Memory"
     shared = int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi"))
     assert shared >= DEFAULTS["max_crop_mib"] + 16
-    pause = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert POD["terminationGracePeriodSeconds"] >= pause + DEFAULTS["drain_seconds"] + 5 + 5
+    delay = float(ENVIRONMENT["drain_delay_seconds"])
+    assert POD["terminationGracePeriodSeconds"] >= delay + DEFAULTS["drain_seconds"] + 5 + 5
     readiness = CONTAINER["readinessProbe"]
-    assert pause > readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert delay > readiness["periodSeconds"] * readiness["failureThreshold"]
 
 
 def test_the_pod_sets_settings_that_exist_and_as_many_threads_as_it_has_cores() -> None:
-    given = {one["name"].removeprefix(PREFIX).lower(): one["value"] for one in CONTAINER["env"]}
-    assert set(given) <= set(DEFAULTS)
-    assert given["threads"] == given["decode_workers"] == CONTAINER["resources"]["requests"]["cpu"]
+    assert set(ENVIRONMENT) <= set(DEFAULTS)
+    cores = CONTAINER["resources"]["requests"]["cpu"]
+    assert ENVIRONMENT["threads"] == ENVIRONMENT["decode_workers"] == cores
 
 
 def test_the_service_finds_the_pods() -> None:
