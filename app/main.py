@@ -23,7 +23,9 @@ from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, probes, problems, routes
 from app.http.draining import UntilDrained
+from app.http.keys import KeyLimits, Keys
 from app.http.middleware import Gate, RequestContext
+from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
 from app.scoring import Parts
@@ -59,8 +61,10 @@ def create_app(
 
     Raises:
         ArenaError: the machine can't hold the shared memory.
+        SettingsError: the file of keys can't be used.
     """
     clock = time.monotonic
+    key_file = KeyFile(settings.keys_file) if settings.keys_file else None
     arena = Arena(settings.arena_bytes)
     worker = device(_worker_settings(settings), arena)
     limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
@@ -85,7 +89,7 @@ def create_app(
         on_ready=on_ready,
         on_fatal=on_fatal,
     )
-    return _application(service)
+    return _application(service, key_file)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:
@@ -102,17 +106,22 @@ def _worker_settings(settings: Settings) -> WorkerSettings:
     )
 
 
-def _application(service: Service) -> FastAPI:
+def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     """The endpoints, and what surrounds them."""
     settings = service.settings
+    keys = Keys(settings.api_keys, file=key_file)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
+        if key_file:
+            key_file.start()
         try:
             yield
         finally:
             await service.stop()
+            if key_file:
+                key_file.stop()
 
     app = FastAPI(
         title="agiqa",
@@ -124,13 +133,14 @@ def _application(service: Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-    app.include_router(routes.scoring(service))
-    app.include_router(routes.batches(service))
-    app.include_router(routes.operations(service))
+    app.include_router(routes.scoring(service, keys))
+    app.include_router(routes.batches(service, keys))
+    app.include_router(routes.operations(service, keys))
     app.include_router(probes.probes(service))
     app.include_router(admin.administration(service))
     page.install(app)
-    app.add_middleware(Gate, admission=service.admission, settings=settings)
+    app.add_middleware(KeyLimits)
+    app.add_middleware(Gate, admission=service.admission, settings=settings, keys=keys)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(
         RequestContext, metrics=service.metrics, slow_seconds=settings.slow_request_seconds
@@ -187,6 +197,7 @@ def serve(settings: Settings) -> int:
     Raises:
         ArenaError: the machine can't hold the shared memory.
         ListenError: the address can't be listened on.
+        SettingsError: the file of keys can't be used.
     """
     configure(settings.log_level, settings.log_format)
     dump_stacks_on_faults()

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=128, ge=1)
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
+    keys_file: Path | None = Field(default=None, description="TOML; see app.key_file.")
     admin_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     slow_request_seconds: float = Field(
         default=5.0, ge=0, description="A request that takes as long gets a log line; 0: none."

@@ -27,7 +27,7 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 # The rooms of each package, from the ground up: a room imports from those below it alone.
 LADDERS = {
     "app": (
-        *("logs", "settings", "batching", "device", "catalogue", "metrics", "worker"),
+        *("logs", "settings", "key_file", "batching", "device", "catalogue", "metrics", "worker"),
         *("quarantine", "scoring", "service", "http", "startup", "main", "bulk", "cli"),
     ),
     "model": (

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from app.settings import Settings
 
@@ -30,7 +31,7 @@ def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
 def _literal(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_literal, value))}]"
-    if isinstance(value, str):
+    if isinstance(value, str | Path):
         # A JSON string is one of TOML but for this character.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points, version
 
 import click
 
+from app.cli.key import key
 from app.cli.models import COMMANDS
 from app.cli.score import score
 from app.cli.serve import doctor, serve
@@ -29,7 +30,7 @@ def main() -> None:
     """Score the quality of images, generated ones above all."""
 
 
-for command in (serve, doctor, score, *COMMANDS):
+for command in (serve, doctor, key, score, *COMMANDS):
     main.add_command(command)
 
 

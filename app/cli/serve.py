@@ -52,9 +52,10 @@ def serve(*, print_config: bool, **given: Any) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from app.device.arena import ArenaError
     from app.main import serve as run
+    from app.settings import SettingsError
     from app.startup.sockets import ListenError
 
-    with as_messages(ArenaError, ListenError):
+    with as_messages(ArenaError, ListenError, SettingsError):
         status = run(_settings(given))
     sys.exit(status)
 

@@ -124,7 +124,7 @@ class RequestContext:
             "seconds": round(seconds, 4),
             "client": client[0] if client else None,
             "bytes": state.body_bytes,
-            "key": state.key,
+            "key": state.credential.name if state.credential else None,
             "model": state.model,
             "crops": state.crops,
             "code": state.code,
@@ -147,10 +147,10 @@ class Gate:
     What is public needs no key.
     """
 
-    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings, keys: Keys) -> None:
         self.app = app
         self.admission = admission
-        self._keys = Keys(settings.api_keys)
+        self._keys = keys
         self._admin_keys = Keys(settings.admin_keys, "admin-key")
         self._hosts = Hosts(settings.hosts)
         self._origins = Origins(settings.allowed_origins)
@@ -192,7 +192,7 @@ class Gate:
             if not keys:
                 raise Forbidden
         if keys:
-            state.owner = state.key = keys.owner(headers)
+            state.belongs_to(keys.key(headers))
         if scope["method"] == "POST":
             self.admission.require_open()
         length = headers.get("content-length") or "0"

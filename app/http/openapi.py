@@ -21,7 +21,8 @@ PROMPT = "a cup of coffee on a wooden table"
 BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",
-    description="Where the service was given keys (AGIQA_API_KEYS); without them none is needed.",
+    description="Where the service was given keys (AGIQA_API_KEYS, AGIQA_KEYS_FILE); without them "
+    "none is needed.",
 )
 
 ADMIN = HTTPBearer(

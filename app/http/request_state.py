@@ -8,6 +8,7 @@ from starlette._utils import get_route_path
 from starlette.types import Scope
 
 from app.batching.errors import ServiceError
+from app.key_file import Key
 
 _KEY = "agiqa.request"
 
@@ -18,9 +19,10 @@ class RequestState:
 
     Attributes:
         path: as the routes name it: without the prefix that the application is mounted under.
-        owner: who sent it, for what is shared fairly: the number of its key (``key-1``), else the
-            address of the client, of IPv6 the network of 64 bits that one customer gets.
-        key: its number, where the service has keys.
+        owner: who sent it, for what is shared fairly: the name of its key (``key-1`` if it has
+            none), else the address of the client, of IPv6 the network of 64 bits that one customer
+            gets.
+        credential: its key, where the service has keys.
         started: on the monotonic clock.
         failure: why there is no answer, as the metrics count it.
         code: of the problem that was answered.
@@ -33,7 +35,7 @@ class RequestState:
 
     path: str
     owner: str = "-"
-    key: str | None = None
+    credential: Key | None = None
     started: float = field(default_factory=time.monotonic)
     failure: str | None = None
     code: str | None = None
@@ -57,6 +59,11 @@ class RequestState:
         for stage, seconds in (pair for image in self.stages for pair in image.items()):
             longest[stage] = max(seconds, longest.get(stage, 0.0))
         return longest
+
+    def belongs_to(self, key: Key) -> None:
+        """Notes whose key it has."""
+        self.owner = key.name
+        self.credential = key
 
     def fail(self, error: ServiceError) -> None:
         """Notes the error that the request is answered with."""

@@ -55,9 +55,9 @@ Prompts = Annotated[
 _HEADS: dict[str, tuple[Head, ...] | None] = {PHOTOGRAPHS: ("quality",), GENERATED: None}
 
 
-def scoring(service: Service) -> APIRouter:
+def scoring(service: Service, keys: Keys) -> APIRouter:
     """POST /score and /score-agi."""
-    key = required(Keys(service.settings.api_keys))
+    key = required(keys)
     router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Depends(key)])
 
     @router.post("/score", response_model_exclude_unset=True, **documented("/score"))
@@ -83,9 +83,9 @@ def scoring(service: Service) -> APIRouter:
     return router
 
 
-def batches(service: Service) -> APIRouter:
+def batches(service: Service, keys: Keys) -> APIRouter:
     """POST /score/batch and /score-agi/batch."""
-    key = required(Keys(service.settings.api_keys))
+    key = required(keys)
     router = APIRouter(route_class=UploadRoute, tags=["scores"], dependencies=[Depends(key)])
 
     @router.post("/score/batch", response_model_exclude_unset=True, **documented("/score/batch"))
@@ -113,9 +113,9 @@ def batches(service: Service) -> APIRouter:
     return router
 
 
-def operations(service: Service) -> APIRouter:
+def operations(service: Service, keys: Keys) -> APIRouter:
     """GET /models and /metrics."""
-    key = required(Keys(service.settings.api_keys))
+    key = required(keys)
     router = APIRouter(tags=["operations"])
 
     @router.get("/models", dependencies=[Depends(key)], **documented("/models"))

@@ -34,7 +34,7 @@ def test_a_mistake_is_one_clear_sentence(
 
 def test_the_commands_of_the_training_package_join() -> None:
     output = run("--help").output
-    own = ("serve", "score", "models", "push", "seal", "assemble", "import-official")
+    own = ("serve", "key", "score", "models", "push", "seal", "assemble", "import-official")
     for command in (*own, "train", "evaluate"):
         assert command in output
 

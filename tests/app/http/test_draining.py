@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.batching.admission import Admission, Ceilings, State
 from app.http.draining import UntilDrained
+from app.http.keys import Keys
 from app.http.middleware import Gate, RequestContext
 from app.main import create_app
 from app.metrics import Metrics
@@ -55,7 +56,7 @@ def surrounded(app: Any, state: State) -> tuple[RequestContext, Admission, set[A
     admission.state = state
     serving: set[Any] = set()
     metrics = Metrics()
-    gate = Gate(app, admission, Settings())
+    gate = Gate(app, admission, Settings(), Keys(()))
     whole = RequestContext(UntilDrained(gate, admission, serving), metrics)
     return whole, admission, serving, metrics
 
