@@ -83,6 +83,7 @@ class Service:
         self.serving: set[asyncio.Task[Any]] = set()
         self._drain: asyncio.Task[None] | None = None
         self._retired_at: float | None = None
+        self._is_broken = False
 
     # Life
 
@@ -116,8 +117,8 @@ class Service:
 
     @property
     def _delay(self) -> float:
-        # Before the first worker is up nobody sends requests here.
-        return self.settings.drain_delay_seconds if self.models else 0.0
+        # Before the first worker is up nobody sends requests here; a broken service serves none.
+        return self.settings.drain_delay_seconds if self.models and not self._is_broken else 0.0
 
     def begin_drain(self) -> None:
         """Takes no new requests from now on; what was admitted is finished, until its time is
@@ -249,6 +250,7 @@ class Service:
         # A worker that is stopped while it loads fails too, and that is no news then.
         if not task.cancelled() and (error := task.exception()) and self._drain is None:
             logger.critical("the service can't go on: %s", error)
+            self._is_broken = True
             self._on_fatal(error)
 
 

@@ -10,12 +10,14 @@ import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import features
 
 from app.device.arena import Arena, ArenaError
-from app.settings import Settings
+from app.key_file import read_keys
+from app.settings import Settings, SettingsError
 from app.startup.sockets import ListenError, listen
 from model.resources import usable_cores
 
@@ -57,6 +59,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _colours()
     yield _shared_memory(settings)
     yield _port(settings)
+    if settings.keys_file:
+        yield _keys(settings.keys_file)
     yield _extras()
 
 
@@ -169,6 +173,15 @@ def _port(settings: Settings) -> Finding:
             return Finding(check, "warning", f"{running} answers there", remedy)
         return Finding(check, "fault", found, remedy)
     return Finding(check, "ok", f"free on {settings.host}")
+
+
+def _keys(file: Path) -> Finding:
+    try:
+        keys = read_keys(file)
+    except SettingsError as error:
+        remedy = "mend the file; `agiqa key NAME` makes a key and its lines"
+        return Finding("keys", "fault", " ".join(str(error).split()), remedy)
+    return Finding("keys", "ok", f"{len(keys)} in {file}")
 
 
 def _who_answers(settings: Settings) -> str | None:

@@ -49,6 +49,12 @@ _HEADERS: dict[str, Any] = {
         "schema": {"type": "string"},
     }
 }
+_SERVER_TIMING: dict[str, Any] = {
+    "Server-Timing": {
+        "description": "Milliseconds of each stage: read, decode, queue, inference, reduce.",
+        "schema": {"type": "string"},
+    }
+}
 _RETRY_AFTER = {
     "description": "Seconds, from the measured rate, after which to ask again.",
     "schema": {"type": "integer", "minimum": 1},
@@ -142,8 +148,9 @@ def documented(path: str) -> dict[str, Any]:
         name: {"description": _NOTE, "value": answer}
         for name, answer in recorded()["answers"].get(path, {}).items()
     }
-    answered = {"headers": _HEADERS, "content": {"application/json": {"examples": examples}}}
     scoring = path != "/models"
+    headers = _HEADERS | _SERVER_TIMING if scoring else _HEADERS
+    answered = {"headers": headers, "content": {"application/json": {"examples": examples}}}
     ours = {kind.status for kind in _ERRORS if kind not in _FOR_OPERATORS}
     statuses = sorted(ours) if scoring else (401, 503)
     return {

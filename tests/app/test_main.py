@@ -1,5 +1,6 @@
 """The server around the application: signals, and how long its end may take."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
@@ -11,11 +12,11 @@ import uvicorn
 from app import service
 from app.device.arena import Arena
 from app.device.messages import WorkerSettings
-from app.device.supervisor import StartError
+from app.device.supervisor import OnChange, StartError
 from app.http import draining
 from app.main import Server, create_app, server_config
 from app.settings import Settings
-from tests.app.fake_device import FakeDevice, run, served
+from tests.app.fake_device import FakeDevice, run, served, until
 
 SETTINGS = Settings(models=("fake",), max_crop_mib=1)
 
@@ -99,6 +100,33 @@ def test_there_is_no_delay_at_a_second_signal_or_before_the_models_are_loaded() 
                 server = Server(uvicorn.Config(here.app), here.app.state.service)
                 server.should_exit, server.force_exit = True, forced
                 assert await server.on_tick(1)
+
+    run(scenario)
+
+
+class Breaking(FakeDevice):
+    """Can't go on once ``broken`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = asyncio.Event()
+
+    async def start(self, on_change: OnChange) -> None:
+        await super().start(on_change)
+        await self.broken.wait()
+        raise StartError("no more workers")
+
+
+def test_there_is_no_delay_where_the_service_itself_broke() -> None:
+    async def scenario() -> None:
+        settings = SETTINGS.model_copy(update={"drain_delay_seconds": 1000.0})
+        device, fatal = Breaking(), list[BaseException]()
+        async with served(device, settings, on_fatal=fatal.append) as here:
+            await until(lambda: here.metric("agiqa_ready") == 1)
+            assert not here.app.state.service.retire()
+            device.broken.set()
+            await until(lambda: bool(fatal))
+            assert here.app.state.service.retire()
 
     run(scenario)
 

@@ -156,3 +156,16 @@ def test_settings_that_cannot_be_used_are_told_as_by_serve(
     result = run()
     assert result.exit_code == 1
     assert "AGIQA_PROT: unknown setting" in result.output
+
+
+def test_a_file_of_keys_that_would_keep_the_service_from_starting_is_a_fault(
+    tmp_path: Path, quick: None
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[keys]]\nname = "gallery"\nsha256 = "{"0" * 64}"\n')
+    assert found("keys", keys_file=file) == Finding("keys", "ok", f"1 in {file}")
+    file.write_text('[[keys]]\nname = "gallery"\n')
+    fault = found("keys", keys_file=file)
+    assert fault.verdict == "fault"
+    assert "'gallery'" in fault.found
+    assert "agiqa key" in fault.remedy
