@@ -146,7 +146,7 @@ def test_a_checkpoint_under_another_name_is_refused(running: Running, folder: Pa
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("headers", [{}, CLIENT, {"Authorization": "Bearer operato"}])
+@pytest.mark.parametrize("headers", [{}, CLIENT, {"Authorization": "Bearer operators"}])
 def test_without_an_operators_key_nothing_is_loaded(
     headers: dict[str, str], running: Running
 ) -> None:
