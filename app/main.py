@@ -1,6 +1,7 @@
 """The composition root: settings in, application out. Nothing happens at import."""
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
 import signal
@@ -22,9 +23,12 @@ from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, probes, problems, routes
+from app.http.bodies import Bodies, BodyBudget
 from app.http.draining import UntilDrained
 from app.http.keys import KeyLimits, Keys
 from app.http.middleware import Gate, RequestContext
+from app.http.protocol import Connections, LimitedProtocol
+from app.http.unread import Unread
 from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
@@ -32,6 +36,7 @@ from app.scoring import Parts
 from app.service import Service, SupervisedDevice
 from app.settings import Settings
 from app.startup.banner import banner
+from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
 from app.startup.sockets import listen
 
@@ -139,12 +144,16 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     app.include_router(probes.probes(service))
     app.include_router(admin.administration(service))
     page.install(app)
+    budget = BodyBudget(settings.max_bodies_bytes)
+    service.metrics.body_bytes.set_function(lambda: budget.bytes)
+    app.add_middleware(Bodies, admission=service.admission, settings=settings, budget=budget)
     app.add_middleware(KeyLimits)
     app.add_middleware(Gate, admission=service.admission, settings=settings, keys=keys)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(
         RequestContext, metrics=service.metrics, slow_seconds=settings.slow_request_seconds
     )
+    app.add_middleware(Unread, admission=service.admission)
     return app
 
 
@@ -179,8 +188,18 @@ class Server(uvicorn.Server):
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves it."""
+    metrics: Metrics = app.state.service.metrics
+    limits = Connections(
+        settings.max_connections,
+        settings.header_seconds,
+        settings.body_seconds,
+        lambda limit: metrics.closings.labels(limit).inc(),
+    )
+    metrics.connections.set_function(lambda: len(limits))
     return uvicorn.Config(
         app,
+        http=functools.partial(LimitedProtocol, limits=limits),  # type: ignore[arg-type]
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -203,6 +222,8 @@ def serve(settings: Settings) -> int:
     dump_stacks_on_faults()
     if settings.decode_threads is not None:
         logger.warning("AGIQA_DECODE_THREADS is now AGIQA_DECODE_WORKERS; rename it")
+    most = most_connections(settings.max_connections)
+    settings = settings.model_copy(update={"max_connections": most})
     sockets = listen(settings.host, settings.port)
     address = address_of(settings.host, sockets)
     failed: list[BaseException] = []

@@ -28,9 +28,11 @@ from model.decoding.decoder import DEATHS
 # The routes that are counted by name; what else is called is "other".
 ENDPOINTS = ("/score", "/score-agi", "/score/batch", "/score-agi/batch", "/models")
 _CODES = (
-    *("200", "400", "401", "403", "404", "405", "413", "415", "421", "422", "429", "499"),
-    *("500", "503", "504"),
+    *("200", "400", "401", "403", "404", "405", "408", "413", "415", "421", "422", "429"),
+    *("499", "500", "503", "504"),
 )
+# Why a connection was closed.
+_LIMITS = ("slow_headers", "large_headers", "slow_reader", "crowded")
 _STAGES = ("read", "decode", "queue", "inference", "reduce")
 # 7.5 and 12.5 stand around the default deadline of 10 s: without them a quantile of answers that
 # just missed it would be guessed to lie between 10 and 30 s.
@@ -52,6 +54,13 @@ class Metrics:
             "request_failures", "Requests without a score, by reason.", "reason"
         )
         self.in_flight = self._gauge("requests_in_flight", "Requests being served now.")
+        self.body_bytes = self._gauge(
+            "body_bytes_in_flight", "Bytes of uploads that are being read or served."
+        )
+        self.connections = self._gauge("connections", "Open connections.")
+        self.closings = self._counter(
+            "connections_closed", "Connections closed at a limit, by limit.", "limit"
+        )
         self.duration = self._histogram(
             "request_duration_seconds", "Whole requests.", _SECONDS, "endpoint"
         )
@@ -150,6 +159,7 @@ class Metrics:
                 self.requests.labels(endpoint, code)
         for metric, values in (
             (self.failures, REASONS),
+            (self.closings, _LIMITS),
             (self.stages, _STAGES),
             (self.batches, ("idle", "full", "drain")),
             (self.worker_restarts, RESTART_REASONS),

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1", "::1")
     keep_alive_seconds: int = Field(default=75, ge=1)
+    max_connections: int = Field(default=1024, ge=1)
+    header_seconds: float = Field(default=10.0, gt=0)
+    body_seconds: float = Field(default=30.0, gt=0)
     models: Annotated[tuple[str, ...], NoDecode] = ("tiny-mpiqe", "tiny-clip-agiqa")
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -85,6 +88,7 @@ class Settings(BaseSettings):
     decode_seconds_per_megapixel: float = Field(default=0.1, ge=0)
     max_batch_images: int = Field(default=64, ge=1)
     max_body_mib: float = Field(default=256.0, gt=0)
+    max_bodies_mib: float = Field(default=512.0, gt=0)
     max_prompt_chars: int = Field(default=4096, ge=1)
     max_prompt_tokens: int = Field(default=512, ge=1)
 
@@ -161,6 +165,11 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest body of a batch."""
         return int(self.max_body_mib * 2**20)
+
+    @property
+    def max_bodies_bytes(self) -> int:
+        """Most bytes of all bodies together."""
+        return int(self.max_bodies_mib * 2**20)
 
     @property
     def max_pixels(self) -> int:

@@ -4,6 +4,7 @@
     ├── Rejected
     │   ├── InvalidImage            unreadable_image    400     invalid_image
     │   ├── UnsupportedFormat       unsupported_image   415     unsupported
+    │   ├── SlowBody                slow_body           408     slow_body
     │   ├── TooLarge                too_large           413     too_large
     │   ├── BadAspectRatio          bad_aspect          422     invalid_image
     │   ├── BadField                bad_field           422     bad_field
@@ -70,6 +71,13 @@ class UnsupportedFormat(Rejected):
         "unsupported",
         "Unsupported image format",
     )
+
+
+class SlowBody(Rejected):
+    """The body was not there in the time that it has."""
+
+    code, status, reason, title = "slow_body", 408, "slow_body", "Slow upload"
+    default = "The upload took too long and was given up; send less at once, or over a faster line."
 
 
 class TooLarge(Rejected):

@@ -1,6 +1,4 @@
-"""Around every request: its id, its log line, its metrics, the key, and the limit on its body. Pure
-ASGI.
-"""
+"""Around every request: its id, its log line, its metrics, and the key. Pure ASGI."""
 
 import logging
 import re
@@ -12,20 +10,19 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.batching.admission import Admission, State
+from app.batching.admission import Admission
 from app.batching.errors import (
     BadPath,
-    ClientGone,
-    Draining,
     Forbidden,
     Internal,
+    Overloaded,
     ServiceError,
-    TooLarge,
 )
 from app.http.keys import Keys
 from app.http.origin import Hosts, Origins
 from app.http.probes import LIVE, READY
 from app.http.problems import answer
+from app.http.protocol import CROWDED
 from app.http.request_state import RequestState, state_of
 from app.http.tracing import trace_of
 from app.logs import request_id, trace_id
@@ -36,8 +33,6 @@ logger = logging.getLogger("agiqa.access")
 slow_logger = logging.getLogger("agiqa.slow")
 
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
-# Headers of the multipart form around the images.
-_FORM_SLACK = 64 * 1024
 # Who asks these has the address of a pod, say, and no name.
 _MACHINES = frozenset({*LIVE, *READY, "/metrics"})
 _PUBLIC = _MACHINES | {"/", "/docs", "/openapi.json"}
@@ -143,8 +138,8 @@ def _server_timing(state: RequestState) -> str:
 
 class Gate:
     """Refuses before the body is read: an address that can't be printed, a name that is not ours, a
-    page of another site, no key, a body over the limit, or a service that takes no requests now.
-    What is public needs no key.
+    page of another site, no key, more connections than there should be, or a service that takes no
+    requests now. What is public needs no key.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission, settings: Settings, keys: Keys) -> None:
@@ -154,8 +149,6 @@ class Gate:
         self._admin_keys = Keys(settings.admin_keys, "admin-key")
         self._hosts = Hosts(settings.hosts)
         self._origins = Origins(settings.allowed_origins)
-        self._image_limit = settings.max_image_bytes + _FORM_SLACK
-        self._batch_limit = settings.max_body_bytes + _FORM_SLACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request pass, or answers it with a problem."""
@@ -166,22 +159,22 @@ class Gate:
             await self.app(scope, receive, send)
             return
         state = state_of(scope)
-        limit = self._batch_limit if state.path.endswith("/batch") else self._image_limit
         try:
             if not scope["path"].isprintable():
                 raise BadPath
             if state.path not in _MACHINES:
+                if scope.get("state", {}).get(CROWDED):
+                    raise Overloaded
                 self._hosts.require(Headers(scope=scope))
             if not is_public(state.path):
-                self._check(scope, limit)
-                receive = _limited(state, receive, limit, self.admission)
+                self._check(scope)
         except ServiceError as refusal:
             state.fail(refusal)
             await answer(refusal)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def _check(self, scope: Scope, limit: int) -> None:
+    def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if scope["method"] not in _SAFE:
             self._origins.require(headers)
@@ -195,33 +188,3 @@ class Gate:
             state.belongs_to(keys.key(headers))
         if scope["method"] == "POST":
             self.admission.require_open()
-        length = headers.get("content-length") or "0"
-        if not length.isdecimal() or int(length) > limit:
-            raise _too_large(limit)
-
-
-def _limited(state: RequestState, receive: Receive, limit: int, admission: Admission) -> Receive:
-    """Counts the body's bytes as they come, for clients that don't say its length beforehand, and
-    notices those that hang up before its end, or are not done when the service is shut down.
-    """
-
-    async def counted() -> Message:
-        message = await receive()
-        state.body_bytes += len(message.get("body", b""))
-        if admission.state is State.DRAINING and message.get("more_body"):
-            state.refusal = Draining()  # it would be refused when it is there; why wait for it
-            raise state.refusal
-        if state.body_bytes > limit:
-            state.refusal = _too_large(limit)
-            raise state.refusal
-        if message["type"] == "http.disconnect":
-            state.refusal = ClientGone()
-        return message
-
-    return counted
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        f"The upload is over {(limit - _FORM_SLACK) / 2**20:g} MiB; send smaller or fewer images."
-    )

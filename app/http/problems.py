@@ -14,6 +14,7 @@ from app.batching.errors import (
     MethodNotAllowed,
     NotFound,
     ServiceError,
+    SlowBody,
     Unauthorized,
     Unavailable,
 )
@@ -50,7 +51,7 @@ def answer(
         headers["Retry-After"] = str(error.come_back_in())
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Draining):
+    if isinstance(error, Draining | SlowBody):
         headers["Connection"] = "close"
     content = problem(error) | dict(members or {})
     return JSONResponse(content, error.status, headers, media_type=MEDIA_TYPE)

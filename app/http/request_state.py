@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass, field
 
 from starlette._utils import get_route_path
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from app.batching.errors import ServiceError
+from app.batching.errors import BadField, ServiceError
 from app.key_file import Key
 
 _KEY = "agiqa.request"
@@ -79,6 +80,24 @@ def state_of(scope: Scope) -> RequestState:
     """The state of the request, which ``RequestContext`` has put there."""
     state: RequestState = scope[_KEY]
     return state
+
+
+def allowed_seconds(headers: Headers, most: float) -> float:
+    """What a request may take from its start: ``most``, or what X-Request-Timeout lowers it to.
+
+    Raises:
+        BadField: the header holds no such number.
+    """
+    header = headers.get("x-request-timeout")
+    if not header:
+        return most
+    try:
+        wanted = float(header)
+    except ValueError:
+        wanted = 0.0
+    if not wanted > 0:
+        raise BadField(f"The header X-Request-Timeout is {header!r}; give seconds above 0.")
+    return min(most, wanted)
 
 
 def _network(client: tuple[str, int] | None) -> str:

@@ -14,7 +14,7 @@ from app.device.messages import LoadedModel
 from app.http.forms import UploadRoute
 from app.http.keys import Keys, required
 from app.http.openapi import PROMPT, documented
-from app.http.request_state import state_of
+from app.http.request_state import allowed_seconds, state_of
 from app.http.schemas import (
     AgiBatchAnswer,
     AgiScoreAnswer,
@@ -216,18 +216,8 @@ def _items(
 
 
 def _deadline(service: Service, request: Request) -> float:
-    """When the answer is due: the default, or what X-Request-Timeout lowers it to, from the
-    request's start.
-    """
-    seconds = service.settings.deadline_seconds
-    if header := request.headers.get("x-request-timeout"):
-        try:
-            wanted = float(header)
-        except ValueError:
-            wanted = 0.0
-        if not wanted > 0:
-            raise BadField(f"The header X-Request-Timeout is {header!r}; give seconds above 0.")
-        seconds = min(seconds, wanted)
+    """When the answer is due."""
+    seconds = allowed_seconds(request.headers, service.settings.deadline_seconds)
     return state_of(request.scope).started + seconds
 
 

@@ -13,7 +13,7 @@ from app import service
 from app.device.arena import Arena
 from app.device.messages import WorkerSettings
 from app.device.supervisor import OnChange, StartError
-from app.http import draining
+from app.http import unread
 from app.main import Server, create_app, server_config
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice, run, served, until
@@ -48,7 +48,7 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     graceful = server_config(app_with(settings), settings).timeout_graceful_shutdown
     assert graceful is not None
     # What the drain cuts off is answered before.
-    assert graceful > drain + service.LAST_WORDS + draining.LINGER_SECONDS
+    assert graceful > drain + service.LAST_WORDS + unread.LINGER_SECONDS
     polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
     assert polls + graceful + service.STOP_SECONDS <= drain + 5
 

@@ -11,6 +11,7 @@ from app.batching.admission import Admission, Ceilings, State
 from app.http.draining import UntilDrained
 from app.http.keys import Keys
 from app.http.middleware import Gate, RequestContext
+from app.http.unread import Unread
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import Settings
@@ -33,8 +34,11 @@ class Client:
         self.sent.append(message)
 
     async def call(self, app: ASGIApp) -> None:
-        form = (b"content-type", b'multipart/form-data; boundary="b"')
-        scope: Scope = {"type": "http", "method": "POST", "path": "/score", "headers": [form]}
+        headers = [
+            (b"content-type", b'multipart/form-data; boundary="b"'),
+            (b"transfer-encoding", b"chunked"),
+        ]
+        scope: Scope = {"type": "http", "method": "POST", "path": "/score", "headers": headers}
         scope["query_string"] = b""
         await app(scope, self.parts.get, self.send)
 
@@ -51,14 +55,14 @@ async def for_ever(scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.Event().wait()
 
 
-def surrounded(app: Any, state: State) -> tuple[RequestContext, Admission, set[Any], Metrics]:
+def surrounded(app: Any, state: State) -> tuple[Unread, Admission, set[Any], Metrics]:
     admission = Admission(Ceilings(1, 1), lambda _: 0.0, lambda: 0.0)
     admission.state = state
     serving: set[Any] = set()
     metrics = Metrics()
     gate = Gate(app, admission, Settings(), Keys(()))
     whole = RequestContext(UntilDrained(gate, admission, serving), metrics)
-    return whole, admission, serving, metrics
+    return Unread(whole, admission), admission, serving, metrics
 
 
 def test_a_request_that_outlasts_the_drain_gets_a_problem_and_its_connection_is_closed() -> None:
@@ -123,7 +127,7 @@ def test_an_upload_under_way_is_answered_at_its_next_part_and_read_to_its_end() 
 
 
 def test_whoever_sends_on_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.http.draining.LINGER_SECONDS", 0.01)
+    monkeypatch.setattr("app.http.unread.LINGER_SECONDS", 0.01)
 
     async def scenario() -> None:
         app, admission, serving, _ = surrounded(for_ever, State.READY)

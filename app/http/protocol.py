@@ -1,0 +1,261 @@
+"""What HTTP leaves open and uvicorn does not bound: how long headers and connections may take, how
+large headers and how many connections may be.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+logger = logging.getLogger(__name__)
+
+HEADER_BYTES = 32 * 1024
+HEADERS = 100
+# Connections over the limit that are still taken: probes and scrapes are answered on them.
+RESERVE = 32
+CROWDED = "crowded"
+
+
+class HeadersTooLarge(Exception):
+    """The headers of a request are over a limit."""
+
+
+class Connections:
+    """Those that are open. When there are too many, the one that has waited longest for a request
+    makes room: first of those that never sent one.
+    """
+
+    def __init__(
+        self, most: int, header_seconds: float, read_seconds: float, closed: Callable[[str], None]
+    ) -> None:
+        """``read_seconds``: for a client to take what is being sent to it, piece by piece;
+        ``closed`` hears why a connection was closed.
+        """
+        self.most = most
+        self.header_seconds = header_seconds
+        self.read_seconds = read_seconds
+        self.closed = closed
+        self._open: set[LimitedProtocol] = set()
+        self._new: dict[LimitedProtocol, None] = {}
+        self._kept: dict[LimitedProtocol, None] = {}
+        self._is_logged = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, one: "LimitedProtocol") -> bool:
+        """Takes a new connection; returns False where there is no place for it at all."""
+        if len(self._open) >= self.most:
+            self._make_room()
+        if len(self._open) >= self.most + RESERVE:
+            self.closed("crowded")
+            return False
+        self._open.add(one)
+        self._new[one] = None
+        return True
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more than there should be."""
+        return len(self._open) > self.most
+
+    def serves(self, one: "LimitedProtocol") -> None:
+        """A request has come on it."""
+        self._new.pop(one, None)
+        self._kept.pop(one, None)
+
+    def waits(self, one: "LimitedProtocol") -> None:
+        """Its request is answered, and it is kept for another."""
+        if one in self._open:
+            self._kept[one] = None
+
+    def remove(self, one: "LimitedProtocol") -> None:
+        """It is closed."""
+        self._open.discard(one)
+        self.serves(one)
+
+    def _make_room(self) -> None:
+        if not self._is_logged:
+            self._is_logged = True
+            logger.warning(
+                "%d connections are open, the most that AGIQA_MAX_CONNECTIONS or the limit on open "
+                "files allows; from now on idle ones are closed for new ones",
+                len(self._open),
+            )
+        oldest = next(iter(self._new or self._kept), None)
+        if oldest is not None:
+            self.remove(oldest)
+            self.closed("crowded")
+            oldest.transport.abort()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's own, with limits."""
+
+    def __init__(self, *arguments: Any, limits: Connections, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._is_in_headers = False
+        self._is_crowded = False
+        self._bytes_of_headers = 0
+        self._bytes_fed = 0
+        self._status = HTTPStatus.BAD_REQUEST
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the time of its first headers."""
+        super().connection_made(transport)
+        if not self._limits.add(self):
+            transport.abort()
+            return
+        self._is_crowded = self._limits.is_crowded
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._limits.remove(self)
+        self._stop_header_timer()
+        self._stop_reader_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what has come, no more of headers than they may have."""
+        was_in_headers = self._is_in_headers
+        if self._is_answered():
+            self._await_headers()
+        super().data_received(data)
+        if was_in_headers and self._is_in_headers and not self.transport.is_closing():
+            # httptools hands over a header when it is complete, and one may never be.
+            self._bytes_fed += len(data)
+            if self._bytes_fed > HEADER_BYTES:
+                self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self.scope["state"][CROWDED] = self._is_crowded
+        self._is_in_headers = True
+        self._bytes_of_headers = 0
+        self._bytes_fed = 0
+        self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """The request begins."""
+        self._is_in_headers = False
+        self._stop_header_timer()
+        self._limits.serves(self)
+        super().on_headers_complete()
+        if self._is_crowded:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Its body is there; where it was answered before that, the next request is due."""
+        super().on_message_complete()
+        if self._is_answered() and not self.transport.is_closing():
+            self._stop_header_timer()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_reading()  # of what is not sent yet
+        elif self._is_answered():
+            self._limits.waits(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, or too much of it, unless another answer is under way."""
+        if not self._is_answered() and self.cycle.response_started:
+            self.transport.abort()
+            return
+        if self._status is HTTPStatus.BAD_REQUEST:
+            super().send_400_response(msg)
+        else:
+            self._refuse(self._status)
+            self._limits.closed("large_headers")
+        self._expect_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        self._stop_reader_timer()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Ends it even if the last answer is still unread: that had its time."""
+        self.transport.abort()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """There are no websockets here; a stranger's header is nothing for the log."""
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _count(self, size: int) -> None:
+        self._bytes_of_headers += size
+        if self._bytes_of_headers > HEADER_BYTES or len(self.headers) > HEADERS:
+            self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise HeadersTooLarge
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        self.transport.write(
+            f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode("ascii"),
+        )
+        self.transport.close()
+
+    def _await_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(
+                self._limits.header_seconds, self._headers_are_late
+            )
+
+    def _headers_are_late(self) -> None:
+        self._header_timer = None
+        if self.transport.is_closing():
+            return
+        self._limits.closed("slow_headers")
+        if not self._is_answered():  # those of the next request, behind one that is being served
+            self.cycle.keep_alive = False
+        elif self._is_in_headers:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._expect_reading()
+        else:
+            self.transport.abort()
+
+    def _expect_reading(self) -> None:
+        if self._reader_timer is None:
+            self._reader_timer = self.loop.call_later(
+                self._limits.read_seconds, self._reading_is_late
+            )
+
+    def _reading_is_late(self) -> None:
+        self._reader_timer = None
+        self._limits.closed("slow_reader")
+        self.transport.abort()
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
