@@ -1,0 +1,1 @@
+"""What clients ask too much of: time, connections, bytes."""
