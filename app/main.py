@@ -23,12 +23,12 @@ from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, probes, problems, routes
-from app.http.bodies import Bodies, BodyBudget
 from app.http.draining import UntilDrained
 from app.http.keys import KeyLimits, Keys
+from app.http.limits.bodies import Bodies, BodyBudget
+from app.http.limits.protocol import Connections, LimitedProtocol
+from app.http.limits.unread import Unread
 from app.http.middleware import Gate, RequestContext
-from app.http.protocol import Connections, LimitedProtocol
-from app.http.unread import Unread
 from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics

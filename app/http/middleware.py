@@ -19,10 +19,10 @@ from app.batching.errors import (
     ServiceError,
 )
 from app.http.keys import Keys
+from app.http.limits.protocol import CROWDED
 from app.http.origin import Hosts, Origins
 from app.http.probes import LIVE, READY
 from app.http.problems import answer
-from app.http.protocol import CROWDED
 from app.http.request_state import RequestState, state_of
 from app.http.tracing import trace_of
 from app.logs import request_id, trace_id

@@ -13,7 +13,7 @@ from app import service
 from app.device.arena import Arena
 from app.device.messages import WorkerSettings
 from app.device.supervisor import OnChange, StartError
-from app.http import unread
+from app.http.limits import unread
 from app.main import Server, create_app, server_config
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice, run, served, until

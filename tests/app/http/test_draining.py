@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.batching.admission import Admission, Ceilings, State
 from app.http.draining import UntilDrained
 from app.http.keys import Keys
+from app.http.limits.unread import Unread
 from app.http.middleware import Gate, RequestContext
-from app.http.unread import Unread
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import Settings
@@ -127,7 +127,7 @@ def test_an_upload_under_way_is_answered_at_its_next_part_and_read_to_its_end() 
 
 
 def test_whoever_sends_on_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.http.unread.LINGER_SECONDS", 0.01)
+    monkeypatch.setattr("app.http.limits.unread.LINGER_SECONDS", 0.01)
 
     async def scenario() -> None:
         app, admission, serving, _ = surrounded(for_ever, State.READY)

@@ -14,7 +14,14 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.http.protocol import CROWDED, HEADER_BYTES, HEADERS, RESERVE, Connections, LimitedProtocol
+from app.http.limits.protocol import (
+    CROWDED,
+    HEADER_BYTES,
+    HEADERS,
+    RESERVE,
+    Connections,
+    LimitedProtocol,
+)
 from tests.app.fake_device import run, until
 
 PATIENCE = 30.0

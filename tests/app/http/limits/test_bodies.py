@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from app.batching.admission import Load, State
-from app.http.bodies import BodyBudget
-from app.http.unread import READ_BYTES
+from app.http.limits.bodies import BodyBudget
+from app.http.limits.unread import READ_BYTES
 from app.main import create_app
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice, run, until
