@@ -54,8 +54,10 @@ class _Exchange:
         self._admission = admission
         self._closes = False
         self._lingers = False
+        self._is_begun = False
 
     async def receive(self) -> Message:
+        self._is_begun = True
         message = await self._receive()
         self._rest -= len(message.get("body", b""))
         if not message.get("more_body", False):
@@ -80,7 +82,8 @@ class _Exchange:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await self._discard(READ_BYTES)
+                if self._is_begun:  # a body that nobody has begun to read stays unread
+                    await self._discard(READ_BYTES)
                 if self._rest:
                     await asyncio.Event().wait()
         await self._send({"type": "http.response.body", "body": b""})
