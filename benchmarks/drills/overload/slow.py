@@ -51,7 +51,7 @@ def _kinds() -> list[_Kind]:
     chunked = start + b"Content-Type: multipart/form-data; boundary=drill\r\n"
     chunked += b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%b\r\n" % (len(_PART), _PART)
-    opening = raw.form(b"")[:-14]
+    opening = raw.form(b"")[:-13]
     chunked += b"%x\r\n%b\r\n" % (len(opening), opening)
     return [
         _Kind("headers that trickle", start, b"a: b\r\n", 0.5, _HEADER_SECONDS),
