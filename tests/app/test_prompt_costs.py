@@ -39,7 +39,8 @@ def test_a_prompt_that_can_not_be_read_in_time_is_refused_at_the_door() -> None:
             assert expected(here) == pytest.approx(PER_BYTE * prompt_bytes("a hen"), abs=0.5)
             refused = await here.post("a dog")
             assert refused.status_code == 429
-            assert int(refused.headers["Retry-After"]) > SETTINGS.deadline_seconds
+            # At the door, where its own cost is not known: until what waits can be in time.
+            assert int(refused.headers["Retry-After"]) >= SETTINGS.deadline_seconds - 1
             device.gate.set()
             assert (await waiting).status_code == 200
             assert expected(here) == 0

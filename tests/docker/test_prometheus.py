@@ -49,6 +49,7 @@ WITHOUT_DATA = {
     "Alerts A": "alerts wait longer than the run lasts before they are even pending, most of them",
     "Firing alerts": "alerts wait longer than the run lasts",
     "Model revisions": "both models serve since before the run",
+    "Connections B": "no client comes to a limit",
 }
 # What is 0 when the last clients have just gone, or on a CPU. Of the others at least one series
 # is above 0.
@@ -59,7 +60,7 @@ MAY_BE_ZERO = {
     *("Refused with 429 A", "Failed in the model, 5 min A", "Poor images A"),
     *("Poor and excellent images A", "Poor and excellent images B"),
     *("Worker restarts and out-of-memory B", "Worker restarts and out-of-memory C"),
-    *("Crops per second B", "Padding share A", "Shared memory A"),
+    *("Crops per second B", "Padding share A", "Shared memory A", "Uploads under way A"),
     *("GPU memory A", "GPU memory, by instance A", "Prompts by cache result A"),
     *("Moved against 6 h A", "Drift against the last 6 h A"),
 }
