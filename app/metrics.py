@@ -71,6 +71,12 @@ class Metrics:
         self.megapixels = self._histogram(
             "image_megapixels", "Size of the images.", (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 100)
         )
+        self._add_work()
+        self._add_state()
+        self._create_series()
+
+    def _add_work(self) -> None:
+        """What is computed, and by whom."""
         self.batch_crops = self._histogram("batch_crops", "Cost of a batch in rows.", _COUNTS)
         self.batch_requests = self._histogram("batch_requests", "Images of a batch.", _COUNTS)
         self.crops_processed = self._counter(
@@ -93,6 +99,12 @@ class Metrics:
             "decode_worker_restarts", "Decode processes that ended under an image.", "reason"
         )
         self.oom = self._counter("oom", "Batches that the device's memory could not hold.")
+        self.prompt_cache = self._counter(
+            "prompt_cache_requests", "Prompts by cache result.", "result"
+        )
+
+    def _add_state(self) -> None:
+        """What is loaded and in use now, and the scores that were given."""
         self.gpu_memory = self._gauge(
             "gpu_memory_bytes", "Memory that the worker holds on its GPU."
         )
@@ -102,9 +114,6 @@ class Metrics:
         self.loop_lag = self._gauge(
             "event_loop_lag_seconds", "How late the event loop ran its latest tick."
         )
-        self.prompt_cache = self._counter(
-            "prompt_cache_requests", "Prompts by cache result.", "result"
-        )
         self.ready = self._gauge("ready", "Whether the service takes requests.")
         self.model_info = self._gauge(
             "model_info", "Loaded models.", "name", "method", "revision", "device", "dtype"
@@ -112,7 +121,6 @@ class Metrics:
         self.score = self._histogram(
             "score", "Scores given, by model and head.", _TENTHS, "model", "head"
         )
-        self._create_series()
 
     def watch_queue(self, scheduler: Scheduler, clock: Callable[[], float]) -> None:
         """Adds the gauges of the queue, read at each scrape."""

@@ -44,12 +44,8 @@ class Arena:
         self._map = mmap.mmap(self.fd, size)
         self._free = [(0, size)]  # (offset, length), by offset, never adjacent
         self._owned: set[Slot] = set()
+        self.in_use = 0  # bytes that are handed out
         self._stamps = itertools.count(NOBODY + 1)
-
-    @property
-    def in_use(self) -> int:
-        """Bytes that are handed out."""
-        return sum(slot.size for slot in self._owned)
 
     def allocate(self, size: int) -> Slot | None:
         """A slot for ``size`` bytes of crops, or None if no stretch is long enough."""
@@ -59,6 +55,7 @@ class Arena:
                 self._free[i : i + 1] = [(offset + size, length - size)] if length > size else []
                 slot = Slot(offset, size, next(self._stamps))
                 self._owned.add(slot)
+                self.in_use += size
                 write_stamp(self._map, offset, slot.stamp)
                 return slot
         return None
@@ -70,6 +67,7 @@ class Arena:
             KeyError: it was released before.
         """
         self._owned.remove(slot)
+        self.in_use -= slot.size
         write_stamp(self._map, slot.offset, NOBODY)
         offset, size = slot.offset, slot.size
         i = bisect.bisect(self._free, (offset, 0))

@@ -38,8 +38,8 @@ CPU_SECONDS, CPU_SECONDS_PER_MEGAPIXEL = 0.5, 0.1
 _LOOK_SECONDS = 0.25
 _LOOKS_TO_HANG = 8
 # Threads of its own do not make one image faster, and take address space. Memory up to 64 MiB is
-# kept for the next image, as a process that runs for long comes to do by itself: getting it anew
-# from the system costs a third of the time of a small image.
+# kept for the next image, as a process that runs for long comes to do by itself: the system clears
+# every page that it gives out anew.
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
