@@ -12,15 +12,18 @@ from collections.abc import AsyncIterator, Callable
 import uvicorn
 from fastapi import FastAPI
 
-from app.batching.admission import Admission, Ceilings
+from app.batching.admission import Admission
 from app.batching.batcher import Batcher
 from app.batching.budget import Limits
+from app.batching.lane import Lane
+from app.batching.ledger import Ceilings, Ticket
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
 from app.catalogue import Models
 from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
+from app.device.slots import Slots
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, probes, problems, routes
 from app.http.draining import UntilDrained
@@ -75,13 +78,16 @@ def create_app(
     limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
     scheduler = Scheduler(limits, Rates())
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
+    admission = Admission(ceilings, scheduler, clock, settings.decode_workers)
+    lane = _lane(admission, scheduler, ceilings)
     metrics = Metrics()
     metrics.watch_queue(scheduler, clock)
     count = settings.decode_workers
     decoders = [decoder(settings, arena, metrics.decoder_ended) for _ in range(count)]
     parts = Parts(
-        admission=Admission(ceilings, scheduler.backlog_seconds, clock, count),
-        arena=arena,
+        admission=admission,
+        lane=lane,
+        slots=Slots(arena),
         decoders=DecodePool(decoders, count * settings.max_decode_bytes),
         batcher=Batcher(scheduler, worker, metrics, clock),
     )
@@ -95,6 +101,17 @@ def create_app(
         on_fatal=on_fatal,
     )
     return _application(service, key_file)
+
+
+def _lane(admission: Admission, scheduler: Scheduler, ceilings: Ceilings) -> Lane:
+    """The lane of batch calls, which leaves half of the memory to others."""
+
+    def batches(ticket: Ticket) -> float:
+        return ticket.load.cost / scheduler.budget(ticket.model)
+
+    lane = Lane(admission.has_room, batches, ceilings.bytes // 2)
+    admission.on_room = lane.look
+    return lane
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from app.batching.admission import Admission, Load, Ticket
+from app.batching.admission import Admission
 from app.batching.batcher import Batcher
 from app.batching.errors import (
     BadAspectRatio,
@@ -19,18 +19,21 @@ from app.batching.errors import (
     DeadlineExceeded,
     Internal,
     InvalidImage,
-    Overloaded,
     Rejected,
     ServiceError,
     TooLarge,
     UnsupportedFormat,
     WorkerDown,
 )
+from app.batching.fairness import ANYBODY, Priority, Sender
+from app.batching.lane import Lane
+from app.batching.ledger import Load, Ticket
 from app.batching.rate import Rate
-from app.device.arena import Arena, Slot, slot_bytes
+from app.device.arena import Slot, slot_bytes
 from app.device.decoders import DecodePool, Picture, Writing
 from app.device.messages import LoadedModel, Piece
 from app.device.prompts import compared, prompt_bytes
+from app.device.slots import Slots
 from app.logs import request_id
 from app.metrics import Metrics
 from app.quarantine import Quarantine
@@ -50,14 +53,17 @@ _IMAGE_ERRORS: dict[str, type[Rejected]] = {
 
 @dataclass(frozen=True)
 class Upload:
-    """One image as it came in, with the prompt that it was generated from, and who sent it;
-    ``stages`` collects the seconds of its way through the house.
+    """One image as it came in, with the prompt that it was generated from, and who sent it.
+
+    ``place`` is what it was let in with at the door, ``stages`` collects the seconds of its way
+    through the house.
     """
 
     data: bytes
     filename: str | None = None
     prompt: str | None = None
-    owner: str = "-"
+    sender: Sender = ANYBODY
+    place: Ticket | None = field(default=None, compare=False)
     stages: dict[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -84,7 +90,8 @@ class Parts:
     """What an image passes through."""
 
     admission: Admission
-    arena: Arena
+    lane: Lane
+    slots: Slots
     decoders: DecodePool
     batcher: Batcher
 
@@ -103,7 +110,8 @@ class Scoring:
         self._settings = settings
         self._metrics = metrics
         self._admission = parts.admission
-        self._arena = parts.arena
+        self._lane = parts.lane
+        self._slots = parts.slots
         self._decoders = parts.decoders
         self._batcher = parts.batcher
         self._clock = clock
@@ -119,11 +127,16 @@ class Scoring:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        ticket = self._admission.admit(model.key, planned.load, deadline)
-        try:
-            return await self._admitted(planned, model, deadline, ticket)
-        finally:
-            ticket.release()
+        if upload.place:
+            upload.place.release()
+        is_bulk = upload.sender.priority is Priority.BULK
+        enter = self._admission.promise if is_bulk else self._admission.admit
+        room = enter(model.key, planned.load, deadline, upload.sender)
+        if is_bulk:
+            await self._let_in(room, deadline)
+        scored = await self._admitted(planned, model, deadline, room)
+        self._admission.answered(room)
+        return scored
 
     async def score_many(
         self,
@@ -131,18 +144,18 @@ class Scoring:
         model: LoadedModel,
         wanted: Sequence[Head] | None,
         deadline: float,
+        sender: Sender,
     ) -> list[Scored | ServiceError]:
-        """Scores several images, admitted together; one that fails gives its error, the others
-        their scores.
+        """Scores several images, admitted together and let in one after another; one that fails
+        gives its error, the others their scores.
 
-        The deadline is moved back by the time that the images are expected to take.
+        The deadline is moved back by twice the time that the images are expected to take.
         """
         plans = [await self._try_plan(upload, model, wanted) for upload in uploads]
         good = [plan for plan in plans if isinstance(plan, _Planned)]
-        name, load = model.key, sum((plan.load for plan in good), Load(0, 0))
-        computing = self._batcher.scheduler.backlog_seconds({name: load.cost})
-        deadline += 2 * (computing + load.prompt_seconds)
-        ticket = self._admission.admit(name, load, deadline)
+        load = sum((plan.load for plan in good), Load(0, 0))
+        deadline += 2 * self._admission.alone(model.key, load, sender)
+        ticket = self._admission.promise(model.key, load, deadline, sender)
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
             return await asyncio.gather(*work)
@@ -155,12 +168,25 @@ class Scoring:
         if isinstance(plan, ServiceError):
             return plan
         try:
-            return await self._admitted(plan, model, deadline, ticket)
+            room = ticket.part(plan.load)
+            await self._let_in(room, deadline)
+            return await self._admitted(plan, model, deadline, room)
         except ServiceError as error:
             return error
         except Exception:
             logger.exception("an image of a batch call failed unforeseen")
             return Internal()
+
+    async def _let_in(self, room: Ticket, deadline: float) -> None:
+        """Waits for its turn among the images of batch calls."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                await self._lane.enter(room)
+        except BaseException as error:
+            room.release()
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded from None
+            raise
 
     async def _try_plan(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None
@@ -188,6 +214,7 @@ class Scoring:
             self._decode_rate.seconds(header.pixels // 1000),
             self._prompt_seconds(model, compared(upload.prompt, layout)),
         )
+        self._admission.require_fits(load)
         return _Planned(upload, header, layout, load)
 
     def _prompt_seconds(self, model: LoadedModel, prompt: str | None) -> float:
@@ -206,42 +233,47 @@ class Scoring:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
 
     async def _admitted(
-        self, planned: _Planned, model: LoadedModel, deadline: float, ticket: Ticket
+        self, planned: _Planned, model: LoadedModel, deadline: float, room: Ticket
     ) -> Scored:
         """Has it decoded into shared memory and the rows computed. Slot and room are free again
         when it is answered and nobody writes into the slot any more, whichever comes last.
         """
         upload, name = planned.upload, model.config.name
-        crashes = await self.quarantine.check(upload.data, upload.prompt, name)
-        room = ticket.part(planned.load)
-        slot = self._arena.allocate(planned.layout.nbytes)
-        if slot is None:
-            room.release()
-            raise Overloaded(retry_after=self._admission.expected_seconds())
-        writing = self._decoders.submit(self._picture(planned, slot, deadline))
-        writing.when_ended(room.decoded)
+        slot = writing = None
         try:
+            crashes = await self.quarantine.check(upload.data, upload.prompt, name)
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                slot = await self._slots.take(planned.layout.nbytes)
+                writing = self._decoders.submit(self._picture(planned, slot, deadline))
+                writing.when_ended(room.decoded)
                 upload.stages["decode"] = await self._decoded(writing)
                 score = await self._compute(planned, model, slot, deadline, crashes)
         except TimeoutError:
             raise DeadlineExceeded from None
         finally:
-            writing.withdraw()
-            writing.when_ended(lambda: self._free(slot, room))
+            self._give_back(slot, writing, room)
         self._observe(name, score)
         size, grid = (planned.header.width, planned.header.height), planned.layout.grid
         return Scored(score, model, grid.is_scaled(*size), grid.boxes(*size))
 
-    def _free(self, slot: Slot, room: Ticket) -> None:
-        self._arena.release(slot)
-        self._metrics.arena_bytes.set(self._arena.in_use)
+    def _give_back(self, slot: Slot | None, writing: Writing | None, room: Ticket) -> None:
+        if slot is None or writing is None:
+            self._free(slot, room)
+            return
+        writing.withdraw()
+        writing.when_ended(lambda: self._free(slot, room))
+
+    def _free(self, slot: Slot | None, room: Ticket) -> None:
+        if slot is not None:
+            self._slots.release(slot)
+            self._metrics.arena_bytes.set(self._slots.in_use)
+        self._lane.leave(room)
         room.release()
 
     def _picture(self, planned: _Planned, slot: Slot, deadline: float) -> Picture:
-        self._metrics.arena_bytes.set(self._arena.in_use)
-        upload = planned.upload
-        return Picture(upload.data, planned.header, planned.layout, slot, upload.owner, deadline)
+        self._metrics.arena_bytes.set(self._slots.in_use)
+        upload, owner = planned.upload, planned.upload.sender.owner
+        return Picture(upload.data, planned.header, planned.layout, slot, owner, deadline)
 
     async def _decoded(self, writing: Writing) -> float:
         """Waits until the crops are there; the seconds that decoding them took."""
@@ -270,6 +302,8 @@ class Scoring:
             piece,
             shape=layout.shape,
             row_cost=layout.row_cost,
+            beside=planned.load.device_seconds,
+            priority=upload.sender.priority,
             label=request_id.get() or "",
             crashes=crashes,
             on_crashes=record,

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 from app.batching.admission import State
 from app.batching.batcher import Device
 from app.batching.errors import Draining
+from app.batching.fairness import Priority
 from app.catalogue import PHOTOGRAPHS, Models
 from app.device.messages import RESTART_REASONS, LoadedModel, Ready, Reloaded
+from app.device.prompts import prompt_bytes
 from app.device.supervisor import Change, OnChange
 from app.metrics import Metrics
 from app.scoring import Parts, Scoring
@@ -73,7 +75,7 @@ class Service:
         self.scoring = Scoring(settings, metrics, parts, clock)
         self.admission = parts.admission
         self.models = Models()
-        self._arena = parts.arena
+        self._slots = parts.slots
         self._decoders = parts.decoders
         self._device = device
         self._batcher = parts.batcher
@@ -153,7 +155,11 @@ class Service:
             ],
             "queue": {"images": len(queued), "rows": sum(job.cost for job in queued)},
             "admitted": {"rows": self.admission.cost, "crop_bytes": self.admission.bytes},
-            "backlog_seconds": round(self.admission.expected_seconds(), 3),
+            "backlog_seconds": {
+                priority: round(self.admission.expected_seconds(priority), 3)
+                for priority in Priority
+            },
+            "margin": round(self.admission.margin.factor, 3),
             "limits": {
                 "rows": settings.max_rows,
                 "crop_bytes": settings.arena_bytes,
@@ -180,7 +186,7 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         await self._decoders.close()
-        self._arena.close()
+        self._slots.close()
 
     # What happens around it
 
@@ -206,6 +212,9 @@ class Service:
         self.models = Models(ready.models)
         for model in ready.models:
             self._begin_with(model, ready.timings.get(model.config.name, ()))
+        for key, seconds in ready.prompt_seconds.items():
+            # Until some were computed: as if it filled the sequence of tokens that it is.
+            self._batcher.prompt_rates.of(key).observe(prompt_bytes(""), seconds)
         served = ", ".join(
             f"{endpoint} by {name}" for endpoint, name in self.models.defaults.items()
         )

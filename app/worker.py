@@ -162,7 +162,8 @@ class Worker:
         """
         scorers = list(self._scorers.values())
         models = tuple(map(described, scorers))
-        return Ready(models, {s.config.name: self._warm_up(s) for s in scorers})
+        timings = {s.config.name: self._warm_up(s) for s in scorers}
+        return Ready(models, timings, dict(self._prompt_seconds))
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""

@@ -1,12 +1,29 @@
-"""Admission: who comes in, decided from the image's header, before any decoding."""
+"""Admission: who comes in, decided from the image's header, before any decoding, and at the door
+from what is known of all that came before.
+
+What counts against a request is the work that runs before it: that of its class whose deadline is
+earlier. It is refused when its answer would be late, when it would make a late one of an answer
+that was admitted, or when its sender has more waiting than is fair.
+"""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from app.batching.errors import Draining, Loading, Overloaded, TooLarge, WorkerDown
+from app.batching.fairness import ANYBODY, BULK_SHARE, Priority, Sender
+from app.batching.ledger import Ceilings, Line, Load, Ticket
+from app.batching.margin import Margin
+
+# Of the time until its deadline, what may stand before a request: half of it is for what nobody
+# foresees, and an answer that was long on its way helps few.
+_PATIENCE = 0.5
+# So long a request that was let in at the door is reckoned with, and its body not yet there.
+_DOOR_SECONDS = 1.0
+# How far the mean request follows each one.
+_HASTE = 0.1
 
 
 class State(Enum):
@@ -21,159 +38,208 @@ class State(Enum):
 _CLOSED = {State.LOADING: Loading, State.WORKER_DOWN: WorkerDown, State.DRAINING: Draining}
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """What may be admitted and not yet answered: the cost in rows, and the bytes of the crops."""
+class Estimates(Protocol):
+    """What the scheduler knows of the device."""
 
-    rows: int
-    bytes: int
+    def work_seconds(self, model: str, cost: int) -> float:
+        """Expected seconds of so much work among more of it."""
 
+    def overrun(self, now: float) -> float:
+        """Seconds by which what is at the device should be done."""
 
-@dataclass(frozen=True)
-class Load:
-    """What a request is to the service: its cost in rows, the bytes of its crops, and the seconds
-    that one decoder is expected to take for it, and the device for its prompts.
-    """
+    def waits(self, priority: Priority) -> bool:
+        """Whether something of that class waits for the device."""
 
-    cost: int
-    bytes: int
-    decode_seconds: float = 0.0
-    prompt_seconds: float = 0.0
-
-    def __add__(self, other: "Load") -> "Load":
-        return Load(
-            self.cost + other.cost,
-            self.bytes + other.bytes,
-            self.decode_seconds + other.decode_seconds,
-            self.prompt_seconds + other.prompt_seconds,
-        )
-
-    def __neg__(self) -> "Load":
-        return Load(-self.cost, -self.bytes, -self.decode_seconds, -self.prompt_seconds)
-
-
-class Ticket:
-    """Room that was reserved for a request, of which each part is given back once."""
-
-    def __init__(self, admission: "Admission", model: str, load: Load) -> None:
-        self._admission = admission
-        self.model = model
-        self.load = load
-
-    def part(self, load: Load) -> "Ticket":
-        """A ticket of its own for one image of a batch call; this one keeps the rest."""
-        self.load += -load
-        return Ticket(self._admission, self.model, load)
-
-    def decoded(self) -> None:
-        """Gives the decoder's time back."""
-        self._give_back(Load(0, 0, self.load.decode_seconds))
-
-    def release(self) -> None:
-        """Gives all back that this ticket still holds."""
-        self._give_back(self.load)
-
-    def _give_back(self, load: Load) -> None:
-        self.load += -load
-        self._admission.give_back(self.model, load)
+    def interactive_use(self, now: float) -> float:
+        """What part of the recent time the device worked for the interactive class."""
 
 
 class Admission:
-    """Refuses at once what can't be answered in time; owns the count of what was admitted and not
-    yet answered, model by model, since their rows take unlike times.
+    """Refuses at once what can't be answered in time; owns the ledger of what was admitted and not
+    yet answered.
     """
 
     def __init__(
         self,
         ceilings: Ceilings,
-        backlog_seconds: Callable[[Mapping[str, int]], float],
+        estimates: Estimates,
         clock: Callable[[], float],
         decoders: int = 1,
     ) -> None:
-        """``backlog_seconds``: what work of such cost per model is expected to take; ``decoders``:
-        how many images are decoded side by side.
-        """
+        """``decoders``: how many images are decoded side by side."""
         self._ceilings = ceilings
-        self._seconds = backlog_seconds
+        self._estimates = estimates
         self._clock = clock
         self._decoders = decoders
         self.state = State.LOADING
-        self._costs: Counter[str] = Counter()
-        self._load = Load(0, 0)  # of all models
-        self._given_back = asyncio.Event()
+        self.margin = Margin()
+        self._lines = {priority: Line(estimates.work_seconds) for priority in Priority}
+        self._mean = Load(0, 0)  # of a request for one image, in seconds alone
+        self._empty = asyncio.Event()
+        self.on_room: Callable[[], None] = lambda: None
+
+    # What is there
 
     @property
     def cost(self) -> int:
         """The cost of all that is admitted and not yet answered."""
-        return self._costs.total()
+        return sum(line.cost for line in self._lines.values())
 
     @property
     def bytes(self) -> int:
-        """The bytes of its crops."""
-        return self._load.bytes
+        """The bytes of crops that it holds."""
+        return sum(line.held.bytes for line in self._lines.values())
 
-    def expected_seconds(self) -> float:
-        """What all that is admitted and not yet answered is expected to take."""
-        return self._expected(self._costs, self._load)
+    def expected_seconds(self, priority: Priority | None = None) -> float:
+        """What all that is admitted and not yet answered is expected to take, of one class or of
+        both.
+        """
+        lines = self._lines.values() if priority is None else [self._lines[priority]]
+        device = sum(line.seconds()[0] for line in lines)
+        decoding = sum(line.seconds()[1] for line in lines)
+        return max(device, decoding / self._decoders)
 
     def require_open(self) -> None:
         """Raises Loading, WorkerDown or Draining unless requests can be served now."""
         if self.state in _CLOSED:
             raise _CLOSED[self.state]()
 
-    def admit(self, model: str, load: Load, deadline: float) -> Ticket:
-        """Reserves room for a request.
+    def require_fits(self, load: Load) -> None:
+        """Raises TooLarge for an image that would not fit even into an empty queue."""
+        if load.cost > self._ceilings.rows or load.bytes > self._ceilings.bytes:
+            raise TooLarge("This image is more work than the queue can ever hold; send a smaller.")
+
+    def has_room(self, load: Load) -> bool:
+        """Whether the ceilings leave room for so much more."""
+        cost = sum(line.held.cost for line in self._lines.values())
+        return (
+            cost + load.cost <= self._ceilings.rows
+            and self.bytes + load.bytes <= self._ceilings.bytes
+        )
+
+    def bulk_share(self, now: float) -> float:
+        """The part of the device that bulk has now: what the interactive class leaves, and a
+        reserved one at least.
+        """
+        return max(BULK_SHARE, 1 - self._estimates.interactive_use(now))
+
+    def alone(self, model: str, load: Load, sender: Sender) -> float:
+        """Seconds that a load is expected to take, by itself, in the part of the device that its
+        class has.
+        """
+        device, decoding = self._lines[sender.priority].seconds_of((model, load))
+        share = self._share(sender.priority, self._clock())
+        return max(device / share, decoding / self._decoders)
+
+    # Who comes in
+
+    def at_the_door(self, deadline: float, sender: Sender, *, single: bool) -> Ticket | None:
+        """Before the body is read. A request for one image gets a place, as for the mean one: it is
+        given back when the image is admitted, and reckoned with for a second at most.
+
+        Raises:
+            Overloaded: as ``admit`` would when the body is there.
+        """
+        own = self._mean if single else Load(0, 0)
+        self._judge("", own, deadline, sender)
+        if not single:
+            return None
+        place = Ticket(self._lines[sender.priority], "", own, sender, deadline)
+        place.until = self._clock() + _DOOR_SECONDS
+        place.enter()
+        return place
+
+    def admit(self, model: str, load: Load, deadline: float, sender: Sender = ANYBODY) -> Ticket:
+        """Reserves room for an image.
 
         Args:
             model: who computes it.
-            load: of all its images.
+            load: of the image.
             deadline: when its answer is due, on this object's clock.
+            sender: whose it is.
 
         Raises:
             TooLarge: it would not fit even into an empty queue.
-            Overloaded: a ceiling is reached, or the work before it takes until after its deadline.
+            Overloaded: a ceiling is reached, its answer or another one would be late, or others of
+                the sender wait.
             Loading, WorkerDown, Draining: as ``require_open``.
         """
         self.require_open()
-        if load.cost > self._ceilings.rows or load.bytes > self._ceilings.bytes:
-            raise TooLarge(
-                "This is more work than the queue can ever hold; send fewer images at once, "
-                "or smaller ones."
-            )
-        total = self._load + load
-        if total.cost > self._ceilings.rows or total.bytes > self._ceilings.bytes:
+        self.require_fits(load)
+        if not self.has_room(load):
             raise Overloaded(retry_after=self.expected_seconds())
-        costs = self._costs + Counter({model: load.cost})
-        late = self._clock() + self._expected(costs, total) - deadline
-        if self.cost and late > 0:
-            raise Overloaded(retry_after=late)
-        self._take(model, load)
-        return Ticket(self, model, load)
+        ticket = self.promise(model, load, deadline, sender)
+        ticket.hold()
+        return ticket
 
-    def give_back(self, model: str, load: Load) -> None:
-        """Room is free again.
+    def promise(self, model: str, load: Load, deadline: float, sender: Sender) -> Ticket:
+        """Takes in work whose images are let in one after another, by ``app.batching.lane``.
 
         Raises:
-            ValueError: more than there was.
+            Overloaded, Loading, WorkerDown, Draining: as ``admit``.
         """
-        self._take(model, -load)
-        if self._costs[model] < 0 or self._load.bytes < 0:
-            raise ValueError(f"more was given back of {model} than was taken")
-        if not self.cost:
-            self._load = Load(0, self._load.bytes)  # no rounding stays behind
-        self._given_back.set()
+        self.require_open()
+        expected = self._judge(model, load, deadline, sender)
+        line = self._lines[sender.priority]
+        ticket = Ticket(line, model, load, sender, deadline, self._given_back)
+        ticket.enter()
+        ticket.expected, ticket.since = expected, self._clock()
+        return ticket
+
+    def answered(self, ticket: Ticket) -> None:
+        """Learns from when the answer of a single image came."""
+        taken = self._clock() - ticket.since
+        self.margin.observe(ticket.expected, taken)
+        device, decoding = self._lines[ticket.sender.priority].seconds_of(ticket.admitted_as)
+        mean = self._mean
+        self._mean = Load(
+            0,
+            0,
+            mean.decode_seconds + _HASTE * (decoding - mean.decode_seconds),
+            mean.device_seconds + _HASTE * (device - mean.device_seconds),
+        )
 
     async def empty(self) -> None:
         """Returns when all that was admitted is answered, what is still being decoded included."""
         while self.cost:
-            self._given_back.clear()
-            await self._given_back.wait()
+            self._empty.clear()
+            await self._empty.wait()
 
-    def _take(self, model: str, load: Load) -> None:
-        self._costs[model] += load.cost
-        self._load += load
+    # How
 
-    def _expected(self, costs: Mapping[str, int], load: Load) -> float:
-        """Images are decoded while others are computed: the slower of both counts."""
-        computing = self._seconds(costs) + load.prompt_seconds
-        return max(computing, load.decode_seconds / self._decoders)
+    def _given_back(self) -> None:
+        self._empty.set()
+        self.on_room()
+
+    def _share(self, priority: Priority, now: float) -> float:
+        """The part of the device that a class can reckon with."""
+        if priority is Priority.BULK:
+            return self.bulk_share(now)
+        return 1 - BULK_SHARE if self._estimates.waits(Priority.BULK) else 1.0
+
+    def _judge(self, model: str, load: Load, deadline: float, sender: Sender) -> float:
+        """The seconds after which the answer is expected.
+
+        Raises:
+            Overloaded: it is not let in.
+        """
+        now = self._clock()
+        line = self._lines[sender.priority]
+        share = self._share(sender.priority, now)
+        before = line.before(deadline, sender.owner, now)
+        overrun = self._estimates.overrun(now)
+        wait = max(before.device / share, before.decoding / self._decoders) + overrun
+        own = line.seconds_of((model, load))[0] / share
+        harm = line.harm(deadline, now + wait, own, share)
+        if before.is_empty:  # nobody is refused for what it takes itself: that grows no less
+            excess = harm
+        else:
+            patience, margin = deadline - now, self.margin.factor
+            # A threshold that falls as the queue grows (Choudhury and Hahne, 1998): whoever is
+            # alone may fill half of it, and there is always room for one more.
+            fair = sender.weight * (_PATIENCE * patience / margin - wait)
+            unfair = (before.own / share - fair) / (1 + sender.weight)
+            excess = max(unfair, (wait + own) * margin - patience, harm)
+        if excess > 0:
+            raise Overloaded(retry_after=excess if math.isfinite(excess) else 1.0)
+        return wait + own

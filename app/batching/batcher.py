@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
+from app.batching.fairness import Priority
 from app.batching.jobs import Batch, Fault, Job, ignore_crashes
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
@@ -97,6 +98,8 @@ class Batcher:
         *,
         shape: tuple[int, ...] = (),
         row_cost: int = 1,
+        beside: float = 0.0,
+        priority: Priority = Priority.INTERACTIVE,
         label: str = "",
         crashes: int = 0,
         on_crashes: Callable[[int], None] = ignore_crashes,
@@ -111,6 +114,8 @@ class Batcher:
             payload: what the device needs to know.
             shape: of its rows; only rows of equal shape share a batch.
             row_cost: what one row costs, in rows of the model's own size.
+            beside: seconds that the device is expected to take for it beside the rows.
+            priority: its class.
             label: what the log calls it.
             crashes: how often an earlier upload of the same image ended the worker.
             on_crashes: hears when that number changes, however the call itself ends.
@@ -125,7 +130,7 @@ class Batcher:
             if not future.done():
                 future.set_result(result)
 
-        job = Job(model, rows, deadline, payload, answer, shape, row_cost, label=label)
+        job = Job(model, rows, deadline, payload, answer, shape, row_cost, beside, priority, label)
         job.crashes = crashes
         job.on_crashes = on_crashes
         job.stages = {} if stages is None else stages

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.batching.rate import Rate
+
 # Batches without a failure after which a budget that memory had halved is doubled again.
 _RECOVERY = 200
 
@@ -9,13 +11,28 @@ _RECOVERY = 200
 @dataclass(frozen=True)
 class Limits:
     """``batch_seconds`` of work per batch at the measured rate, never over a cost of
-    ``batch_rows``; ``lead`` seconds before a running batch is expected to end, the next one is
-    handed over.
+    ``batch_rows``; beside busy neighbours up to ``patience`` times as long; ``lead`` seconds before
+    a running batch is expected to end, the next one is handed over.
     """
 
     batch_seconds: float = 0.25
     batch_rows: int = 128
     lead: float = 0.01
+    patience: float = 4.0
+
+    def rows(self, rate: Rate, most: int) -> int:
+        """What a batch may cost at that rate, of ``most`` that fit into memory.
+
+        A slow machine makes batches longer, within bounds, not smaller: smaller ones would spend
+        the more on their overhead, and be slower still.
+        """
+        if not rate.known:
+            return most
+        longest = self.batch_seconds * min(self.patience, max(1.0, rate.pace))
+        worthwhile = min(
+            rate.worthwhile_rows(), rate.rows_within(self.patience * self.batch_seconds)
+        )
+        return min(most, max(worthwhile, rate.rows_within(longest)))
 
 
 @dataclass

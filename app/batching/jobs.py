@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+from app.batching.fairness import Priority
+
 Trigger = Literal["idle", "full", "drain"]
 
 
@@ -38,10 +40,11 @@ class Job:
     """One admitted image. ``payload`` is the device's business; ``answer`` is called once at most.
 
     ``shape`` is the size of each of its rows, and ``row_cost`` what one costs, in rows of the
-    model's own size. ``partial`` collects the rows of a job that is split over batches, until its
-    last row lands. ``crashes`` counts the workers that ended while they ran it; ``on_crashes``
-    hears of every change, even when the client is gone. ``stages`` collects the seconds that the
-    job spent in each.
+    model's own size; ``beside`` are the seconds that the device takes for it beside the rows.
+    ``partial`` collects the rows of a job that is split over batches, until its last row lands.
+    ``crashes`` counts the workers that ended while they ran it; ``on_crashes`` hears of every
+    change, even when the client is gone. ``stages`` collects the seconds that the job spent in
+    each.
     """
 
     model: str
@@ -51,6 +54,8 @@ class Job:
     answer: Callable[[Any], None]
     shape: tuple[int, ...] = ()
     row_cost: int = 1
+    beside: float = 0.0
+    priority: Priority = Priority.INTERACTIVE
     label: str = ""
     arrived: float = 0.0
     done: int = 0

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 
+from app.batching.fairness import Priority
 from app.batching.jobs import Job
 
 # Jobs that do not fit into the rest of a batch and are looked past, before the search is given up.
@@ -125,3 +126,34 @@ class JobQueue:
         for job in taken:
             self.remove(job)
         return taken
+
+
+class ClassedQueue:
+    """A queue for each class of priority."""
+
+    def __init__(self) -> None:
+        self._queues = {priority: JobQueue() for priority in Priority}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def of(self, priority: Priority) -> JobQueue:
+        """The queue of one class."""
+        return self._queues[priority]
+
+    def by_urgency(self) -> list[Job]:
+        """All, class by class; sorts them."""
+        return [job for queue in self._queues.values() for job in queue.by_urgency()]
+
+    def add(self, job: Job) -> None:
+        """As ``JobQueue.add``, to that of its class."""
+        self._queues[job.priority].add(job)
+
+    def remove(self, job: Job) -> None:
+        """Lets a job go, if it waits."""
+        self._queues[job.priority].remove(job)
+
+    def first_due(self) -> Job | None:
+        """The one with the earliest deadline of all."""
+        due = [job for queue in self._queues.values() if (job := queue.first_due())]
+        return min(due, key=lambda job: job.deadline, default=None)

@@ -9,7 +9,6 @@ made-up time.
 """
 
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 from app.batching.budget import Cap, Limits
@@ -20,8 +19,9 @@ from app.batching.errors import (
     Quarantined,
     ServiceError,
 )
+from app.batching.fairness import Priority, Turns, Use
 from app.batching.jobs import Batch, Fault, Job, JobState, Slice, Trigger
-from app.batching.queue import JobQueue
+from app.batching.queue import ClassedQueue, JobQueue
 from app.batching.rate import Rates
 
 # A small request may overtake larger ones whose deadline is at most this much earlier, in seconds.
@@ -39,7 +39,9 @@ class Scheduler:
         self.limits = limits
         self.rates = rates
         self.draining = False
-        self._queue = JobQueue()
+        self._queue = ClassedQueue()
+        self._turns = Turns(limits.batch_seconds)
+        self._use = Use()  # of the interactive class
         self._retries: deque[tuple[Slice, ...]] = deque()
         self._running: list[Batch] = []  # the first one is computed, the other one waits behind it
         self._not_begun: set[Batch] = set()  # waited behind one that ended the worker
@@ -61,15 +63,24 @@ class Scheduler:
 
     def budget(self, model: str) -> int:
         """What a batch of that model may cost now; a single row may cost more."""
-        rate, most = self.rates.of(model), self._cap(model).now
-        return min(most, rate.rows_within(self.limits.batch_seconds)) if rate.known else most
+        return self.limits.rows(self.rates.of(model), self._cap(model).now)
 
-    def backlog_seconds(self, costs: Mapping[str, int]) -> float:
-        """Expected seconds to work off so much of each model."""
-        return sum(
-            self.rates.of(model).backlog_seconds(cost, self.budget(model))
-            for model, cost in costs.items()
-        )
+    def work_seconds(self, model: str, cost: int) -> float:
+        """Expected seconds of so much work in full batches; 0 while nothing is known."""
+        budget = self.budget(model)
+        return self.rates.of(model).seconds(budget) * cost / budget
+
+    def overrun(self, now: float) -> float:
+        """Seconds by which the batches at the device should be done."""
+        return max(0.0, now - self._busy_until) if self._running else 0.0
+
+    def waits(self, priority: Priority) -> bool:
+        """Whether a job of that class is queued."""
+        return len(self._queue.of(priority)) > 0
+
+    def interactive_use(self, now: float) -> float:
+        """What part of the recent time the device was given to the interactive class."""
+        return self._use.of(now)
 
     # What comes in and goes out
 
@@ -104,8 +115,8 @@ class Scheduler:
             return None
         for piece in slices:
             piece.job.state = JobState.RUNNING
-        model, cost = slices[0].job.model, sum(s.cost for s in slices)
-        batch = Batch(slices, trigger, now, self.rates.of(model).seconds(cost))
+        batch = Batch(slices, trigger, now, self._expected(slices))
+        self._count(slices[0].job.priority, batch.expected, now)
         # A batch that was handed over early starts when the one before it ends.
         starts = max(now, self._busy_until) if self._running else now
         self._busy_until = starts + batch.expected
@@ -187,9 +198,32 @@ class Scheduler:
         return "idle" if now >= self._hand_over_at() else None
 
     def _fills_a_batch(self) -> bool:
-        """Whether what can run together with the most urgent job is as much as a batch may cost."""
-        first = self._queue.first()
-        return first is not None and self._queue.cost(first.kind) >= self.budget(first.model)
+        """Whether what can run together with the most urgent job is as much as a batch may cost.
+        Bulk does not stand at the device before its time: somebody may come.
+        """
+        queue = self._next_queue()
+        first = queue.first()
+        if first is None or first.priority is Priority.BULK:
+            return False
+        return queue.cost(first.kind) >= self.budget(first.model)
+
+    def _next_queue(self) -> JobQueue:
+        """That of the class whose turn it is."""
+        interactive, bulk = (self._queue.of(priority) for priority in Priority)
+        return bulk if bulk and (not interactive or self._turns.is_bulk) else interactive
+
+    def _expected(self, slices: tuple[Slice, ...]) -> float:
+        """Seconds at the device."""
+        rate = self.rates.of(slices[0].job.model)
+        beside = sum(piece.job.beside for piece in slices if piece.completes)
+        return rate.seconds(sum(piece.cost for piece in slices)) + beside
+
+    def _count(self, priority: Priority, seconds: float, now: float) -> None:
+        """A batch of that class goes to the device."""
+        if priority is Priority.INTERACTIVE:
+            self._use.add(now, seconds)
+        if any(self.waits(other) for other in Priority if other is not priority):
+            self._turns.took(priority, seconds)
 
     def _hand_over_at(self) -> float:
         return self._busy_until - self.limits.lead
@@ -210,15 +244,16 @@ class Scheduler:
         """Whole jobs of one kind by urgency, as many as fit; one larger than the budget is split,
         if it comes first.
         """
-        first = self._queue.first()
+        queue = self._next_queue()
+        first = queue.first()
         if first is None:
             return ()
         budget = self.budget(first.model)
         # At least one row, however much it costs: waiting makes it no smaller.
         take = min(first.left, max(1, budget // first.row_cost))
         head = Slice(first, first.done, first.done + take)
-        self._queue.remove(first)
-        others = self._queue.take(first.kind, budget - head.cost)
+        queue.remove(first)
+        others = queue.take(first.kind, budget - head.cost)
         return head, *(Slice(job, job.done, job.rows) for job in others)
 
     def _after_crash(self, batch: Batch) -> None:

@@ -4,7 +4,7 @@ memory.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -81,11 +81,12 @@ class Beat:
 @dataclass(frozen=True)
 class Ready:
     """The worker is up. ``timings``: (rows, seconds) of each model's warm-up batches by its name,
-    the first measure of its rate.
+    the first measure of its rate; ``prompt_seconds``: of a short prompt, by the model's key.
     """
 
     models: tuple[LoadedModel, ...]
     timings: Mapping[str, Sequence[tuple[int, float]]]
+    prompt_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

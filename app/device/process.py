@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from types import MappingProxyType
 from typing import Any
 
 from app.device.messages import DEVICE_LOST, RestartReason
@@ -34,8 +35,10 @@ class ChildProcess:
         command: Sequence[str],
         on_message: Callable[["ChildProcess", Any], None],
         descriptors: Sequence[int] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Starts it. ``on_message`` is called on the loop; an exception of it ends the process.
+        """Starts it, with ``variables`` where its environment does not set them. ``on_message`` is
+        called on the loop; an exception of it ends the process.
 
         Raises:
             OSError, RuntimeError: no process, thread or descriptor can be had.
@@ -49,12 +52,18 @@ class ChildProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket, theirs = socket.socketpair()
         try:
-            self._start(theirs, [*command], descriptors)
+            self._start(theirs, [*command], descriptors, {**variables, **os.environ})
         except BaseException:
             self.hang_up()
             raise
 
-    def _start(self, theirs: socket.socket, command: list[str], descriptors: Sequence[int]) -> None:
+    def _start(
+        self,
+        theirs: socket.socket,
+        command: list[str],
+        descriptors: Sequence[int],
+        environment: Mapping[str, str],
+    ) -> None:
         with theirs:
             # Threads first: a process that can't be watched should not be there.
             threading.Thread(target=self._read, args=(self._end(),), daemon=True).start()
@@ -63,6 +72,7 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 [*command, "--pipe", str(theirs.fileno()), "--parent", str(os.getpid())],
                 pass_fds=(theirs.fileno(), *descriptors),
+                env=environment,
             )
 
     @property

@@ -58,6 +58,11 @@ _DUMP_SECONDS = 0.1
 _DEATH_SECONDS = 3.0
 # Seconds for the batch that the worker is at when the service ends.
 _LAST_BATCH_SECONDS = 3.0
+# Threads of the network that wait for each other sleep soon. By default GNU's OpenMP spins for some
+# milliseconds, and beside one busy process those it waits for are often not even running: on two
+# cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
+# where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
+VARIABLES = {"GOMP_SPINCOUNT": "1000"}
 
 
 class StartError(Exception):
@@ -186,7 +191,9 @@ class WorkerDevice:
         try:
             first = self._settings.load_seconds
             limit = load_limit(first, self._load_seconds, self._slow_loads)
-            process = ChildProcess(self._command_line(), self._receive, (self._arena.fd,))
+            process = ChildProcess(
+                self._command_line(), self._receive, (self._arena.fd,), VARIABLES
+            )
             self._life = life = _Life(process, Watch(limit), time.monotonic())
             process.send(self._settings)
         except Exception:  # no process, thread or descriptor to be had

@@ -1,9 +1,9 @@
 """Around every request: its id, its log line, its metrics, and the key. Pure ASGI."""
 
 import logging
+import random
 import re
 import time
-import uuid
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -69,7 +69,7 @@ class RequestContext:
             return
         sent = Headers(scope=scope)
         wanted = sent.get("x-request-id", "")
-        current = wanted if _GOOD_ID.fullmatch(wanted) else uuid.uuid4().hex
+        current = wanted if _GOOD_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
         token, trace = request_id.set(current), trace_id.set(trace_of(sent))
         state = RequestState.of(scope)
         state.store(scope)

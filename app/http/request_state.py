@@ -9,9 +9,13 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app.batching.errors import BadField, ServiceError
+from app.batching.fairness import Priority, Sender
+from app.batching.ledger import Ticket
 from app.key_file import Key
 
 _KEY = "agiqa.request"
+# How the paths of batch calls end.
+BATCH = "/batch"
 
 
 @dataclass
@@ -31,6 +35,7 @@ class RequestState:
         crops: that the answer's images have.
         model: that computes them.
         stages: seconds by stage, of each of its images.
+        place: what it was let in with at the door.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
 
@@ -43,6 +48,7 @@ class RequestState:
     body_bytes: int = 0
     crops: int | None = None
     model: str | None = None
+    place: Ticket | None = None
     refusal: ServiceError | None = None
     stages: list[dict[str, float]] = field(default_factory=list)
 
@@ -65,6 +71,22 @@ class RequestState:
         """Notes whose key it has."""
         self.owner = key.name
         self.credential = key
+
+    def sender(self, headers: Headers) -> Sender:
+        """Who sends it, and how urgent it is.
+
+        Raises:
+            BadField: X-Priority names no class.
+        """
+        is_batch = self.path.endswith(BATCH)
+        wanted = headers.get("x-priority") or (Priority.BULK if is_batch else Priority.INTERACTIVE)
+        try:
+            priority = Priority(wanted)
+        except ValueError:
+            raise BadField(
+                f"The header X-Priority is {wanted!r}; give {' or '.join(Priority)}."
+            ) from None
+        return Sender(self.owner, self.credential.weight if self.credential else 1.0, priority)
 
     def fail(self, error: ServiceError) -> None:
         """Notes the error that the request is answered with."""

@@ -160,7 +160,9 @@ async def _read(
     service.metrics.stages.labels("read").observe(seconds)
     state = state_of(request.scope)
     state.stages.append(stages := {"read": seconds})
-    return Upload(data, image.filename, (prompt or "").strip() or None, state.owner, stages)
+    sender = state.sender(request.headers)
+    prompt = (prompt or "").strip() or None
+    return Upload(data, image.filename, prompt, sender, state.place, stages)
 
 
 async def _read_all(
@@ -190,7 +192,11 @@ async def _score_all(
     state.model = loaded.config.name
     uploads = await _read_all(service, request, images, prompts)
     work = service.scoring.score_many(
-        uploads, loaded, _HEADS[endpoint], _deadline(service, request)
+        uploads,
+        loaded,
+        _HEADS[endpoint],
+        _deadline(service, request),
+        state.sender(request.headers),
     )
     results = await _unless_gone(request, work)
     for result in results:

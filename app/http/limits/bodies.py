@@ -17,13 +17,13 @@ from app.batching.errors import (
     TooLarge,
 )
 from app.http.problems import answer
-from app.http.request_state import RequestState, allowed_seconds, state_of
+from app.http.request_state import BATCH, RequestState, allowed_seconds, state_of
 from app.settings import Settings
 
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
-# A batch call's deadline grows with its images, which nobody has seen before its body is read.
 _SINGLES = frozenset({"/score", "/score-agi"})
+_SCORING = _SINGLES | {path + BATCH for path in _SINGLES}
 
 
 class BodyBudget:
@@ -78,8 +78,8 @@ class Bodies:
         try:
             headers = Headers(scope=scope)
             body.announce(headers.get("content-length") or "0")
-            if scope["method"] == "POST" and state.path in _SINGLES:
-                self._require_time(headers)
+            if scope["method"] == "POST" and state.path in _SCORING:
+                self._require_room(state, headers)
         except ServiceError as refusal:
             body.close()
             state.fail(refusal)
@@ -89,18 +89,19 @@ class Bodies:
             await self.app(scope, body.receive, send)
         finally:
             body.close()
+            if state.place:
+                state.place.release()
 
     def _limit(self, path: str) -> int:
-        is_batch = path.endswith("/batch")
+        is_batch = path.endswith(BATCH)
         settings = self._settings
         return (settings.max_body_bytes if is_batch else settings.max_image_bytes) + _FORM_SLACK
 
-    def _require_time(self, headers: Headers) -> None:
+    def _require_room(self, state: RequestState, headers: Headers) -> None:
         """Admission would refuse it when the body is there: so why read it."""
-        seconds = allowed_seconds(headers, self._settings.deadline_seconds)
-        late = self._admission.expected_seconds() - seconds
-        if self._admission.cost and late > 0:
-            raise Overloaded(retry_after=late)
+        deadline = state.started + allowed_seconds(headers, self._settings.deadline_seconds)
+        is_single = state.path in _SINGLES
+        state.place = self._admission.at_the_door(deadline, state.sender(headers), single=is_single)
 
 
 class _Body:

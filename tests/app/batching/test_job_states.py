@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.batching.errors import Internal
+from app.batching.fairness import Priority
 from app.batching.jobs import Batch, Fault, Job, JobState
 from tests.app.batching.test_scheduler import House, make
 
@@ -54,7 +55,10 @@ class Day:
 
     def check(self) -> None:
         """A job has an answer if and only if its state says so, and leaves no final state."""
-        queued, waiting = self.house.scheduler.queued, self.house.scheduler._queue
+        queued, waiting = (
+            self.house.scheduler.queued,
+            self.house.scheduler._queue.of(Priority.INTERACTIVE),
+        )
         assert all(waiting.cost(job.kind) >= 0 for job in self.jobs)
         for job in self.jobs:
             answered = job.state is JobState.ANSWERED
@@ -117,7 +121,7 @@ def test_each_of_many_jobs_is_answered_once_or_cancelled_whatever_happens() -> N
                 running.append(batch)
             if running:
                 house.finish(running.pop(0))
-        assert not house.scheduler._queue._costs
+        assert not house.scheduler._queue.of(Priority.INTERACTIVE)._costs
         for job in jobs:
             assert job.state in FINAL
             assert len(house.answers[job.payload]) == (job.state is JobState.ANSWERED)

@@ -7,6 +7,7 @@ import pytest
 
 from app.batching.budget import Limits
 from app.batching.errors import DeadlineExceeded, Draining, InferenceFailed, OutOfMemory
+from app.batching.fairness import Priority
 from app.batching.jobs import Batch, Fault, Job
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
@@ -31,9 +32,11 @@ class House:
         model: str = "m",
         shape: tuple[int, ...] = (),
         row_cost: int = 1,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> Job:
         self.answers[name] = []
         job = Job(model, rows, deadline, name, self.answers[name].append, shape, row_cost)
+        job.priority = priority
         self.scheduler.add(job, now)
         return job
 
@@ -298,3 +301,55 @@ def test_a_wrong_number_of_results_answers_nobody(house: House) -> None:
     with pytest.raises(ValueError, match="1 results for 2"):
         house.scheduler.finished(house.next(), ["only one"], 0.1)
     assert house.answers == {"a": [], "b": []}
+
+
+def test_bulk_waits_for_what_is_interactive_but_not_for_ever() -> None:
+    house = make(batch_seconds=0.25)
+    for number in range(10):
+        house.add(f"bulk {number}", 20, priority=Priority.BULK)
+    turns = []
+    for number in range(12):  # a full batch of the interactive class is always there
+        house.add(f"single {number}", 20, now=0.2 * number)
+        batch = house.next(0.2 * number)
+        turns.append(batch.slices[0].job.priority)
+        house.finish(batch)
+    assert turns[0] is Priority.INTERACTIVE
+    assert 2 <= turns.count(Priority.BULK) <= 3
+
+
+def test_bulk_is_not_handed_over_before_its_time(house: House) -> None:
+    house.add("running", 20, priority=Priority.BULK)
+    house.add("next", 20, priority=Priority.BULK)
+    house.next(0.0)
+    assert house.scheduler.next_batch(0.05) is None
+    house.add("single", 1)
+    assert house.scheduler.next_batch(0.19) is not None
+    assert not house.scheduler.waits(Priority.INTERACTIVE)
+    assert house.scheduler.waits(Priority.BULK)
+
+
+def test_a_batch_holds_one_class(house: House) -> None:
+    house.add("single", 2)
+    house.add("bulk", 2, priority=Priority.BULK)
+    assert parts(house.next()) == [("single", 0, 2)]
+
+
+def test_beside_a_busy_neighbour_batches_take_longer_and_keep_their_rows() -> None:
+    house = make(batch_rows=100, batch_seconds=0.25)
+    rate = house.scheduler.rates.of("m")
+    for rows in (10, 20, 40) * 5:
+        rate.observe(rows, 0.01 * rows)
+    calm = house.scheduler.budget("m")
+    for rows in (10, 20, 40) * 5:
+        rate.observe(rows, 0.03 * rows)
+    assert house.scheduler.budget("m") == pytest.approx(calm, abs=5)
+    for rows in (10, 20, 40) * 20:
+        rate.observe(rows, 0.3 * rows)
+    assert house.scheduler.budget("m") < calm  # a second is the most
+
+
+def test_a_batch_is_not_smaller_than_its_overhead_is_worth() -> None:
+    house = make(batch_rows=100, batch_seconds=0.25)
+    for rows in (2, 4, 8, 16) * 5:
+        house.scheduler.rates.of("m").observe(rows, 0.2 + 0.03 * rows)
+    assert house.scheduler.budget("m") == pytest.approx(26, abs=3)  # within a quarter second: 1

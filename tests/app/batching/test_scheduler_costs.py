@@ -114,10 +114,17 @@ def test_the_advantage_of_small_requests_is_measured_in_their_models_time() -> N
     assert names(house.next()) == ["many of a fast one"]
 
 
-def test_the_backlog_adds_up_the_models_each_at_its_rate(house: House) -> None:
+def test_work_is_expected_to_take_what_full_batches_of_its_model_take(house: House) -> None:
     house.scheduler.rates.of("slow").observe(10, 10 * 5 * PER_ROW)
-    seconds = house.scheduler.backlog_seconds({"m": 30, "slow": 10})
-    assert seconds == pytest.approx(30 * PER_ROW + 10 * 5 * PER_ROW)
+    assert house.scheduler.work_seconds("m", 30) == pytest.approx(30 * PER_ROW)
+    assert house.scheduler.work_seconds("slow", 10) == pytest.approx(10 * 5 * PER_ROW)
+    assert house.scheduler.work_seconds("unknown", 10) == 0.0
+
+
+def test_what_comes_beside_the_rows_is_part_of_what_is_expected(house: House) -> None:
+    job = house.add("a", 10)
+    job.beside = 2.0
+    assert house.next().expected == pytest.approx(10 * PER_ROW + 2.0)
 
 
 def test_out_of_memory_with_one_row_is_final_however_much_it_costs(house: House) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.batching.admission import Admission, Ceilings, State
+from app.batching.admission import Admission, State
+from app.batching.ledger import Ceilings
 from app.http.draining import UntilDrained
 from app.http.keys import Keys
 from app.http.limits.unread import Unread
@@ -15,6 +16,7 @@ from app.http.middleware import Gate, RequestContext
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import Settings
+from tests.app.batching.known_device import KnownDevice
 from tests.app.fake_device import FakeDevice, run, until
 
 PART: Message = {"type": "http.request", "body": b"--b\r\n", "more_body": True}
@@ -56,7 +58,7 @@ async def for_ever(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def surrounded(app: Any, state: State) -> tuple[Unread, Admission, set[Any], Metrics]:
-    admission = Admission(Ceilings(1, 1), lambda _: 0.0, lambda: 0.0)
+    admission = Admission(Ceilings(1, 1), KnownDevice({}), lambda: 0.0)
     admission.state = state
     serving: set[Any] = set()
     metrics = Metrics()

@@ -41,7 +41,8 @@ def test_verbose_readiness_shows_models_queue_and_limits_and_no_secret(query: st
             assert "revision" in model
             assert shown["queue"] == {"images": 0, "rows": 0}
             assert shown["admitted"] == {"rows": 0, "crop_bytes": 0}
-            assert shown["backlog_seconds"] == 0
+            assert shown["backlog_seconds"] == {"interactive": 0, "bulk": 0}
+            assert shown["margin"] == 1
             limits = shown["limits"]
             assert (limits["crop_bytes"], limits["decode_workers"]) == (4 * 2**20, 1)
             assert limits["rows"] == Settings.model_fields["max_rows"].default
@@ -60,7 +61,7 @@ def test_verbose_readiness_shows_what_is_admitted() -> None:
             await until(lambda: bool(device.batches))
             shown = (await here.client.get("/readyz?verbose")).json()
             assert shown["admitted"]["rows"] == 3
-            assert shown["backlog_seconds"] > 0
+            assert shown["backlog_seconds"]["interactive"] > 0
             device.gate.set()
             await task
 

@@ -5,12 +5,14 @@ import asyncio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.batching.admission import Admission, Ceilings
+from app.batching.admission import Admission
+from app.batching.ledger import Ceilings
 from app.http.keys import Keys
 from app.http.middleware import Gate, RequestContext
 from app.http.request_state import RequestState, state_of
 from app.metrics import Metrics
 from app.settings import Settings
+from tests.app.batching.known_device import KnownDevice
 from tests.app.http.test_middleware import ask
 
 
@@ -39,7 +41,7 @@ def test_with_keys_a_request_belongs_to_the_number_of_its_key(key: str, owner: s
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    admission = Admission(Ceilings(1, 1), lambda _: 0.0, lambda: 0.0)
+    admission = Admission(Ceilings(1, 1), KnownDevice({}), lambda: 0.0)
     gate = Gate(app, admission, Settings(), Keys(("first", "second")))
     surrounded = RequestContext(gate, Metrics())
     asyncio.run(ask(surrounded, method="GET", headers={"authorization": f"Bearer {key}"}))

@@ -1,7 +1,6 @@
 """Bodies are refused before they are read, and have limits while they are; no worker behind."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message
 
-from app.batching.admission import Load, State
+from app.batching.admission import State
+from app.batching.fairness import ANYBODY, Priority, Sender
+from app.batching.ledger import Load
 from app.http.limits.bodies import BodyBudget
 from app.http.limits.unread import READ_BYTES
 from app.main import create_app
@@ -140,11 +141,11 @@ def test_an_upload_that_trickles_is_given_up_and_its_room_given_back() -> None:
     run(scenario)
 
 
-def busy(app: FastAPI, seconds: float) -> None:
-    """Work is admitted that is expected to take so long."""
+def busy(app: FastAPI, seconds: float, sender: Sender = ANYBODY) -> None:
+    """Work is admitted that is expected to take so long, and due before all that comes."""
     decoders = app.state.service.settings.decode_workers
     load = Load(1, 1, seconds * decoders)
-    app.state.service.admission.admit("fake", load, math.inf)
+    app.state.service.admission.promise("fake", load, 0.0, sender)
 
 
 def test_where_the_work_before_it_takes_too_long_a_request_is_refused_unread() -> None:
@@ -161,11 +162,11 @@ def test_where_the_work_before_it_takes_too_long_a_request_is_refused_unread() -
     run(scenario)
 
 
-@pytest.mark.parametrize(("timeout", "status"), [("4", 429), ("6", 422), ("soon", 422)])
+@pytest.mark.parametrize(("timeout", "status"), [("4", 429), ("9", 422), ("soon", 422)])
 def test_the_request_s_own_deadline_counts(timeout: str, status: int) -> None:
     async def scenario() -> None:
         app = application()
-        busy(app, 5.0)
+        busy(app, 3.0)  # half of the time may go by with waiting
         upload = Upload(app, 0)
         upload.part(0, more=False)
         assert (await upload.send_all(x_request_timeout=timeout))[0] == status
@@ -173,13 +174,28 @@ def test_the_request_s_own_deadline_counts(timeout: str, status: int) -> None:
     run(scenario)
 
 
-def test_a_batch_call_is_left_to_admission_whose_deadline_for_it_grows_with_its_images() -> None:
+@pytest.mark.parametrize(
+    ("priority", "outcome"),
+    [(Priority.INTERACTIVE, (422, "bad_field")), (Priority.BULK, (429, "overloaded"))],
+)
+def test_a_batch_call_is_refused_unread_for_other_bulk_alone(
+    priority: Priority, outcome: tuple[int, str]
+) -> None:
     async def scenario() -> None:
         app = application()
-        busy(app, 15.0)
+        busy(app, 15.0, Sender(priority=priority))
         upload = Upload(app, 0, "/score/batch")
         upload.part(0, more=False)
-        assert (await upload.send_all())[:2] == (422, "bad_field")
+        assert (await upload.send_all())[:2] == outcome
+
+    run(scenario)
+
+
+def test_an_unknown_class_is_named_with_those_that_there_are() -> None:
+    async def scenario() -> None:
+        upload = Upload(application(), MIB)
+        assert (await upload.send_all(x_priority="urgent"))[:2] == (422, "bad_field")
+        assert upload.read == 0
 
     run(scenario)
 

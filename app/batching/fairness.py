@@ -1,0 +1,76 @@
+"""Who sends, how urgent it is to them, and what share of the device each class has."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Of the device's time, while both classes have work for it, this much goes to bulk.
+BULK_SHARE = 0.25
+# Seconds over which use is averaged.
+_MEMORY = 5.0
+
+
+class Priority(StrEnum):
+    """Whether somebody waits for the answer, or a program for many of them."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Attributes:
+    owner: whose the request is, for what is shared fairly.
+    weight: its share beside those of others.
+    priority: the class of the request.
+    """
+
+    owner: str = "-"
+    weight: float = 1.0
+    priority: Priority = Priority.INTERACTIVE
+
+
+ANYBODY = Sender()
+
+
+class Turns:
+    """Whose turn it is when both classes wait: bulk has a quarter of the time, and the interactive
+    one goes first for the rest.
+    """
+
+    def __init__(self, at_once: float) -> None:
+        """``at_once``: seconds that are owed to bulk before it has its turn, and twice of which it
+        can be owed at most.
+        """
+        self._at_once = at_once
+        self._owed = 0.0
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether bulk goes before what is interactive."""
+        return self._owed >= self._at_once
+
+    def took(self, priority: Priority, seconds: float) -> None:
+        """A batch of one class goes to the device while the other one waits."""
+        if priority is Priority.BULK:
+            self._owed = max(0.0, self._owed - seconds)
+        else:
+            earned = seconds * BULK_SHARE / (1 - BULK_SHARE)
+            self._owed = min(2 * self._at_once, self._owed + earned)
+
+
+class Use:
+    """What part of the recent time something took, the latest counting most."""
+
+    def __init__(self) -> None:
+        self._use = 0.0
+        self._at = 0.0
+
+    def add(self, now: float, seconds: float) -> None:
+        """So many seconds are taken from now on."""
+        self._use = self.of(now) + seconds / _MEMORY
+        self._at = now
+
+    def of(self, now: float) -> float:
+        """Its part of the time; over 1 where more was taken than there is."""
+        return self._use * math.exp(-max(0.0, now - self._at) / _MEMORY)

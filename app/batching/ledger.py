@@ -1,0 +1,242 @@
+"""What was admitted and not yet answered: by class, in the order in which it is due."""
+
+import bisect
+import math
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.batching.fairness import Sender
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What may be decoded, queued or computed at a time: the cost in rows, and the bytes of the
+    crops.
+    """
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a request is to the service: its cost in rows, the bytes of its crops, and the seconds
+    that one decoder is expected to take for it, and the device beside the rows: for its prompts.
+    """
+
+    cost: int
+    bytes: int
+    decode_seconds: float = 0.0
+    device_seconds: float = 0.0
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(
+            self.cost + other.cost,
+            self.bytes + other.bytes,
+            self.decode_seconds + other.decode_seconds,
+            self.device_seconds + other.device_seconds,
+        )
+
+    def __neg__(self) -> "Load":
+        return Load(-self.cost, -self.bytes, -self.decode_seconds, -self.device_seconds)
+
+
+class Ticket:
+    """Room that was reserved for a request, of which each part is given back once.
+
+    Attributes:
+        sender: whose it is.
+        deadline: when the answer is due.
+        until: reckoned with so long.
+        expected: seconds from ``since`` after which the answer was expected.
+        admitted_as: the model and the load, as they were then.
+    """
+
+    def __init__(
+        self,
+        line: "Line",
+        model: str,
+        load: Load,
+        sender: Sender,
+        deadline: float,
+        given_back: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.model = model
+        self.load = load
+        self.admitted_as = model, load
+        self.sender = sender
+        self.deadline = deadline
+        self.until = math.inf
+        self.expected = self.since = 0.0
+        self._line = line
+        self._given_back = given_back
+        self._is_held = False
+
+    def enter(self) -> None:
+        """Takes its place in the line."""
+        self._line.add(self)
+
+    def hold(self) -> None:
+        """From now on it counts against the ceilings."""
+        if not self._is_held:
+            self._is_held = True
+            self._line.held += self.load
+
+    def part(self, load: Load) -> "Ticket":
+        """A ticket of its own for one image of a batch call that is not let in yet; this one keeps
+        the rest.
+        """
+        self._reduce(load)
+        part = Ticket(self._line, self.model, load, self.sender, self.deadline, self._given_back)
+        part.enter()
+        return part
+
+    def decoded(self) -> None:
+        """Gives the decoder's time back."""
+        self._reduce(Load(0, 0, self.load.decode_seconds))
+
+    def release(self) -> None:
+        """Gives all back that this ticket still holds; a second call changes nothing."""
+        if self._line.remove(self):
+            if self._is_held:
+                self._line.held += -self.load
+            self.load = Load(0, 0)
+            self._given_back()
+
+    def _reduce(self, load: Load) -> None:
+        self.load += -load
+        self._line.change(self, -load)
+        if self._is_held:
+            self._line.held += -load
+
+
+@dataclass(frozen=True)
+class Before:
+    """The seconds of what runs before a request: of the device, of one decoder, and of the device
+    for the same sender.
+    """
+
+    device: float
+    decoding: float
+    own: float
+    is_empty: bool
+
+
+class _Sum:
+    """The loads of some tickets, model by model."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._costs: dict[str, int] = {}
+        self._device = self._decoding = 0.0
+
+    def add(self, model: str, load: Load, count: int = 0) -> None:
+        """Adds a load, or takes it out again if it is negative."""
+        self.count += count
+        self._costs[model] = self._costs.get(model, 0) + load.cost
+        self._device += load.device_seconds
+        self._decoding += load.decode_seconds
+        if not self.count:  # no rounding stays behind
+            self._costs.clear()
+            self._device = self._decoding = 0.0
+
+    def seconds(self, work_seconds: Callable[[str, int], float]) -> tuple[float, float]:
+        """Of the device, and of one decoder."""
+        rows = sum(work_seconds(model, cost) for model, cost in self._costs.items() if cost)
+        return rows + self._device, self._decoding
+
+
+class Line:
+    """The tickets of a class, the earliest deadline first.
+
+    Sums are kept, so that a request whose deadline is the last one, as most are, is judged in steps
+    that do not grow with the line.
+    """
+
+    def __init__(self, work_seconds: Callable[[str, int], float]) -> None:
+        self.held = Load(0, 0)
+        self._work_seconds = work_seconds
+        self._tickets: list[Ticket] = []
+        self._all = _Sum()
+        self._owners: defaultdict[str, _Sum] = defaultdict(_Sum)
+        self._places: deque[Ticket] = deque()  # those that are reckoned with for a while
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    @property
+    def cost(self) -> int:
+        return sum(ticket.load.cost for ticket in self._tickets)
+
+    def add(self, ticket: Ticket) -> None:
+        """Takes a ticket in."""
+        bisect.insort(self._tickets, ticket, key=_deadline)
+        self._sum(ticket, ticket.load, 1)
+        if ticket.until < math.inf:
+            self._places.append(ticket)
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Lets a ticket go; whether it was there."""
+        place = bisect.bisect_left(self._tickets, ticket.deadline, key=_deadline)
+        while place < len(self._tickets) and self._tickets[place].deadline == ticket.deadline:
+            if self._tickets[place] is ticket:
+                del self._tickets[place]
+                self._sum(ticket, -ticket.load, -1)
+                return True
+            place += 1
+        return False
+
+    def change(self, ticket: Ticket, load: Load) -> None:
+        """A ticket that is there has that much more, or less."""
+        self._sum(ticket, load, 0)
+
+    def seconds(self) -> tuple[float, float]:
+        """Of all of it: of the device, and of one decoder."""
+        return self._all.seconds(self._work_seconds)
+
+    def seconds_of(self, work: tuple[str, Load]) -> tuple[float, float]:
+        """Of a load of a model: of the device, and of one decoder."""
+        model, load = work
+        rows = self._work_seconds(model, load.cost) if load.cost else 0.0
+        return rows + load.device_seconds, load.decode_seconds
+
+    def before(self, deadline: float, owner: str, now: float) -> Before:
+        """What runs before a request that is due then."""
+        while self._places and self._places[0].until < now:
+            self.remove(self._places.popleft())
+        device, decoding = self.seconds()
+        own = self._owners[owner].seconds(self._work_seconds)[0] if owner in self._owners else 0.0
+        after = self._tickets[self._place(deadline) :]
+        for ticket in after:
+            seconds, one_decoder = self.seconds_of((ticket.model, ticket.load))
+            device -= seconds
+            decoding -= one_decoder
+            if ticket.sender.owner == owner:
+                own -= seconds
+        return Before(device, decoding, own, len(after) == len(self._tickets))
+
+    def harm(self, deadline: float, done: float, seconds: float, share: float) -> float:
+        """By how much a request that is due then, and takes so long, would make an answer late that
+        would have been in time; at most 0 if none. What runs before it will be ``done`` then.
+        """
+        worst = -math.inf
+        for ticket in self._tickets[self._place(deadline) :]:
+            done += self.seconds_of((ticket.model, ticket.load))[0] / share
+            if done <= ticket.deadline:
+                worst = max(worst, done + seconds - ticket.deadline)
+        return worst
+
+    def _place(self, deadline: float) -> int:
+        return bisect.bisect_right(self._tickets, deadline, key=_deadline)
+
+    def _sum(self, ticket: Ticket, load: Load, count: int) -> None:
+        owner = ticket.sender.owner
+        self._all.add(ticket.model, load, count)
+        self._owners[owner].add(ticket.model, load, count)
+        if not self._owners[owner].count:
+            del self._owners[owner]
+
+
+def _deadline(ticket: Ticket) -> float:
+    return ticket.deadline
