@@ -46,7 +46,8 @@ def main() -> None:
         print(f"capacity   {again.figures} beside {extra:.1%} of a core that is burned")
         shares = [crowd.figures.goodput / max(1e-9, c) for c in (capacity, again.figures.goodput)]
         print(
-            f"goodput    {shares[0]:.1%} of the capacity, {shares[1]:.1%} of that beside the stand-in"
+            f"goodput    {shares[0]:.1%} of the capacity, "
+            f"{shares[1]:.1%} of that beside the stand-in"
         )
 
 

@@ -1,4 +1,5 @@
-"""How late ``/livez`` answers, beside how late a bare server answers on the same busy cores.
+"""How late ``/livez`` and other paths answer, beside how late a bare server does on the same busy
+cores.
 
 The machine's other work delays both; what only the service takes longer is its own.
 """
@@ -8,7 +9,7 @@ import http.client
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -24,7 +25,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 @dataclass(frozen=True)
 class Probes:
-    """Worst seconds of each, and how many probes there were."""
+    """Worst seconds of the service and of the bare server, and how many probes there were."""
 
     livez: float
     bare: float
@@ -45,10 +46,12 @@ class Probes:
 
 
 @contextmanager
-def probing(url: str) -> Iterator[Aside[Probes]]:
-    """Probes until ``result`` is called."""
+def probing(
+    url: str, paths: Sequence[str] = ("/livez",), pause: float = _PAUSE
+) -> Iterator[Aside[Probes]]:
+    """Probes until ``result`` is called, each path after a pause."""
     port = free_port()
-    with Aside(_bare_server, port), Aside(_probe, url, port) as prober:
+    with Aside(_bare_server, port), Aside(_probe, url, port, tuple(paths), pause) as prober:
         yield prober
 
 
@@ -67,34 +70,33 @@ def _bare_server(stop: Event, port: int) -> None:
         server.shutdown()
 
 
-def _probe(stop: Event, url: str, port: int) -> Probes:
+def _probe(stop: Event, url: str, port: int, paths: Sequence[str], pause: float) -> Probes:
     address = urlsplit(url)
-    times: dict[str, list[float]] = {"livez": [], "bare": []}
-    failed: list[float] = []
+    own, bare = list[tuple[float, bool]](), list[tuple[float, bool]]()
 
-    def go_on(kind: str, host: str, port: int) -> None:
-        while not stop.wait(_PAUSE):
-            seconds, answered = _once(host, port)
-            times[kind].append(seconds)
-            if not answered and kind == "livez":
-                failed.append(seconds)
+    def go_on(found: list[tuple[float, bool]], host: str, port: int, path: str) -> None:
+        while not stop.wait(pause):
+            found.append(_once(host, port, path))
 
-    places = (("livez", address.hostname or "", address.port or 80), ("bare", "127.0.0.1", port))
+    places = [(own, address.hostname or "", address.port or 80, path) for path in paths]
+    places.append((bare, "127.0.0.1", port, "/"))
     threads = [threading.Thread(target=go_on, args=place) for place in places]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    worst = {kind: max(seconds, default=0.0) for kind, seconds in times.items()}
-    return Probes(worst["livez"], worst["bare"], len(times["livez"]), len(failed))
+    worst = [max((seconds for seconds, _ in found), default=0.0) for found in (own, bare)]
+    return Probes(worst[0], worst[1], len(own), sum(not answered for _, answered in own))
 
 
-def _once(host: str, port: int) -> tuple[float, bool]:
+def _once(host: str, port: int, path: str) -> tuple[float, bool]:
     start = time.monotonic()
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", "/livez")
-        answered = connection.getresponse().status == 200
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        answered = answer.status == 200
     except (OSError, http.client.HTTPException):
         answered = False
     finally:

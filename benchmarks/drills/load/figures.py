@@ -127,3 +127,9 @@ def _belongs(exchange: Exchange, stream: str | None, suffix: str = "") -> bool:
     if stream is None:
         return exchange.stream.endswith(BACK) == bool(suffix)
     return exchange.stream == stream + suffix
+
+
+def rate_between(sent: Sent, begin: float, end: float) -> float:
+    """Images per second that got their scores between two moments of the monotonic clock."""
+    scores = sum(e.scores for e in sent.exchanges if begin <= e.done <= end)
+    return scores / max(1e-9, end - begin)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
+from typing import Any
 
 from benchmarks.drills import processes
 from benchmarks.drills.load.mix import Mix, Request
@@ -36,7 +37,8 @@ class Stream:
         clients: instead of a rate, that many clients that each send the next after the answer.
         every: seconds between two requests of such a client, at least.
         begins: seconds after the load does.
-        count: requests at most; None: any number.
+        count: requests at most, of each client; None: any number. A load all of whose streams have
+            one ends with them.
         come_back: how many of those that were refused come again, once the load is over, when
             their Retry-After has passed.
     """
@@ -107,14 +109,19 @@ class _Generator:
     async def run(self, streams: Sequence[Stream]) -> Sent:
         cpu, watched = _cpu(), self._watched()
         heeds = asyncio.create_task(self._heed())
-        jobs = [self._stream(stream, seed) for seed, stream in enumerate(streams)]
-        await asyncio.gather(*jobs, self._over.wait())
+        jobs = asyncio.gather(*(self._stream(stream, seed) for seed, stream in enumerate(streams)))
+        over = asyncio.ensure_future(self._over.wait())
+        is_bounded = all(stream.count is not None for stream in streams)
+        ends: set[asyncio.Future[Any]] = {jobs, over} if is_bounded else {over}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         sent = self._sent
         sent.end = time.monotonic()
         sent.cpu = _cpu() - cpu
         sent.watched = {pid: now - watched[pid] for pid, now in self._watched().items()}
         await asyncio.gather(*(self._come_back(stream) for stream in streams))
         await self._drain()
+        await jobs
+        over.cancel()
         heeds.cancel()
         sent.unasked = self._pool.unasked
         return sent
