@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
-# Which drills: make drills PART=trusted
+# Which drills: make drills PART=trusted, or overload
 PART ?= trusted
 # Processes that share the tests, each with one thread for the network: most tests wait for a service or a browser.
 JOBS ?= 2

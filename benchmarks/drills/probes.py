@@ -1,7 +1,8 @@
 """How late ``/livez`` and other paths answer, beside how late a bare server does on the same busy
 cores.
 
-The machine's other work delays both; what only the service takes longer is its own.
+The machine's other work delays both; what only the service takes longer is its own, less the time
+that its process waited for a core: it has work to do, and a bare server has none.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from urllib.parse import urlsplit
 
+from benchmarks.drills import processes
 from benchmarks.drills.aside import Aside
 from tests.app.server import free_port
 
@@ -25,23 +27,27 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 @dataclass(frozen=True)
 class Probes:
-    """Worst seconds of the service and of the bare server, and how many probes there were."""
+    """Worst seconds of the service, the same without what its process waited for a core meanwhile,
+    those of the bare server, and how many probes there were.
+    """
 
     livez: float
+    own: float
     bare: float
     count: int
     failed: int
 
     @property
     def excess(self) -> float:
-        """What the service took longer than the bare server at its worst."""
-        return max(0.0, self.livez - self.bare)
+        """What the service took longer at its worst than the machine's other work explains."""
+        return max(0.0, min(self.own, self.livez - self.bare))
 
     def __str__(self) -> str:
         failed = f", {self.failed} without an answer" if self.failed else ""
         return (
-            f"worst {1e3 * self.livez:.0f} ms, a bare server beside it {1e3 * self.bare:.0f} ms "
-            f"({self.count} probes{failed})"
+            f"worst {1e3 * self.livez:.0f} ms, "
+            f"{1e3 * self.own:.0f} ms without the wait for a core, "
+            f"a bare server beside it {1e3 * self.bare:.0f} ms ({self.count} probes{failed})"
         )
 
 
@@ -53,6 +59,13 @@ def probing(
     port = free_port()
     with Aside(_bare_server, port), Aside(_probe, url, port, tuple(paths), pause) as prober:
         yield prober
+
+
+@dataclass(frozen=True)
+class _Probe:
+    seconds: float
+    own: float
+    answered: bool
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -72,21 +85,30 @@ def _bare_server(stop: Event, port: int) -> None:
 
 def _probe(stop: Event, url: str, port: int, paths: Sequence[str], pause: float) -> Probes:
     address = urlsplit(url)
-    own, bare = list[tuple[float, bool]](), list[tuple[float, bool]]()
+    service, bare = list[_Probe](), list[_Probe]()
+    pid = processes.listener(address.port or 80)
 
-    def go_on(found: list[tuple[float, bool]], host: str, port: int, path: str) -> None:
+    def go_on(found: list[_Probe], host: str, port: int, path: str) -> None:
         while not stop.wait(pause):
-            found.append(_once(host, port, path))
+            waited = processes.waited_for_a_core(pid)
+            seconds, answered = _once(host, port, path)
+            waited = processes.waited_for_a_core(pid) - waited
+            found.append(_Probe(seconds, max(0.0, seconds - waited), answered))
 
-    places = [(own, address.hostname or "", address.port or 80, path) for path in paths]
+    places = [(service, address.hostname or "", address.port or 80, path) for path in paths]
     places.append((bare, "127.0.0.1", port, "/"))
     threads = [threading.Thread(target=go_on, args=place) for place in places]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    worst = [max((seconds for seconds, _ in found), default=0.0) for found in (own, bare)]
-    return Probes(worst[0], worst[1], len(own), sum(not answered for _, answered in own))
+    return Probes(
+        livez=max((each.seconds for each in service), default=0.0),
+        own=max((each.own for each in service), default=0.0),
+        bare=max((each.seconds for each in bare), default=0.0),
+        count=len(service),
+        failed=sum(not each.answered for each in service),
+    )
 
 
 def _once(host: str, port: int, path: str) -> tuple[float, bool]:

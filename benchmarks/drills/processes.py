@@ -133,6 +133,13 @@ def cpu_seconds(pid: int) -> float:
     return 0.0
 
 
+def waited_for_a_core(pid: int) -> float:
+    """Seconds that its main thread could have run and had no core; 0 where nobody counts them."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((_PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
 def allow_open_files() -> None:
     """As many as the system lets this process have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
