@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
-# Which drills: make drills PART=trusted
+# Which drills: make drills PART=trusted, or overload
 PART ?= trusted
 # Processes that share the tests, each with one thread for the network: most tests wait for a service or a browser.
 JOBS ?= 2
@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test test-dtype cov lint lint-page format typecheck audit docs bench drills clean
+.PHONY: help serve check test test-dtype cov lint lint-page format typecheck audit docs bench drills soak clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmark
 
 drills: $(VENV)/.dev ## Hold the service to its promises under faults and hostile uploads (PART=trusted, SHORT=1 as in CI)
 	$(BIN)/python -m benchmarks.drills --part $(PART) $(if $(SHORT),--short) $(ARGS)
+
+soak: $(VENV)/.dev ## Hold it to its memory under mixed load for ten minutes (SOAK=30m)
+	SOAK=$(SOAK) $(BIN)/python -m benchmarks.drills --part soak $(ARGS)
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info tests/browser/lint/node_modules

@@ -45,7 +45,16 @@ class Aside(Generic[T]):
             EOFError: it failed; its traceback is on stderr.
         """
         self._stop.set()
-        if not self._pipe.poll(_END_SECONDS):
+        return self.wait(_END_SECONDS)
+
+    def wait(self, seconds: float) -> T:
+        """Returns what it saw, once it has ended by itself.
+
+        Raises:
+            TimeoutError: it does not end within that time.
+            EOFError: it failed; its traceback is on stderr.
+        """
+        if not self._pipe.poll(seconds):
             raise TimeoutError("what runs beside the drill does not end")
         seen: T = self._pipe.recv()
         return seen

@@ -60,6 +60,10 @@ class Report:
         else:
             self.check(promise, figure, holds)
 
+    def note(self, what: str, figure: object) -> None:
+        """A figure that is no promise."""
+        self._add(what, figure, Verdict.NOT_JUDGED)
+
     def unknown(self, promise: str, why: object) -> None:
         """A promise that can't be looked at here."""
         self._add(promise, why, Verdict.UNKNOWN)

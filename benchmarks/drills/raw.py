@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 _SECONDS = 10.0
 _BOUNDARY = "drill"
+END = f"--{_BOUNDARY}--\r\n".encode()
 
 
 def connect(url: str) -> socket.socket:
@@ -15,12 +16,24 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((address.hostname or "", address.port or 80), _SECONDS)
 
 
+def part(field: str, value: bytes) -> bytes:
+    """A field of a multipart body."""
+    return b"".join(_part(f'name="{field}"', value))
+
+
+def file_part(field: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """A file of a multipart body; the data are not copied."""
+    return _part(f'name="{field}"; filename="a"', data)
+
+
+def _part(disposition: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    head = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    return head.encode(), data, b"\r\n"
+
+
 def form(image: bytes, field: str = "image", copies: int = 1) -> bytes:
     """A multipart body."""
-    head = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="a"\r\n\r\n'
-    ).encode()
-    return (head + image + b"\r\n") * copies + f"--{_BOUNDARY}--\r\n".encode()
+    return b"".join(file_part(field, image)) * copies + END
 
 
 def head(

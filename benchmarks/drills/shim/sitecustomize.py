@@ -1,4 +1,5 @@
-"""Makes a process of the service die of magic input, as a crash in a library of C would.
+"""Makes a process of the service die of magic input, as a crash in a library of C would, or has the
+worker sleep instead of computing.
 
 Python runs it at its start where its folder is on PYTHONPATH. The product knows nothing of it: its
 own supervisor, scheduler and quarantine have to cope.
@@ -7,12 +8,17 @@ own supervisor, scheduler and quarantine have to cope.
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 # The file that gets a line per death.
 KILLS = "DRILL_KILLS"
 DEVICE_MAGIC = (1, 254, 7)
 DECODER_MAGIC = b"ends-the-decoder"
+# The file that, once it exists, has batches sleep: so the worker's self-test comes before.
+SLEEPS = "DRILL_SLEEPS"
+BATCH_SECONDS = 0.01
+ROW_SECONDS = 0.004
 
 
 def _die(kills: str) -> None:
@@ -51,9 +57,31 @@ def _poison_decoder(kills: str) -> None:
     images.decode = guarded
 
 
+def _sleep_at_the_device(sleeps: str) -> None:
+    import numpy as np
+
+    from model.scorer import Scorer
+
+    forward = Scorer.forward
+    rows: dict[str, Any] = {}
+
+    def asleep(self: Scorer, crops: Any, row_crop: Any, row_pass: Any) -> Any:
+        if not os.path.exists(sleeps):
+            return forward(self, crops, row_crop, row_pass)
+        name = self.config.name
+        if name not in rows:
+            rows[name] = forward(self, crops[:1], [0], row_pass[:1])
+        time.sleep(BATCH_SECONDS + ROW_SECONDS * len(row_crop))
+        return np.repeat(rows[name], len(row_crop), axis=0)
+
+    Scorer.forward = asleep  # type: ignore[method-assign]
+
+
 def _install() -> None:
-    kills = os.environ.get(KILLS)
+    kills, sleeps = os.environ.get(KILLS), os.environ.get(SLEEPS)
     arguments = sys.orig_argv
+    if sleeps and "app.worker" in arguments:
+        _sleep_at_the_device(sleeps)
     if kills and "app.worker" in arguments:
         _poison_device(kills)
     elif kills and "model.decoding.process" in arguments:
