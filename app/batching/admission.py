@@ -17,9 +17,16 @@ from app.batching.fairness import ANYBODY, BULK_SHARE, Priority, Sender
 from app.batching.ledger import Ceilings, Line, Load, Ticket
 from app.batching.margin import Margin
 
-# Of the time until its deadline, what may stand before a request: half of it is for what nobody
+# Of the time until its deadline, what may stand before a request: the other half is for what nobody
 # foresees, and an answer that was long on its way helps few.
-_PATIENCE = 0.5
+_PATIENCE = 0.45
+# Times what is left of that, a sender may have: alone it fills five ninths of it, and there is
+# always room for one more (a dynamic threshold, as of Choudhury and Hahne, 1998).
+_GREED = 1.25
+# Whoever has less than so much of its share of what waits is served for so much longer: it is not
+# the one that fills the queue.
+_MODEST = 0.9
+_GRACE = 1.1
 # So long a request that was let in at the door is reckoned with, and its body not yet there.
 _DOOR_SECONDS = 1.0
 # How far the mean request follows each one.
@@ -226,7 +233,7 @@ class Admission:
         now = self._clock()
         line = self._lines[sender.priority]
         share = self._share(sender.priority, now)
-        before = line.before(deadline, sender.owner, now)
+        before = line.before(deadline, sender, now)
         overrun = self._estimates.overrun(now)
         wait = max(before.device / share, before.decoding / self._decoders) + overrun
         own = line.seconds_of((model, load))[0] / share
@@ -235,10 +242,12 @@ class Admission:
             excess = harm
         else:
             patience, margin = deadline - now, self.margin.factor
-            # A threshold that falls as the queue grows (Choudhury and Hahne, 1998): whoever is
-            # alone may fill half of it, and there is always room for one more.
-            fair = sender.weight * (_PATIENCE * patience / margin - wait)
-            unfair = (before.own / share - fair) / (1 + sender.weight)
+            queue = _PATIENCE * patience / margin
+            mine = before.own / share
+            threshold = sender.weight * _GREED
+            unfair = (mine - threshold * (queue - wait)) / (1 + threshold)
+            if mine <= _MODEST * before.share * wait:
+                unfair = min(unfair, wait - _GRACE * queue)
             excess = max(unfair, (wait + own) * margin - patience, harm)
         if excess > 0:
             raise Overloaded(retry_after=excess if math.isfinite(excess) else 1.0)

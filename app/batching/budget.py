@@ -18,7 +18,7 @@ class Limits:
     batch_seconds: float = 0.25
     batch_rows: int = 128
     lead: float = 0.01
-    patience: float = 4.0
+    patience: float = 2.0
 
     def rows(self, rate: Rate, most: int) -> int:
         """What a batch may cost at that rate, of ``most`` that fit into memory.

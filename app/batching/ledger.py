@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -114,12 +114,13 @@ class Ticket:
 @dataclass(frozen=True)
 class Before:
     """The seconds of what runs before a request: of the device, of one decoder, and of the device
-    for the same sender.
+    for the same sender, whose share among all that have something in the line is ``share``.
     """
 
     device: float
     decoding: float
     own: float
+    share: float
     is_empty: bool
 
 
@@ -128,6 +129,7 @@ class _Sum:
 
     def __init__(self) -> None:
         self.count = 0
+        self.weight = 1.0
         self._costs: dict[str, int] = {}
         self._device = self._decoding = 0.0
 
@@ -159,7 +161,8 @@ class Line:
         self._work_seconds = work_seconds
         self._tickets: list[Ticket] = []
         self._all = _Sum()
-        self._owners: defaultdict[str, _Sum] = defaultdict(_Sum)
+        self._owners: dict[str, _Sum] = {}
+        self._weight = 0.0  # of all owners
         self._places: deque[Ticket] = deque()  # those that are reckoned with for a while
 
     def __len__(self) -> int:
@@ -201,20 +204,23 @@ class Line:
         rows = self._work_seconds(model, load.cost) if load.cost else 0.0
         return rows + load.device_seconds, load.decode_seconds
 
-    def before(self, deadline: float, owner: str, now: float) -> Before:
-        """What runs before a request that is due then."""
+    def before(self, deadline: float, sender: Sender, now: float) -> Before:
+        """What runs before a request of a sender that is due then."""
         while self._places and self._places[0].until < now:
             self.remove(self._places.popleft())
         device, decoding = self.seconds()
-        own = self._owners[owner].seconds(self._work_seconds)[0] if owner in self._owners else 0.0
+        mine = self._owners.get(sender.owner)
+        own = mine.seconds(self._work_seconds)[0] if mine else 0.0
+        others = self._weight - (mine.weight if mine else 0.0)
         after = self._tickets[self._place(deadline) :]
         for ticket in after:
             seconds, one_decoder = self.seconds_of((ticket.model, ticket.load))
             device -= seconds
             decoding -= one_decoder
-            if ticket.sender.owner == owner:
+            if ticket.sender.owner == sender.owner:
                 own -= seconds
-        return Before(device, decoding, own, len(after) == len(self._tickets))
+        share = sender.weight / (sender.weight + max(0.0, others))
+        return Before(device, decoding, own, share, len(after) == len(self._tickets))
 
     def harm(self, deadline: float, done: float, seconds: float, share: float) -> float:
         """By how much a request that is due then, and takes so long, would make an answer late that
@@ -231,11 +237,17 @@ class Line:
         return bisect.bisect_right(self._tickets, deadline, key=_deadline)
 
     def _sum(self, ticket: Ticket, load: Load, count: int) -> None:
-        owner = ticket.sender.owner
+        sender = ticket.sender
         self._all.add(ticket.model, load, count)
-        self._owners[owner].add(ticket.model, load, count)
-        if not self._owners[owner].count:
-            del self._owners[owner]
+        if sender.owner not in self._owners:
+            self._owners[sender.owner] = _Sum()
+            self._owners[sender.owner].weight = sender.weight
+            self._weight += sender.weight
+        mine = self._owners[sender.owner]
+        mine.add(ticket.model, load, count)
+        if not mine.count:
+            self._weight -= mine.weight
+            del self._owners[sender.owner]
 
 
 def _deadline(ticket: Ticket) -> float:
