@@ -31,7 +31,8 @@ def run(report: Report) -> None:
         report.check("the capacity", f"{capacity:.1f} images/s", capacity > 0)
         if capacity > 0:
             _beside_a_batch(report, running, _SINGLES * capacity, seconds)
-            _beside_bulk(report, running, capacity, seconds)
+            if not report.short:
+                _beside_bulk(report, running, capacity, seconds)
         _largest(report, running)
 
 
