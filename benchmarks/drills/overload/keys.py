@@ -8,7 +8,7 @@ from benchmarks.drills.frame import Drill, Report
 from benchmarks.drills.load import judge
 from benchmarks.drills.load.figures import Figures
 from benchmarks.drills.load.generator import Stream
-from benchmarks.drills.load.loads import AS_SHIPPED, DEADLINE, WARM_SECONDS, closed, load
+from benchmarks.drills.load.loads import DEADLINE, WARM_SECONDS, closed, environment, load
 from benchmarks.drills.load.mix import Mix, photographs
 from benchmarks.drills.service import service
 
@@ -21,8 +21,9 @@ _SERVED = 0.95
 
 def run(report: Report) -> None:
     seconds = 6.0 if report.short else 25.0
-    environment = {**AS_SHIPPED, "AGIQA_KEYS_FILE": str(_key_file(report.folder))}
-    with service(report.folder / "service", environment) as running:
+    file = {"AGIQA_KEYS_FILE": str(_key_file(report.folder))}
+    settings = {**environment(short=report.short), **file}
+    with service(report.folder / "service", settings) as running:
         capacity = closed(running.url, _mix("greedy"), seconds / 2).figures.goodput
         report.check("the capacity", f"{capacity:.1f} images/s", capacity > 0)
         if capacity <= 0:
