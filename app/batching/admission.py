@@ -27,8 +27,10 @@ _GREED = 1.25
 # the one that fills the queue.
 _MODEST = 0.9
 _GRACE = 1.1
-# So long a request that was let in at the door is reckoned with, and its body not yet there.
+# So long a request that was let in at the door is reckoned with, and its body not yet there: some
+# time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0
+_DOOR_BYTES_PER_SECOND = 4 * 2**20
 # How far the mean request follows each one.
 _HASTE = 0.1
 
@@ -140,9 +142,12 @@ class Admission:
 
     # Who comes in
 
-    def at_the_door(self, deadline: float, sender: Sender, *, single: bool) -> Ticket | None:
-        """Before the body is read. A request for one image gets a place, as for the mean one: it is
-        given back when the image is admitted, and reckoned with for a second at most.
+    def at_the_door(
+        self, deadline: float, sender: Sender, *, single: bool, size: int = 0
+    ) -> Ticket | None:
+        """Before the body, of so many bytes, is read. A request for one image gets a place, as for
+        the mean one: it is given back when the image is admitted, and reckoned with for as long as
+        the body should take.
 
         Raises:
             Overloaded: as ``admit`` would when the body is there.
@@ -152,7 +157,7 @@ class Admission:
         if not single:
             return None
         place = Ticket(self._lines[sender.priority], "", own, sender, deadline)
-        place.until = self._clock() + _DOOR_SECONDS
+        place.until = self._clock() + _DOOR_SECONDS + size / _DOOR_BYTES_PER_SECOND
         place.enter()
         return place
 
