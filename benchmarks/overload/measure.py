@@ -30,7 +30,7 @@ def figures(answers: Iterable[Answer], seconds: float, end: float) -> Figures:
     answers = list(answers)
     served = [answer for answer in answers if answer.served]
     late = sum(answer.late for answer in answers)
-    in_time = sum(answer.at <= end for answer in served)
+    in_time = sum(end - seconds <= answer.at <= end for answer in served)
     return Figures(
         in_time / seconds,
         late / max(1, late + len(served)),

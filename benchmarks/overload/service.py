@@ -181,7 +181,7 @@ class SimulatedService:
         if is_bulk and not await self._let_in(answer, room, deadline):
             return
         await self._admitted(answer, room, deadline)
-        if answer.served:
+        if not answer.refused:
             self.admission.answered(room)
 
     async def _many(self, first: Answer, deadline: float) -> None:
