@@ -41,7 +41,8 @@ class _LinesOnly(Rates):
 class _Shrinking(Limits):
     """A quarter second a batch, whatever the machine is at."""
 
-    def rows(self, rate: Rate, most: int) -> int:
+    def rows(self, rate: Rate, most: int, *, gives_way: bool = False) -> int:
+        del gives_way
         return min(most, rate.rows_within(self.batch_seconds)) if rate.known else most
 
 

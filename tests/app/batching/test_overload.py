@@ -152,8 +152,8 @@ def test_a_device_that_is_four_times_as_slow_at_once_is_believed_after_one_deadl
 
     answers = played(poisson(IMAGE, 3 * most, SECONDS), replace(CALM, pace=pace))
     assert_promises(came(answers, 0, 6))
-    # What waits when it begins is two to three seconds of work, and becomes ten: some of it is late,
-    # whatever is done, and so is some of what came before that showed.
+    # What waits when it begins is two to three seconds of work, and becomes ten: some of it is
+    # late, whatever is done, and so is some of what came before that showed.
     struck = came(answers, 6, 20)
     assert sum(answer.late for answer in struck) <= 3 * most
     slow = came(answers, 20, 30)
