@@ -1,8 +1,17 @@
 """The benchmarks run, and what they compare computes the same."""
 
+import itertools
+from pathlib import Path
+
 import pytest
 
 from benchmarks import training
+from benchmarks.overload.__main__ import neighbour
+from benchmarks.overload.machine import Machine
+from benchmarks.overload.measure import overloaded
+from benchmarks.overload.plot import Point, write
+from benchmarks.overload.rules import RULES, CoDel
+from benchmarks.overload.service import Request
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -24,3 +33,36 @@ def test_losses_that_differ_are_told_and_fail(
     arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
     assert training.main([*arguments, "--precision", "fp32"]) == 1
     assert "losses DON'T AGREE" in capsys.readouterr().out
+
+
+def test_simulated_overload_is_the_same_each_time_and_tells_the_rules_apart() -> None:
+    machine = Machine(pace=neighbour)
+    found = {}
+    for rule in RULES:
+        twice = [overloaded(rule, machine, Request(0.0), 50.0, 30.0) for _ in range(2)]
+        assert twice[0] == twice[1]
+        found[rule.name] = twice[0]
+    assert found["agiqa"].late <= 0.01
+    assert found["0.5.0"].late > 0.2
+    assert found["agiqa"].p99 < min(found["0.5.0"].p99, found["CoDel"].p99)
+    assert found["agiqa"].goodput > found["0.5.0"].goodput
+
+
+def test_codel_drops_ever_faster_while_the_delay_stays_over_its_target() -> None:
+    codel = CoDel()
+    times = [0.01 * step for step in range(1, 1000)]
+    drops = [now for now in times if codel.drops(0.5, now)]
+    assert drops[0] == pytest.approx(1.0, abs=0.03)  # an interval over the target
+    gaps = [later - sooner for sooner, later in itertools.pairwise(drops)]
+    assert gaps[0] == pytest.approx(1.0, abs=0.03)
+    assert gaps[3] == pytest.approx(0.5, abs=0.03)  # 1 / sqrt(4)
+    assert not codel.drops(0.05, 10.0)
+    assert not codel.drops(0.5, 10.5)
+
+
+def test_the_plots_of_overload_are_written_with_the_measured_points(tmp_path: Path) -> None:
+    write(tmp_path, {"agiqa": [Point(0.5, 0.5, 0.1), Point(20.0, 0.9, 0.4)]})
+    for name in ("goodput", "p99"):
+        svg = (tmp_path / f"overload-{name}.svg").read_text()
+        assert "agiqa" in svg
+        assert "measured" in svg

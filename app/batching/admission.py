@@ -56,6 +56,9 @@ class Estimates(Protocol):
     def overrun(self, now: float) -> float:
         """Seconds by which what is at the device should be done."""
 
+    def busy(self, now: float) -> float:
+        """Seconds until what is at the device is expected to be done."""
+
     def waits(self, priority: Priority) -> bool:
         """Whether something of that class waits for the device."""
 
@@ -199,9 +202,9 @@ class Admission:
         return ticket
 
     def answered(self, ticket: Ticket) -> None:
-        """Learns from when the answer of a single image came."""
+        """Learns from when the answer of a single image came, or its deadline without one."""
         taken = self._clock() - ticket.since
-        self.margin.observe(ticket.expected, taken)
+        self.margin.observe(ticket.expected, taken, ticket.deadline - ticket.since)
         device, decoding = self._lines[ticket.sender.priority].seconds_of(ticket.admitted_as)
         mean = self._mean
         self._mean = Load(
@@ -240,13 +243,16 @@ class Admission:
         share = self._share(sender.priority, now)
         before = line.before(deadline, sender, now)
         overrun = self._estimates.overrun(now)
-        wait = max(before.device / share, before.decoding / self._decoders) + overrun
+        # What is at the device runs to its end, even if it is due later.
+        busy = self._estimates.busy(now)
+        wait = max(before.device / share, before.decoding / self._decoders, busy) + overrun
         own = line.seconds_of((model, load))[0] / share
         harm = line.harm(deadline, now + wait, own, share)
+        patience, margin = deadline - now, self.margin.factor
         if before.is_empty:  # nobody is refused for what it takes itself: that grows no less
-            excess = harm
+            late = (busy + own) * margin - patience
+            excess = max(min(busy, late), harm)
         else:
-            patience, margin = deadline - now, self.margin.factor
             queue = _PATIENCE * patience / margin
             mine = before.own / share
             threshold = sender.weight * _GREED

@@ -76,6 +76,10 @@ class Scheduler:
         """Seconds by which the batches at the device should be done."""
         return max(0.0, now - self._busy_until) if self._running else 0.0
 
+    def busy(self, now: float) -> float:
+        """Seconds until the batches at the device are expected to be done."""
+        return max(0.0, self._busy_until - now) if self._running else 0.0
+
     def waits(self, priority: Priority) -> bool:
         """Whether a job of that class is queued."""
         return len(self._queue.of(priority)) > 0
