@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import training
+from benchmarks import neighbours, training
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -24,3 +24,27 @@ def test_losses_that_differ_are_told_and_fail(
     arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
     assert training.main([*arguments, "--precision", "fp32"]) == 1
     assert "losses DON'T AGREE" in capsys.readouterr().out
+
+
+def test_every_setting_of_openmp_is_measured_beside_every_number_of_busy_loops(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "not a number")  # would be complained of
+    neighbours.main(["--rows", "1,2", "--loops", "0,1", "--seconds", "0.01"])
+    printed, complaints = capfd.readouterr()
+    table = [line.strip("|").split("|") for line in printed.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in table[0]] == ["setting", "busy loops", "1 rows", "2 rows"]
+    cells = [[cell.strip() for cell in row] for row in table[2:]]
+    assert [row[:2] for row in cells] == [
+        [setting, loops] for loops in ("0", "1") for setting in neighbours.SETTINGS
+    ]
+    assert all(int(rate) > 0 for row in cells for rate in row[2:])
+    assert not complaints
+
+
+def test_a_setting_of_openmp_that_is_not_known_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        neighbours.main(["--settings", "default,spinning"])
+    assert "spinning: known are default, " in capsys.readouterr().err
