@@ -82,6 +82,7 @@ def create_app(
     lane = _lane(admission, scheduler, ceilings)
     metrics = Metrics()
     metrics.watch_queue(scheduler, clock)
+    metrics.watch_admission(admission, lane)
     count = settings.decode_workers
     decoders = [decoder(settings, arena, metrics.decoder_ended) for _ in range(count)]
     parts = Parts(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import training
+from benchmarks import neighbours, training
 from benchmarks.overload.__main__ import neighbour
 from benchmarks.overload.machine import Machine
 from benchmarks.overload.measure import overloaded
@@ -66,3 +66,27 @@ def test_the_plots_of_overload_are_written_with_the_measured_points(tmp_path: Pa
         svg = (tmp_path / f"overload-{name}.svg").read_text()
         assert "agiqa" in svg
         assert "measured" in svg
+
+
+def test_settings_of_openmp_are_measured_beside_busy_loops(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "not a number")  # would be complained of
+    settings = ["default", "one thread"]
+    arguments = ["--rows", "1,2", "--loops", "0,1", "--seconds", "0.01"]
+    neighbours.main([*arguments, "--settings", ",".join(settings)])
+    printed, complaints = capfd.readouterr()
+    table = [line.strip("|").split("|") for line in printed.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in table]
+    assert cells[0] == ["setting", "busy loops", "1 rows", "2 rows"]
+    assert [row[:2] for row in cells[2:]] == [[name, loops] for loops in "01" for name in settings]
+    assert all(int(rate) > 0 for row in cells[2:] for rate in row[2:])
+    assert not complaints
+
+
+def test_a_setting_of_openmp_that_is_not_known_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        neighbours.main(["--settings", "default,spinning"])
+    assert "spinning: known are default, " in capsys.readouterr().err

@@ -49,9 +49,10 @@ class _Shrinking(Limits):
 class _OpenDoor(Admission):
     """Judges when the body is there."""
 
-    def at_the_door(self, deadline: float, sender: Sender, *, single: bool) -> Ticket | None:
-        del deadline, sender, single
-        return None
+    def at_the_door(
+        self, deadline: float, sender: Sender, *, single: bool, size: int = 0
+    ) -> Ticket | None:
+        del deadline, sender, single, size
 
 
 class _AllWithinTheDeadline(_OpenDoor):
