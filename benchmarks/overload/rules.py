@@ -53,6 +53,7 @@ class _OpenDoor(Admission):
         self, deadline: float, sender: Sender, *, single: bool, size: int = 0
     ) -> Ticket | None:
         del deadline, sender, single, size
+        return None
 
 
 class _AllWithinTheDeadline(_OpenDoor):
