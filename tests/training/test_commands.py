@@ -136,9 +136,12 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
 def test_the_published_protocol_is_named_wherever_its_figures_are(
     data: Data, pretrained: Path, tmp_path: Path
 ) -> None:
-    recipe = written(data, pretrained, tmp_path, "mp-iqe")
+    split = {"shares": {"train": 0.75, "test": 0.25}}
+    recipe = written(data, pretrained, tmp_path, "mp-iqe", split=split)
     assert run("train", recipe, "--protocol", "paper").exit_code == 0
     assert "PUBLISHED PROTOCOL" in (tmp_path / "work" / "report" / "report.html").read_text()
+    manifest = json.loads((tmp_path / "checkpoint" / "manifest.json").read_text())
+    assert manifest["data"] == {"LIVE-Challenge": {"train": 27, "test": 9}}
     place = data[METHODS["mp-iqe"][0]]
     measured = run("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", place)
     assert "the epoch was chosen on the test part" in measured.output

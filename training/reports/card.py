@@ -76,7 +76,7 @@ def _measured(recipe: MethodRecipe, name: str, report: Report, *, one_of_many: b
     if report.groups < report.images:
         unseen = f"{report.images} images, {unseen}"
     where = f" of {name}" if one_of_many else ""
-    return f"""## Measured on the test part{where} ({unseen})
+    return f"""## Measured on the {report.part} part{where} ({unseen})
 
 {markdown_table(_agreement(report))}
 
@@ -114,7 +114,7 @@ def _fallen(fallen: Falls | None) -> str:
 
 
 def _chosen(recipe: MethodRecipe) -> str:
-    if recipe.protocol == "paper":
+    if recipe.judged_by == "test":
         return fill(f"**Published protocol**: {PUBLISHED_PROTOCOL}")
     if recipe.schedule.select == "best":
         return "The epoch was chosen on the validation part."
