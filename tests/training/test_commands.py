@@ -160,6 +160,10 @@ def test_a_checkpoint_is_measured_on_other_crops_than_its_own(
     assert "--part test --crop-policy liqe" in (tmp_path / "r" / "report.md").read_text()
     assert "--dtype" not in (tmp_path / "r" / "report.md").read_text()
     assert "'--crop-policy'" in run(*command, "--crop-policy", "many").output
+    assert (
+        "Error: miniature: whole images need a ResNet"
+        in run(*command, "--crop-policy", "whole").output
+    )
 
 
 def test_the_published_protocol_is_named_wherever_its_figures_are(

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
+    from model.scorer import Scorer
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
@@ -88,7 +89,6 @@ def evaluate(
     if lower_better and not declared:
         raise click.UsageError("--lower-better belongs to --range")
     with reported_errors():
-        import model
         from training.data.datasets import which
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
@@ -99,7 +99,7 @@ def evaluate(
 
         others = [parse_rival(rival, device) for rival in rivals]
         samples = which(data, declared, lower_better).read(data)
-        scorer = model.load(checkpoint, device=device, dtype=dtype, crop_policy=crop_policy)
+        scorer = _scorer(checkpoint, device=device, dtype=dtype, crop_policy=crop_policy)
         if labels:
             split = Split.of_provenance(scorer.config.provenance.split)
             samples = labelled(samples, labels, split)
@@ -124,6 +124,15 @@ def evaluate(
             document = evaluation_document(scorer.config, report, reports, name, shown)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
+
+
+def _scorer(checkpoint: str, **options: Any) -> "Scorer":
+    import model
+
+    try:
+        return model.load(checkpoint, **options)
+    except ValueError as error:  # crops that do not suit the method
+        raise click.ClickException(str(error)) from error
 
 
 _NOT_SHOWN = {"device", "out", "folder"}
