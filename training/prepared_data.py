@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.data.readers.liqe_labels import with_labels, with_parts
 from training.data.samples import Sample
@@ -14,7 +15,7 @@ from training.errors import DataError
 from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.sampling.batches import Batches
 from training.sampling.pictures import Pictures, Shelf
-from training.splits.split import Parts, draw
+from training.splits.split import Parts, Split, draw
 
 AnyRecipe = BackboneRecipe | MethodRecipe
 
@@ -29,12 +30,22 @@ def read_sets(recipe: AnyRecipe) -> dict[str, list[Sample]]:
     sets = {}
     for name, data in recipe.sets.items():
         samples = data.read(recipe.data[name])
-        if (labels := recipe.labels.get(name)) is not None:
-            samples = with_labels(samples, labels)
-            if recipe.split.kind == "official":
-                samples = with_parts(samples, labels, recipe.split.round + 1)
-        sets[name] = samples
+        labels = recipe.labels.get(name)
+        sets[name] = samples if labels is None else labelled(samples, labels, recipe.split)
     return sets
+
+
+def labelled(samples: list[Sample], labels: Path, split: Split | None) -> list[Sample]:
+    """The samples with LIQE's scenes and distortions, and for an official split with the parts of
+    LIQE's own, of which the images that it lacks are left out.
+
+    Raises:
+        DataError: label files that can't be read, or of another set.
+    """
+    samples = with_labels(samples, labels)
+    if split is not None and split.kind == "official":
+        return with_parts(samples, labels, split.round + 1)
+    return samples
 
 
 def require_folders(recipe: AnyRecipe) -> None:

@@ -111,6 +111,18 @@ class _Recipe(_Section):
                 faults.append(f"there are labels for {name}, which is not among the data")
         return _checked(labels, faults)
 
+    @model_validator(mode="after")
+    def _has_images_to_choose_on(self) -> Self:
+        split = self.split
+        if self.judged_by == "validation" and not (split.inner or split.states_validation):
+            raise ValueError("split.inner=0 leaves no image to choose the epoch on: set it higher")
+        return self
+
+    @property
+    def judged_by(self) -> Literal["validation", "test"]:
+        """The part that the epoch is chosen on."""
+        return "validation"
+
     @property
     def sets(self) -> dict[str, DataSet]:
         """The data sets by name, in the recipe's order."""
@@ -155,9 +167,11 @@ class MethodRecipe(_Recipe):
     ``backbone`` is a folder that a backbone recipe wrote (relative to ``out``), the name of a
     bundled one, or names one as a checkpoint's configuration does. ``options`` are the method's,
     ``weights`` those of its losses.
-    ``protocol``: under ``paper`` the published one is repeated, which chooses the epoch on the test
-    part, and every figure is labelled so. ``spare_backbone``: what a backbone of our own was
-    trained on goes to the training part, so that any other split of its data holds no leak.
+    ``protocol``: under ``paper`` the published one is repeated: no inner validation part is taken
+    from the training part (``split.inner`` is 0), and unless the split states a validation part the
+    epoch is chosen on the test part, and every figure is labelled so. ``spare_backbone``: what a
+    backbone of our own was trained on goes to the training part, so that any other split of its
+    data holds no leak.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
     """
@@ -171,6 +185,26 @@ class MethodRecipe(_Recipe):
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _train_on_all_that_the_paper_does(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("protocol") != "paper":
+            return content
+        split = content.get("split", {})
+        shares = split.get("shares") if isinstance(split, Mapping) else None
+        # Across data sets there is no test part, and the epoch is chosen on an inner part.
+        if not isinstance(split, Mapping) or (
+            isinstance(shares, Mapping) and not shares.get("test")
+        ):
+            return content
+        return {**content, "split": {**split, "inner": 0.0}}
+
+    @property
+    def judged_by(self) -> Literal["validation", "test"]:
+        """The part that the epoch is chosen on."""
+        on_test = self.protocol == "paper" and self.split.tests
+        return "test" if on_test and not self.split.states_validation else "validation"
 
     @field_validator("method")
     @classmethod

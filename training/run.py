@@ -129,8 +129,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     if processes(recipe.device).is_main_process:
         write_manifest(recipe.work, recipe, prepared, command)
     stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
-    judged_by = "test" if recipe.protocol == "paper" else "validation"
-    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by)
+    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", recipe.judged_by)
     progress = run.fit()
     if not processes(recipe.device).is_main_process:
         return None
@@ -188,7 +187,7 @@ def refuse_seen(backbone: Provenance, prepared: PreparedData) -> None:
     )
     for name, parts in prepared.parts.items():
         for part in ("validation", "test"):
-            leakage.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
+            leakage.refuse(parts.get(part, ()), backbone.seen, f"the {part} part of {name}", remedy)
 
 
 def _config(
@@ -223,11 +222,12 @@ def publish(
     clip: nn.Module,
     config: CheckpointConfig,
 ) -> tuple[CheckpointConfig, dict[str, Report]]:
-    """Measures the finished network on the test part of every data set and writes the
+    """Measures the finished network on the ``measured_part`` of every data set and writes the
     checkpoint.
     """
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
-    reports = {name: evaluate(scorer, parts, "test") for name, parts in prepared.parts.items()}
+    part = measured_part(recipe)
+    reports = {name: evaluate(scorer, parts, part) for name, parts in prepared.parts.items()}
     fallen = _fallen(recipe, scorer, prepared)
     metrics = _rounded(flat_figures(reports))
     provenance = config.provenance.model_copy(update={"metrics": metrics})
@@ -245,11 +245,17 @@ def publish(
     return seal(recipe.out), reports
 
 
+def measured_part(recipe: MethodRecipe) -> str:
+    """What a finished network is measured on: the validation part where other sets are the test."""
+    return "test" if recipe.split.tests else "validation"
+
+
 def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Falls | None:
     """How the quality of clean test images falls as they are degraded, if the recipe asks."""
     if not recipe.degraded_test:
         return None
-    test = [sample for parts in prepared.parts.values() for sample in parts["test"]]
+    part = measured_part(recipe)
+    test = [sample for parts in prepared.parts.values() for sample in parts[part]]
     return falls(scorer, clean(test, recipe.degraded_test))
 
 
@@ -267,7 +273,7 @@ def _provenance(
     before = before or Provenance()
     by = "/".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     split = recipe.split.model_dump(exclude_none=True)
-    if isinstance(recipe, MethodRecipe) and recipe.protocol == "paper":
+    if isinstance(recipe, MethodRecipe) and recipe.judged_by == "test":
         split["protocol"] = "paper"
     groups = {
         name: leakage.digests(sample.group for sample in parts["train"])

@@ -3,14 +3,16 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.config import CROP_POLICIES
 from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
+    from model.scorer import Scorer
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
@@ -45,6 +47,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Also degrade the N best-rated images, to see whether their quality falls.",
 )
+@click.option(
+    "--labels",
+    type=options.FOLDER,
+    help="Folder of LIQE's label files: scenes and distortions, and LIQE's own split.",
+)
+@click.option(
+    "--crop-policy", type=click.Choice(CROP_POLICIES), help="Other crops  [the checkpoint's own]"
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option(
     "--dtype",
@@ -68,6 +78,8 @@ def evaluate(
     lower_better: bool,
     rivals: tuple[str, ...],
     degraded: int,
+    labels: Path | None,
+    crop_policy: str | None,
     device: str,
     dtype: str,
     out: Path | None,
@@ -77,16 +89,20 @@ def evaluate(
     if lower_better and not declared:
         raise click.UsageError("--lower-better belongs to --range")
     with reported_errors():
-        import model
         from training.data.datasets import which
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
+        from training.prepared_data import labelled
         from training.research.rivals.rival import measure_rival, parse_rival
+        from training.splits.split import Split
 
         others = [parse_rival(rival, device) for rival in rivals]
-        scorer = model.load(checkpoint, device=device, dtype=dtype)
         samples = which(data, declared, lower_better).read(data)
+        scorer = _scorer(checkpoint, device=device, dtype=dtype, crop_policy=crop_policy)
+        if labels:
+            split = Split.of_provenance(scorer.config.provenance.split)
+            samples = labelled(samples, labels, split)
         parts = part_of(scorer.config, samples, part)
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
@@ -103,11 +119,45 @@ def evaluate(
             from training.reports.write import write
             from training.research.documents.evaluation import evaluation_document
 
-            command = f"agiqa evaluate --checkpoint {checkpoint} --data {data.name} --part {part}"
             name = samples[0].dataset
-            document = evaluation_document(scorer.config, report, reports, name, command)
+            shown = _command(click.get_current_context())
+            document = evaluation_document(scorer.config, report, reports, name, shown)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
+
+
+def _scorer(checkpoint: str, **options: Any) -> "Scorer":
+    import model
+
+    try:
+        return model.load(checkpoint, **options)
+    except ValueError as error:  # crops that do not suit the method
+        raise click.ClickException(str(error)) from error
+
+
+_NOT_SHOWN = {"device", "out", "folder"}
+
+
+def _command(context: click.Context) -> str:
+    """As a reader would give it: folders by their names; where it computes and writes is left
+    out.
+    """
+    words = ["agiqa evaluate"]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name in _NOT_SHOWN or value in (None, (), False, 0, "float32"):
+            continue
+        for one in value if option.multiple else [value]:
+            words += [option.opts[0], *_arguments(one)]
+    return " ".join(words)
+
+
+def _arguments(value: object) -> list[str]:
+    if value is True:
+        return []
+    if isinstance(value, tuple):
+        return [f"{number:g}" for number in value]
+    return [value.resolve().name if isinstance(value, Path) else str(value)]
 
 
 def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:

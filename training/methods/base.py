@@ -1,7 +1,7 @@
 """What the methods' trainings share: the declared parameters learn, on windows and global views."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -40,7 +40,7 @@ class Objective(Task, Generic[N]):
 
     For tables and experiments a method may state what its paper calls it (``paper_name``), the
     table and the setting of the paper's figures for the whole method (``paper_table``,
-    ``paper_setting``), the data set whose published rounds can be drawn again (``paper_rounds``),
+    ``paper_setting``), the data sets whose published rounds can be drawn again (``paper_rounds``),
     and the prompt lengths to compare, by the name of the option (``prompt_lengths``).
     """
 
@@ -48,7 +48,7 @@ class Objective(Task, Generic[N]):
     paper_name: ClassVar[str | None] = None
     paper_table: ClassVar[str | None] = None
     paper_setting: ClassVar[str | None] = None
-    paper_rounds: ClassVar[str | None] = None
+    paper_rounds: ClassVar[Collection[str]] = ()
     prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
     variants: ClassVar[Sequence[Variant]] = ()
 

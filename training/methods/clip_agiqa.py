@@ -57,7 +57,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
     weights: ClipAgiqaWeights
     paper_name = "CLIP-AGIQA"
     paper_setting = "quality; by prompt"
-    paper_rounds = "AGIQA-3K"
+    paper_rounds = ("AGIQA-3K", "AIGCIQA2023")
     prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
         "context_length": (2, 4, 8, 16),
         "visual_length": (2, 4, 8, 16),

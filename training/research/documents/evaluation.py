@@ -88,7 +88,7 @@ def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
             f"{d.model_figure - d.rival_figure:+.3f} ({d.low:+.3f} to {d.high:+.3f})",
             d.verdict,
         )
-        for d in compare(predicted, rivals_, mos)
+        for d in compare(predicted, rivals_, mos, groups=report.image_groups)
     )
     header = ("rival", "metric", "this model", "rival", "difference (95 %)", "this model is")
     text = (
@@ -120,9 +120,9 @@ def _overview(report: Report) -> Section:
     of_groups = f" of {report.groups} prompts or references" if grouped else ""
     text = (
         f"Measured on {report.images} images{of_groups}. "
-        "Intervals are bootstrapped over the images. PLCC and RMSE are of the raw scores; fitted "
-        "means after the VQEG 4-parameter logistic, fitted on these very images, which flatters a "
-        "little."
+        f"Intervals are bootstrapped over the {'prompts or references' if grouped else 'images'}. "
+        "PLCC and RMSE are of the raw scores; fitted means after the VQEG 4-parameter logistic, "
+        "fitted on these very images, which flatters a little."
     )
     if any(result.baseline is not None for result in report.heads.values()):
         text += (

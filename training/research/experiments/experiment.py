@@ -62,7 +62,7 @@ def run_experiment(request: Request) -> Path | None:
     samples = read_sets(base)
     content, remarks = _with_rounds(request, base, content, samples)
     grid = _grid(request, base, content, samples, remarks)
-    results = run_grid(grid, request.tests, request.kind)
+    results = run_grid(grid, request.tests, _command(request, base))
     if not processes(base.device).is_main_process:
         return None
     document = experiment_document(grid, results, samples, rivals, _command(request, base))
@@ -92,15 +92,15 @@ def _with_rounds(
     samples: Mapping[str, Sequence[Sample]],
 ) -> tuple[Content, list[str]]:
     """The paper's own rounds where they can be drawn again, else rounds of one's own."""
-    paper = samples.get(objective_type(base.method).paper_rounds or "")
+    named = objective_type(base.method).paper_rounds
+    paper = next((several for name, several in samples.items() if name in named), None)
     if request.kind != "rounds" or paper is None or base.split.kind != "content":
         return content, []
     try:
         paper_rounds(paper, 0)
-    except DataError:
-        prompts = len({sample.prompt for sample in paper})
-        reason = f"the paper's are drawn from all 300 prompts, and {prompts} are here."
-        return content, [f"These are rounds of our own: {reason}"]
+    except DataError as error:
+        reason, _, _ = str(error).partition(":")
+        return content, [f"These are rounds of our own: {reason}."]
     return merged(content, {"split": {"kind": "paper"}}), ["The rounds are the paper's own."]
 
 

@@ -40,7 +40,7 @@ def _spreads(reports: Sequence[Report], scores: Mapping[str, float]) -> list[str
 def _difference(report: Report, scores: Mapping[str, float]) -> str:
     theirs, mos = _both(report, scores)
     ours = np.array([row["quality"] for row in report.predictions])
-    low, high = difference_interval(srcc, ours, theirs, mos)
+    low, high = difference_interval(srcc, ours, theirs, mos, groups=report.image_groups)
     return f"{srcc(ours, mos) - srcc(theirs, mos):+.3f} ({low:+.3f} to {high:+.3f})"
 
 

@@ -82,11 +82,11 @@ def measure_rival(rival: Rival, samples: Sequence[Sample], rounds: int = 1000) -
     Raises:
         RivalError: as ``oriented``.
     """
-    mos = [sample.mos for sample in samples]
+    mos, groups = [sample.mos for sample in samples], [sample.group for sample in samples]
     predictions = oriented(rival, samples)
     figures = {f.__name__: f(predictions, mos) for f in _METRICS}
     intervals = {
-        f.__name__: interval(f, predictions, mos, rounds=round(share * rounds))
+        f.__name__: interval(f, predictions, mos, rounds=round(share * rounds), groups=groups)
         for f, share in _METRICS.items()
     }
     return RivalReport(rival.name, figures, intervals, predictions)

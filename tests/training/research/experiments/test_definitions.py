@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from training.data.samples import Sample
 from training.errors import RecipeError
 from training.methods.variant import Variant
 from training.recipe import MethodRecipe, load_recipe
@@ -90,6 +91,16 @@ def test_shares_of_the_data_leave_the_test_part_first_and_the_same() -> None:
     assert [next(iter(s.items())) for s in shares] == [("test", 0.2)] * 4
     assert all(sum(s.values()) == pytest.approx(1) for s in shares)
     assert [s["train"] for s in shares] == [0.2, 0.4, 0.6, 0.8]
+
+
+def test_a_row_of_less_data_tells_what_is_left_without_the_validation_part() -> None:
+    photographs = [Sample("LIVE", Path(f"{n}"), f"{n % 29}", 0.5) for n in range(58)]
+    recipe = recipe_of("mp-iqe/live", "LIVE")
+    notes = [v.note for v in variants_of("data-efficiency", recipe, {"LIVE": photographs})]
+    assert notes[0] == "17% without its validation part"  # 5 of 29 references, and 1 validates
+    paper = recipe_of("mp-iqe/live", "LIVE", "protocol=paper")
+    variants = variants_of("data-efficiency", paper, {"LIVE": photographs})
+    assert {variant.note for variant in variants} == {""}
 
 
 def test_all_variants_that_are_refused_are_named_before_anything_runs() -> None:
