@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from model.config import Normalisation
 from model.methods.network import Network, mix_views
+from model.methods.precision import widened, without_autocast
 from training.engine.task import Heads, Losses, Outputs, Task
 from training.methods.losses import degradation
 from training.methods.variant import Variant
@@ -116,7 +117,9 @@ class Objective(Task, Generic[N]):
         return {"quality": self.quality(outputs)}
 
     def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
-        return self.heads(self.forward(windows, wholes), prompts)
+        outputs = {k: widened(v) for k, v in self.forward(windows, wholes).items()}
+        with without_autocast(windows):
+            return self.heads(outputs, prompts)
 
     def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
         """[n, k, 3, h, w], with the global view as the last one where it is looked at."""
