@@ -16,9 +16,8 @@ def without_autocast(like: Tensor) -> AbstractContextManager[object]:
     surrounds it.
     """
     kind = like.device.type
-    available = torch.amp.is_autocast_available(
-        kind
-    )  # the meta device, say, has none to switch off
+    # The meta device, say, has none to switch off.
+    available = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if available else nullcontext()
 
 
