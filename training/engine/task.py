@@ -3,7 +3,7 @@ sees all of a batch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,12 @@ class Task(ABC):
     def hidden_maps(self) -> Sequence[Tensor]:
         """The parameters that map hidden features to hidden features."""
         return ()
+
+    def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
+        """Before the first step of a new run: sets what should start at the training data's, off
+        the outputs for batches of the first epoch, without gradients. Nothing by default.
+        """
+        del first
 
     @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:

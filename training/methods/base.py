@@ -42,7 +42,7 @@ class Objective(Task, Generic[N]):
     For tables and experiments a method may state what its paper calls it (``paper_name``), the
     table and the setting of the paper's figures for the whole method (``paper_table``,
     ``paper_setting``), the data set whose published rounds can be drawn again (``paper_rounds``),
-    and the prompt lengths to compare, by the name of the option (``prompt_lengths``).
+    and the prompt lengths to compare, by the options that get them (``prompt_lengths``).
     """
 
     weights_type: ClassVar[type[LossWeights]] = LossWeights
@@ -50,7 +50,7 @@ class Objective(Task, Generic[N]):
     paper_table: ClassVar[str | None] = None
     paper_setting: ClassVar[str | None] = None
     paper_rounds: ClassVar[str | None] = None
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {}
     variants: ClassVar[Sequence[Variant]] = ()
 
     @classmethod

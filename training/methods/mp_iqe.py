@@ -65,9 +65,9 @@ class MpIqeObjective(Objective[MpIqe]):
     weights_type = MpIqeWeights
     paper_name = "MP-IQE"
     paper_table = "1"
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
-        "context_length": (2, 4, 8, 16),
-        "visual_length": (1, 2, 4, 8),
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {
+        ("context_length",): (2, 4, 8, 16),
+        ("visual_length",): (1, 2, 4, 8),
     }
 
     # Table 4, and the visual-only variant of the paper's pictures.
