@@ -113,6 +113,7 @@ class PreparedData:
             seed=seed,
             windows=schedule.windows,
             wholes=bool(self.pictures.zooms),
+            flips=schedule.flips,
             degraded=schedule.degraded,
             often=schedule.degraded_often,
         )

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from model.clip.towers import VisionTower
 from model.config import CropKind
 from model.methods.network import FoldedFeatures, Network, Options, ReadsQuality, Views
+from model.methods.precision import widened, without_autocast
 from model.methods.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
 from model.scores import Score
 
@@ -87,8 +88,9 @@ class Liqe(Network):
 
     def logits(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """Logits s * cos(x, t) [B, 495] of normalised crops [B, 3, h, w]."""
-        z = F.normalize(self.vision.encode(self.vision.patchify(pixels)), dim=-1)
-        return self.logit_scale.exp() * z @ texts.T
+        z = widened(self.vision.encode(self.vision.patchify(pixels)))
+        with without_autocast(z):
+            return self.logit_scale.exp() * F.normalize(z, dim=-1) @ texts.T
 
     def fold(self) -> "FoldedLiqe":
         with torch.no_grad():

@@ -20,6 +20,7 @@ from model.clip.resnet import ResNetTower
 from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower
 from model.config import CropKind, Head, Normalisation
+from model.methods.precision import widened
 from model.preprocess.crops import QUALITY_PASS
 from model.scores import Score
 
@@ -196,7 +197,7 @@ class Network(nn.Module):
             context = torch.empty(0, self.text.width, device=self.logit_scale.device)
         words = [self.tokenizer(text) for text in texts]
         z = encode_with_context(self.text, words, context, self.tokenizer, deep, after=after)
-        return F.normalize(z, dim=-1)
+        return F.normalize(widened(z), dim=-1)
 
     def fold(self) -> Folded:
         """The network at inference."""

@@ -6,7 +6,8 @@ Everything random is derived from (seed, epoch), so a resumed run goes on as if 
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
-from training.engine.task import Step, Task, refuse_nan
+from training.engine.task import Outputs, Step, Task, refuse_nan
 from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet, flat_srcc
-from training.sampling.batches import Batches
+from training.sampling.batches import Batch, Batches
 
 
 @dataclass
@@ -109,12 +110,26 @@ class _Training:
         self.accelerator = accelerator
         self.task = run.task
         self.task.module.to(accelerator.device)
+        state = load_state(run.folder / f"{run.name}.state.pt", run.fingerprint)
+        step = Step(self.task)
+        if state is None:
+            # Before the processes' weights are made equal, and their average is begun.
+            with torch.no_grad(), closing(self._first(step)) as first:
+                self.task.start(first)
         self.weights = Weights(self.task.trained(), run.schedule.ema)
         optimiser = run.schedule.optimiser_of(self.weights.parameters, self.task.hidden_maps())
-        self.step, self.optimiser = accelerator.prepare(Step(self.task), optimiser)
+        self.step, self.optimiser = accelerator.prepare(step, optimiser)
         self.progress = Progress()
-        if state := load_state(run.folder / f"{run.name}.state.pt", run.fingerprint):
+        if state is not None:
             self._restore(state)
+
+    def _first(self, step: Step) -> Generator[tuple[Outputs, Batch], None, None]:
+        """The outputs for the batches of the first epoch."""
+        for batch in self.run.batches.epoch(0):
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.autocast():
+                outputs, _ = step.outputs(batch)
+            yield outputs, batch
 
     def epoch(self) -> None:
         """Trains one more epoch and measures it."""

@@ -35,7 +35,9 @@ class Schedule(BaseModel):
       epochs without a better one end the run early;
     - ``validate_on``: the ``middle`` window of each validation image, or ``every`` window of the
       crop policy; the whole image too where the method looks at it;
-    - ``precision``: ``auto`` is bf16 where the device multiplies it natively, else fp32.
+    - ``precision``: ``auto`` is bf16 where the device multiplies it natively, else fp32; logits,
+      heads and losses are float32 in all of them;
+    - ``flips``: the share of views that are mirrored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,7 @@ class Schedule(BaseModel):
     select: Literal["last", "best"] = "last"
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    flips: float = Field(default=0.5, ge=0, le=1)
 
     @model_validator(mode="after")
     def _has_images_to_degrade(self) -> Self:

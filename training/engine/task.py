@@ -3,7 +3,7 @@ sees all of a batch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
 from model.methods.network import normalise
+from model.methods.precision import widened, without_autocast
 from training.engine.validation import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
@@ -51,14 +52,22 @@ class Task(ABC):
         """The parameters that map hidden features to hidden features."""
         return ()
 
+    def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
+        """Before the first step of a new run: sets what should start at the training data's, off
+        the outputs for batches of the first epoch, without gradients. Nothing by default.
+        """
+        del first
+
     @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
+        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s], under
+        the run's autocast.
+        """
 
     @abstractmethod
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """Weighted terms of the loss over the n images of the whole batch; their sum is
-        minimised.
+        minimised. No autocast surrounds it, and the outputs are float32 at least.
         """
 
     @abstractmethod
@@ -105,7 +114,8 @@ class Step(nn.Module):
     """One batch's losses. Each process computes its images; the loss is of all of them.
 
     Pairs and shuffled prompts reach across processes, so the network's outputs are gathered, with
-    their gradient, before the loss: every process has the whole loss.
+    their gradient, before the loss: every process has the whole loss. Whatever the network runs in,
+    the loss is computed in float32.
     """
 
     def __init__(self, task: Task) -> None:
@@ -115,23 +125,34 @@ class Step(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """The terms of the loss."""
+        outputs, of_worse = self.outputs(batch)
+        with without_autocast(batch.mos):
+            losses = self.task.loss(outputs, batch)
+            if of_worse is None:
+                return losses
+            return losses | self.task.loss_of_degraded(outputs, of_worse, batch)
+
+    def outputs(self, batch: Batch) -> tuple[Outputs, Outputs | None]:
+        """The network's outputs for the images of the whole batch, and for its degraded ones."""
         worse = batch.degraded
         if worse is None:
             mine = self._forward(batch.windows, batch.wholes)
-            return self.task.loss({k: _gathered(v) for k, v in mine.items()}, batch)
+            return {name: _gathered(value) for name, value in mine.items()}, None
         none = batch.wholes is None or worse.wholes is None
         wholes = None if none else torch.cat([batch.wholes, worse.wholes])  # type: ignore[list-item]
         both = self._forward(torch.cat([batch.windows, worse.windows]), wholes)
         images = len(batch.windows)
-        outputs = {name: _gathered(value[:images]) for name, value in both.items()}
-        of_worse = {name: _gathered(value[images:]) for name, value in both.items()}
-        return self.task.loss(outputs, batch) | self.task.loss_of_degraded(outputs, of_worse, batch)
+        return (
+            {name: _gathered(value[:images]) for name, value in both.items()},
+            {name: _gathered(value[images:]) for name, value in both.items()},
+        )
 
     def _forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         norm = self.task.normalisation
-        return self.task.forward(
+        outputs = self.task.forward(
             normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
         )
+        return {name: widened(value) for name, value in outputs.items()}
 
 
 def _gathered(mine: Tensor) -> Tensor:

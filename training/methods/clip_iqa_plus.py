@@ -26,7 +26,9 @@ class ClipIqaPlusObjective(Objective[ClipIqaPlus]):
     weights_type = ClipIqaPlusWeights
     paper_name = "CLIP-IQA+"
     paper_table = "2"
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {"context_length": (2, 4, 8, 16)}
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {
+        ("context_length",): (2, 4, 8, 16)
+    }
 
     variants = (
         Variant("full model"),

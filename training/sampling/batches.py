@@ -62,8 +62,8 @@ class Batch:
 class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
     is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
-    in two degraded versions too, some kinds as many times as ``often`` says. Of each batch, this
-    process cuts the part ``rank`` of ``processes``.
+    in two degraded versions too, some kinds as many times as ``often`` says; ``flips`` of the views
+    are mirrored. Of each batch, this process cuts the part ``rank`` of ``processes``.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Batches:
         seed: int,
         windows: int = 1,
         wholes: bool = True,
+        flips: float = 0.5,
         degraded: int = 0,
         often: Mapping[str, int] | None = None,
     ) -> None:
@@ -84,6 +85,7 @@ class Batches:
         self.seed = seed
         self.windows = windows
         self.wholes = wholes
+        self.flips = flips
         self.degraded = degraded
         self.often = often
         self.rank = 0
@@ -126,10 +128,10 @@ class Batches:
         for place in places[self.rank * mine : (self.rank + 1) * mine]:
             rng = np.random.default_rng((self.seed, epoch, place))
             picture = self.pictures[self.samples[order[place]].path]
-            crops = [_flip(self._cut(_planes(picture), rng), rng) for _ in range(self.windows)]
+            crops = [self._flip(self._cut(_planes(picture), rng), rng) for _ in range(self.windows)]
             windows.append(np.stack(crops))
             if self.wholes:
-                wholes.append(_flip(self._whole(picture, rng), rng))
+                wholes.append(self._flip(self._whole(picture, rng), rng))
         align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
         return Batch(
             torch.from_numpy(np.stack(windows)),
@@ -149,7 +151,8 @@ class Batches:
         for plan in plans[self.rank * mine : (self.rank + 1) * mine]:
             rng = np.random.default_rng((self.seed, epoch, start + plan.base, 2))
             pixels = self.pictures[samples[plan.base].path].pixels
-            views, whole = degraded.cut(pixels, plan, self.pictures.policy.size, self.windows, rng)
+            size = self.pictures.policy.size
+            views, whole = degraded.cut(pixels, plan, size, self.windows, rng, self.flips)
             windows.append(views)
             wholes.append(whole)
         return Degraded(
@@ -168,10 +171,9 @@ class Batches:
         y, x = (int(rng.integers(0, side - size + 1)) for side in pixels.shape[1:])
         return pixels[:, y : y + size, x : x + size]
 
+    def _flip(self, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return view[..., ::-1] if rng.random() < self.flips else view
+
 
 def _planes(picture: Picture) -> np.ndarray:
     return picture.pixels.transpose(2, 0, 1)
-
-
-def _flip(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return view[..., ::-1] if rng.random() < 0.5 else view

@@ -2,7 +2,7 @@
 
 rounds           the recipe itself on ten splits; on generated images also without each generator
 ablation         what the method's own file takes away, as MP-IQE's Table 4 does
-prompt-length    MP-IQE's Table 6; the same lengths for the other methods
+prompt-length    MP-IQE's Table 6; CLIP-AGIQA's text and visual prompts together, as its code has it
 data-efficiency  MP-IQE's Table 5: less to train on, the same test part
 cross-dataset    MP-IQE's Table 3: trained on one set, tested on others
 """
@@ -16,10 +16,11 @@ from training.methods.variant import Variant
 from training.recipe import MethodRecipe
 from training.splits.split import Split, draw
 
-# An option of a method -> what it counts, and what MP-IQE's Table 6 calls it.
+# Options of a method that get one length -> what they count, and what MP-IQE's Table 6 calls it.
 _LENGTHS = {
-    "context_length": ("text vectors", "text prompt length"),
-    "visual_length": ("visual prompts", "visual prompt length"),
+    ("context_length",): ("text vectors", "text prompt length"),
+    ("visual_length",): ("visual prompts", "visual prompt length"),
+    ("context_length", "visual_length"): ("text vectors and visual prompts", "prompt length"),
 }
 _SHARES = (0.2, 0.4, 0.6)
 # All but an inner validation part trains: other sets are the test.
@@ -71,9 +72,14 @@ def _prompt_lengths(recipe: MethodRecipe) -> list[Variant]:
     if not lengths:
         raise RecipeError(f"{recipe.method} learns no prompts; choose a recipe of another method")
     return [
-        Variant(f"{length} {counted}", {"options": {option: length}}, f"{setting} {length}", "6")
-        for option, (counted, setting) in _LENGTHS.items()
-        for length in lengths.get(option, ())
+        Variant(
+            f"{length} {counted}",
+            {"options": dict.fromkeys(options, length)},
+            f"{setting} {length}",
+            "6",
+        )
+        for options, (counted, setting) in _LENGTHS.items()
+        for length in lengths.get(options, ())
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from training.data.samples import Sample
 from training.errors import RecipeError
-from training.methods.variant import Variant
+from training.methods.variant import VISUAL_ONLY, Variant
 from training.recipe import MethodRecipe, load_recipe
 from training.research.experiments.definitions import variants_of
 from training.research.experiments.grid import Grid
@@ -72,6 +72,39 @@ def test_the_paper_s_figure_stands_beside_each_row(
     kind: str, name: str, data_set: str, expected: dict[str, float | None]
 ) -> None:
     assert published(kind, name, data_set) == expected
+
+
+def test_the_ablation_has_the_switches_of_clip_agiqa_s_code() -> None:
+    recipe = recipe_of("clip-agiqa/agiqa-3k", "AGIQA-3K")
+    rows = {
+        v.name: v.settings["options"]
+        for v in variants_of("ablation", recipe, {})
+        if "only" in v.name or " and " in v.name
+    }
+    assert rows == {
+        "text prompts only, no auxiliary task": {"auxiliary_task": False, "visual_prompts": False},
+        "visual prompts only, no auxiliary task": {
+            "auxiliary_task": False,
+            "deep_text_prompts": False,
+        },
+        "text and visual prompts, no auxiliary task": {"auxiliary_task": False},
+    }
+
+
+def test_clip_agiqa_s_prompts_have_one_length() -> None:
+    recipe = recipe_of("clip-agiqa/agiqa-3k", "AGIQA-3K")
+    lengths = [v.settings["options"] for v in variants_of("prompt-length", recipe, {})]
+    assert lengths == [{"context_length": n, "visual_length": n} for n in (2, 4, 8, 16)]
+
+
+def test_the_visual_only_variant_has_a_decoder_of_one_layer() -> None:
+    recipe = recipe_of("mp-iqe/live", "LIVE")
+    options = {v.name: v.settings.get("options") for v in variants_of("ablation", recipe, {})}
+    assert options[VISUAL_ONLY] == {
+        "scene_prompts": False,
+        "distortion_prompts": False,
+        "decoder_layers": 1,
+    }
 
 
 def test_the_auxiliary_loss_is_varied_around_the_recipe_s_own_weight() -> None:
