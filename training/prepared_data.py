@@ -93,7 +93,9 @@ class PreparedData:
         """
         schedule = stage.schedule
         samples = [
-            s for data, times in stage.data.items() for s in self.parts[data]["train"] * times
+            sample
+            for data, times in stage.data.items()
+            for sample in self.parts[data]["train"] * (times * schedule.repeats)
         ]
         batches = Batches(
             samples,

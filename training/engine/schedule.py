@@ -25,6 +25,7 @@ class Schedule(BaseModel):
     - ``batch`` images a step, over all processes; ``windows`` are cut from each of them, and
       ``degraded`` of them, the best-rated, come in two degraded versions too, a kind as many times
       as often as ``degraded_often`` says;
+    - ``repeats``: how often an epoch visits each image, at new places each time;
     - ``optimiser``: ``muon`` is AdamW, and Muon at ``matrix_lr`` for the matrices of transformer
       layers and for convolutions (``training.engine.muon``);
     - ``lr_scales``: how much faster the parameters learn whose names begin so;
@@ -43,6 +44,7 @@ class Schedule(BaseModel):
     epochs: int = Field(ge=1)
     batch: int = Field(default=32, ge=1)
     windows: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1)
     degraded: int = Field(default=0, ge=0)
     degraded_often: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     optimiser: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
