@@ -109,7 +109,8 @@ class PreparedData:
         )
         judged = [sample for parts in self.parts.values() for sample in parts[validation_part]]
         self.pictures.warm(judged)
-        validation = ValidationSet(judged, self.pictures, schedule.validate_on == "every")
+        every = schedule.validate_on == "every"
+        validation = ValidationSet(judged, self.pictures, every, recipe.crop_policy)
         settings = recipe.model_dump_json(exclude=NOT_SETTINGS)
         everything = f"{settings}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
