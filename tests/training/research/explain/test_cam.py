@@ -278,7 +278,8 @@ def test_random_windows_are_explained_where_the_file_is_scored(tmp_path: Path) -
     file = tmp_path / "photograph.png"
     PICTURE.save(file)
     policy = CropPolicy.random()
-    subject, scorer = (of("mp-iqe", crop_policy=policy) for of in (subject_of, scorer_of))
+    subject = subject_of("mp-iqe", crop_policy=policy)
+    scorer = scorer_of("mp-iqe", crop_policy=policy)
     assert explain(subject, file).score == pytest.approx(scorer.score(file).quality, abs=1e-5)
     placed = subject.crops(file, "quality").layout.grid
     assert placed == scorer.planner.for_file(file.read_bytes()).plan(*PICTURE.size).grid
