@@ -44,3 +44,10 @@ def test_an_epoch_visits_every_image_as_often_as_the_schedule_says() -> None:
     visited = live_challenge("schedule.repeats=3").batches.samples
     assert len(visited) == 3 * IMAGES
     assert len({sample.path for sample in visited}) == IMAGES
+
+
+def test_a_run_that_lacked_memory_goes_on_in_parts() -> None:
+    fingerprint = live_challenge().fingerprint
+    less = live_challenge("schedule.accumulate=2", "schedule.checkpoint_activations=true")
+    assert less.fingerprint == fingerprint
+    assert live_challenge("schedule.batch=32").fingerprint != fingerprint

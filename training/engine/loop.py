@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from model.clip.towers import recomputed_layers
 from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
@@ -78,6 +79,11 @@ class Run:
         return figures
 
     def _share(self, accelerator: Accelerator) -> None:
+        if self.schedule.accumulate > 1 and self.task.buffers():
+            raise TrainingError(
+                "batch norm takes statistics of a whole batch: set schedule.accumulate to 1, and "
+                "schedule.checkpoint_activations=true to save memory"
+            )
         if not len(self.batches):
             images = len(self.batches.samples)
             raise TrainingError(
@@ -111,7 +117,8 @@ class _Training:
         self.task.module.to(accelerator.device)
         self.weights = Weights(self.task.trained(), run.schedule.ema)
         optimiser = run.schedule.optimiser_of(self.weights.parameters, self.task.hidden_maps())
-        self.step, self.optimiser = accelerator.prepare(Step(self.task), optimiser)
+        step = Step(self.task, run.schedule.accumulate)
+        self.step, self.optimiser = accelerator.prepare(step, optimiser)
         self.progress = Progress()
         if state := load_state(run.folder / f"{run.name}.state.pt", run.fingerprint):
             self._restore(state)
@@ -147,7 +154,8 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = group["lr_scale"] * run.schedule.rate(place, len(run.batches))
             batch = batch.to(self.accelerator.device)
-            losses = self.step(batch)
+            with recomputed_layers(run.schedule.checkpoint_activations):
+                losses = self.step(batch)
             total = torch.stack(list(losses.values())).sum()
             refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)
