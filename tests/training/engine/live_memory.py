@@ -13,7 +13,7 @@ class LiveMemory(TorchDispatchMode):
     """Counts what operations allocate while it is on; ``peak`` is the most at once."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._storages: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
