@@ -2,9 +2,10 @@
 
     python -m benchmarks.recipes          prints the table of docs/reproduce.md
 
-Nothing is timed. FLOPs (torch.utils.flop_counter) and the bytes that the backward pass keeps grow
-in a line with the images of a step; two small steps tell the line. Images are taken as 512 x 512,
-which tells how many windows validation looks at; minutes are FLOPs over --tflops sustained.
+Nothing is timed. FLOPs (torch.utils.flop_counter) grow in a line with the images of a step; two
+small steps tell the line. Memory is what a run is checked for before it starts. Images are taken as
+512 x 512, which tells how many windows validation looks at; minutes are FLOPs over --tflops
+sustained.
 """
 
 import argparse
@@ -13,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.clip.backbone import random_open_clip
@@ -23,6 +22,7 @@ from model.config import BackboneConfig
 from model.methods.registry import build_network
 from model.preprocess.windows import place_windows
 from training.data.samples import Sample
+from training.engine.memory import MemoryModel
 from training.engine.task import Step
 from training.methods.base import Objective, objective_type
 from training.recipe import MethodRecipe, built_in_names, load_recipe
@@ -30,7 +30,7 @@ from training.sampling.batches import Batch
 
 HEADER = (
     "| recipe | images | most epochs | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "
-    "| GiB kept for backward, fp32 |"
+    "| GiB of memory |"
 )
 # Steps on so many images tell what a step costs at all, and each image.
 _FEW, _MORE = 1, 2
@@ -39,7 +39,7 @@ _SIDE = 512
 
 @dataclass(frozen=True)
 class RecipeCost:
-    """One line of the table: ``flops`` of a round with its validations, ``kept`` bytes a step."""
+    """One line of the table: ``flops`` of a round with its validations, bytes of ``memory``."""
 
     name: str
     images: int
@@ -47,7 +47,7 @@ class RecipeCost:
     batch: int
     windows: int
     flops: float
-    kept: float
+    memory: float
 
     def line(self, tflops: float = 100) -> str:
         """As Markdown."""
@@ -58,7 +58,7 @@ class RecipeCost:
             f"{self.batch} x {self.windows}",
             f"{self.flops / 1e15:.3g}",
             f"{self.flops / tflops / 1e12 / 60:.2g}",
-            f"{self.kept / 2**30:.2f}",
+            f"{self.memory / 2**30:.1f}",
         ]
         return f"| {' | '.join(cells)} |"
 
@@ -88,17 +88,16 @@ def _made_up(name: str) -> list[str]:
 
 def cost(recipe: MethodRecipe) -> RecipeCost:
     """Counts one training step and one validation of an image."""
-    task, step = _built(recipe)
-    few, more = (np.array(_counted(step, _batch(recipe, task, n))) for n in (_FEW, _MORE))
-    per_image = (more - few) / (_MORE - _FEW)
-    training, kept = few + per_image * (recipe.schedule.batch - _FEW)
+    task, step = built(recipe)
+    few, more = (_counted(step, _batch(recipe, task, n)) for n in (_FEW, _MORE))
+    training = few + (more - few) / (_MORE - _FEW) * (recipe.schedule.batch - _FEW)
     validation = _forward(task, recipe)
     images = sum(data.images for data in recipe.sets.values())
     shares = recipe.split.shares
     held = shares.get("validation", shares["train"] * recipe.split.inner)
     trained = shares["train"] if "validation" in shares else shares["train"] - held
     s = recipe.schedule
-    epoch = images * (trained * training / s.batch + held * validation)
+    epoch = images * (s.repeats * trained * training / s.batch + held * validation)
     tested = images * shares["test"] * validation
     return RecipeCost(
         recipe.name,
@@ -107,11 +106,22 @@ def cost(recipe: MethodRecipe) -> RecipeCost:
         s.batch,
         s.windows,
         s.epochs * epoch + tested,
-        kept,
+        memory_of(recipe, task).of(s).total,
     )
 
 
-def _built(recipe: MethodRecipe) -> tuple[Objective[Any], Step]:
+def memory_of(recipe: MethodRecipe, task: Objective[Any]) -> MemoryModel:
+    """What its steps take in float32."""
+    return MemoryModel(
+        task,
+        windows=recipe.schedule.windows,
+        size=recipe.crop_policy.size,
+        whole=task.wants_whole,
+    )
+
+
+def built(recipe: MethodRecipe) -> tuple[Objective[Any], Step]:
+    """The recipe's task on a random backbone of its architecture."""
     assert isinstance(recipe.backbone, BackboneConfig)
     assert recipe.backbone.name
     torch.manual_seed(0)
@@ -144,22 +154,11 @@ def _batch(recipe: MethodRecipe, task: Objective[Any], images: int) -> Batch:
     return Batch(torch.zeros(shape, dtype=torch.uint8), wholes, mos, mos, samples)
 
 
-def _counted(step: Step, batch: Batch) -> tuple[float, float]:
-    """FLOPs of a step, and bytes that its backward pass keeps beside the parameters."""
-    parameters = {p.untyped_storage().data_ptr() for p in step.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+def _counted(step: Step, batch: Batch) -> float:
+    """FLOPs of a step."""
     with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            total = torch.stack(list(step(batch).values())).sum()
-        total.backward()
-    return float(counter.get_total_flops()), float(sum(kept.values()))
+        torch.stack(list(step(batch).values())).sum().backward()
+    return float(counter.get_total_flops())
 
 
 def _forward(task: Objective[Any], recipe: MethodRecipe) -> float:

@@ -64,7 +64,9 @@ class CropPolicy(_Frozen):
     """How an image becomes crops (see ``model.preprocess.windows``); part of the checkpoint, so
     that serving repeats training.
 
-    ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``.
+    ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``. ``random``
+    draws its places by ``seed`` and the image's size, or, ``seeded_by`` "file", by a digest of the
+    image's file as well.
     """
 
     kind: CropKind = "grid"
@@ -73,6 +75,7 @@ class CropPolicy(_Frozen):
     max_side: int | None = Field(default=None, ge=16, le=65536)
     max_windows: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
+    seeded_by: Literal["size", "file"] = "size"
     global_view: bool = False
 
     @model_validator(mode="after")
@@ -95,8 +98,8 @@ class CropPolicy(_Frozen):
 
     @classmethod
     def random(cls, size: int = 224, seed: int = 0) -> Self:
-        """MP-IQE's: 8 windows at random, the same ones whenever an image of that size comes."""
-        return cls(kind="random", size=size, max_windows=8, seed=seed)
+        """MP-IQE's: 8 windows at random, the same ones whenever that file comes."""
+        return cls(kind="random", size=size, max_windows=8, seed=seed, seeded_by="file")
 
     @classmethod
     def whole(cls, size: int = 224, max_side: int | None = None) -> Self:

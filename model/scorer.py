@@ -138,7 +138,8 @@ class Scorer:
 
     def crops(self, image: ImageSource, heads: Sequence[Head] | None = None) -> np.ndarray:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one."""
-        return self.planner.crops(_picture(image), heads)
+        planner, picture = self._opened(image)
+        return planner.crops(picture, heads)
 
     @torch.inference_mode()
     def forward(
@@ -281,13 +282,16 @@ class Scorer:
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
     ) -> Score:
-        picture = _picture(source)
-        layout = self.plan(*picture.size, heads, prompt)
+        planner, picture = self._opened(source)
+        layout = planner.plan(*picture.size, heads, prompt)
         return self.reduce(self.rows(picture, layout), layout, prompt)
 
-
-def _picture(source: ImageSource) -> Image.Image:
-    return images.read(Path(source) if isinstance(source, os.PathLike) else source)
+    def _opened(self, source: ImageSource) -> tuple[CropPlanner, Image.Image]:
+        """The image, and who plans its crops; pixels have no file that places could hang on."""
+        if isinstance(source, Image.Image | np.ndarray):
+            return self.planner, images.read(source)
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        return self.planner.for_file(data), images.read(data)
 
 
 def from_tensor(images_: Tensor) -> list[Image.Image]:

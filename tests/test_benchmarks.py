@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import training
+from benchmarks.recipes import built, memory_of, paper_recipes
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -24,3 +25,15 @@ def test_losses_that_differ_are_told_and_fail(
     arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
     assert training.main([*arguments, "--precision", "fp32"]) == 1
     assert "losses DON'T AGREE" in capsys.readouterr().out
+
+
+def test_every_recipe_of_the_papers_runs_in_22_gib() -> None:
+    """Those that differ in the name of their data alone are looked at once."""
+    settings = {
+        (r.method, str(r.options), str(r.weights), r.schedule.model_dump_json()): r
+        for r in paper_recipes()
+    }
+    assert len(settings) >= 5
+    for recipe in settings.values():
+        task, _ = built(recipe)
+        assert memory_of(recipe, task).of(recipe.schedule).total < 22 * 2**30, recipe.name

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.data.readers.liqe_labels import with_labels, with_parts
 from training.data.samples import Sample
@@ -104,7 +105,9 @@ class PreparedData:
         """
         schedule = stage.schedule
         samples = [
-            s for data, times in stage.data.items() for s in self.parts[data]["train"] * times
+            sample
+            for data, times in stage.data.items()
+            for sample in self.parts[data]["train"] * (times * schedule.repeats)
         ]
         batches = Batches(
             samples,
@@ -119,9 +122,9 @@ class PreparedData:
         )
         judged = [sample for parts in self.parts.values() for sample in parts[validation_part]]
         self.pictures.warm(judged)
-        validation = ValidationSet(judged, self.pictures, schedule.validate_on == "every")
-        settings = recipe.model_dump_json(exclude=NOT_SETTINGS)
-        everything = f"{settings}{self.fingerprint}{standing_on}"
+        every = schedule.validate_on == "every"
+        validation = ValidationSet(judged, self.pictures, every, recipe.crop_policy)
+        everything = f"{settings_json(recipe)}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         return Run(
             stage.name,
@@ -138,6 +141,17 @@ class PreparedData:
 
 # Of a recipe: what changes neither weights nor figures.
 NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
+
+
+# Of a schedule: what changes memory and time alone. A run that lacked memory goes on with these.
+_MEMORY_ALONE = {"accumulate", "checkpoint_activations"}
+
+
+def settings_json(recipe: AnyRecipe) -> str:
+    """The settings that change weights or figures."""
+    stages = {"__all__": {"schedule": _MEMORY_ALONE}}
+    nested: dict[str, Any] = {"schedule": _MEMORY_ALONE, "stages": stages}
+    return recipe.model_dump_json(exclude=dict.fromkeys(NOT_SETTINGS, True) | nested)
 
 
 def data_fingerprint(parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:

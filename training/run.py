@@ -22,7 +22,8 @@ from model.scorer import Scorer
 from model.seal import seal
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
-from training.engine.devices import processes
+from training.engine.devices import precision_of, processes
+from training.engine.memory import MemoryModel, free_memory, require_memory
 from training.engine.state import Progress
 from training.evaluation.degradation import Falls, clean, falls
 from training.evaluation.evaluate import evaluate
@@ -107,7 +108,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         None in all processes but the main one.
 
     Raises:
-        TrainingError: unusable data, a leak, or a loss that is no number.
+        TrainingError: unusable data, a leak, too little memory, or a loss that is no number.
         CheckpointError: a backbone that can't be loaded or used.
     """
     require_folders(recipe)
@@ -124,6 +125,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         whole=recipe.crop_policy.global_view,
         normalisation=recipe.normalisation,
     )
+    _require_memory(recipe, task)
     prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
     refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
@@ -140,6 +142,24 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     config, reports = publish(recipe, prepared, network, clip, config)
     write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
+
+
+def _require_memory(recipe: MethodRecipe, task: Objective[Network]) -> None:
+    """Before anything is decoded.
+
+    Raises:
+        TrainingError: its steps take more memory than there is.
+    """
+    here = processes(recipe.device)
+    precision = precision_of(recipe.schedule.precision, here.device)
+    memory = MemoryModel(
+        task,
+        windows=recipe.schedule.windows,
+        size=recipe.crop_policy.size,
+        whole=task.wants_whole,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+    )
+    require_memory(memory, recipe.schedule, free_memory(here.device), here.num_processes)
 
 
 def find_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, Provenance]:

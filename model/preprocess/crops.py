@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.preprocess.windows import Grid, place_windows
+from model.preprocess.windows import Grid, file_digest, for_file, hangs_on_file, place_windows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,6 +98,14 @@ class CropPlanner:
     def __init__(self, config: CheckpointConfig, crop_policy: CropPolicy | None = None) -> None:
         self.config = config
         self.policy = crop_policy or config.crop_policy
+
+    def for_file(self, data: bytes) -> "CropPlanner":
+        """The planner for the image in a file: where the policy's windows lie may hang on it, how
+        many there are does not.
+        """
+        if not hangs_on_file(self.policy):
+            return self
+        return CropPlanner(self.config, for_file(self.policy, file_digest(data)))
 
     def heads(self, heads: Iterable[Head] | None, *, prompted: bool) -> tuple[Head, ...]:
         """The heads that will be computed: those asked for, or all that the method has

@@ -3,10 +3,11 @@
 grid      evenly spaced windows that cover the whole image
 official  CLIP-AGIQA's published test protocol: every window at stride 64 from the top left
 liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly
-random    MP-IQE's: 8 windows at random, seeded by the policy and the image's size
+random    MP-IQE's: 8 windows at random, seeded by the policy, the image's size and its file
 whole     one window, the image itself: what a ResNet without positional embedding takes
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from model.config import CropPolicy
 
 # LIQE strides wider over images with a side of at least so many pixels.
 _LIQE_LARGE, _LIQE_LARGE_STRIDE = 1024, 48
+
+# A digest of more would hold up an event loop that plans, and tell images apart no better.
+_DIGESTED = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,28 @@ def _span(start: int, length: int, scale: float, side: int) -> tuple[int, int]:
     """Where a window begins in the original and how long it is there; at least one pixel."""
     first = min(round(start * scale), side - 1)
     return first, max(round((start + length) * scale), first + 1) - first
+
+
+def file_digest(data: bytes) -> bytes:
+    """What tells an image's file from others: a digest of its length and of both its ends."""
+    found = hashlib.blake2b(len(data).to_bytes(8, "big"), digest_size=16)
+    found.update(data[:_DIGESTED])
+    found.update(data[-_DIGESTED:])
+    return found.digest()
+
+
+def hangs_on_file(policy: CropPolicy) -> bool:
+    """Whether two images of one size may be looked at in different places."""
+    return policy.kind == "random" and policy.seeded_by == "file"
+
+
+def for_file(policy: CropPolicy, digest: bytes) -> CropPolicy:
+    """The policy as it places windows over the image in the file of that digest."""
+    if not hangs_on_file(policy):
+        return policy
+    own = hashlib.blake2b(digest, key=policy.seed.to_bytes(16, "big"), digest_size=8).digest()
+    seed = int.from_bytes(own, "big")
+    return policy.model_copy(update={"seed": seed, "seeded_by": "size"})
 
 
 def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:

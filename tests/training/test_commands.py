@@ -56,6 +56,17 @@ def test_training_writes_a_report_a_manifest_and_curves(
     assert list((tmp_path / "work" / "tensorboard" / "miniature").iterdir())
 
 
+def test_a_step_that_fits_no_memory_is_refused_before_anything_is_read(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    result = run("train", recipe, "--set", "schedule.batch=1000000000")
+    assert result.exit_code == 1
+    assert "a training step takes about" in result.output
+    assert "set a smaller schedule.batch" in result.output
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.figures
 def test_one_method_learns_from_several_sets_and_is_measured_on_each(
     data: Data, pretrained: Path, tmp_path: Path

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from model.clip.towers import recomputed_layers
 from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
@@ -79,6 +80,11 @@ class Run:
         return figures
 
     def _share(self, accelerator: Accelerator) -> None:
+        if self.schedule.accumulate > 1 and self.task.buffers():
+            raise TrainingError(
+                "batch norm takes statistics of a whole batch: set schedule.accumulate to 1, and "
+                "schedule.checkpoint_activations=true to save memory"
+            )
         if not len(self.batches):
             images = len(self.batches.samples)
             raise TrainingError(
@@ -111,7 +117,7 @@ class _Training:
         self.task = run.task
         self.task.module.to(accelerator.device)
         state = load_state(run.folder / f"{run.name}.state.pt", run.fingerprint)
-        step = Step(self.task)
+        step = Step(self.task, run.schedule.accumulate)
         if state is None:
             # Before the processes' weights are made equal, and their average is begun.
             with torch.no_grad(), closing(self._first(step)) as first:
@@ -162,7 +168,8 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = group["lr_scale"] * run.schedule.rate(place, len(run.batches))
             batch = batch.to(self.accelerator.device)
-            losses = self.step(batch)
+            with recomputed_layers(run.schedule.checkpoint_activations):
+                losses = self.step(batch)
             total = torch.stack(list(losses.values())).sum()
             refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)

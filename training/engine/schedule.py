@@ -25,6 +25,12 @@ class Schedule(BaseModel):
     - ``batch`` images a step, over all processes; ``windows`` are cut from each of them, and
       ``degraded`` of them, the best-rated, come in two degraded versions too, a kind as many times
       as often as ``degraded_often`` says;
+    - ``repeats``: how often an epoch visits each image, at new places each time;
+    - ``accumulate``: the network computes a step's images in so many parts, one after another, and
+      each once more for its gradient; the loss is still that of all of them, so that only memory
+      and time change;
+    - ``checkpoint_activations``: transformer layers keep their input alone, and are computed once
+      more for the gradient;
     - ``optimiser``: ``muon`` is AdamW, and Muon at ``matrix_lr`` for the matrices of transformer
       layers and for convolutions (``training.engine.muon``);
     - ``lr_scales``: how much faster the parameters learn whose names begin so;
@@ -45,6 +51,9 @@ class Schedule(BaseModel):
     epochs: int = Field(ge=1)
     batch: int = Field(default=32, ge=1)
     windows: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    checkpoint_activations: bool = False
     degraded: int = Field(default=0, ge=0)
     degraded_often: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     optimiser: Literal["adamw", "adam", "sgd", "muon"] = "adamw"

@@ -4,6 +4,7 @@ sees all of a batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.config import Normalisation
 from model.methods.network import normalise
@@ -114,14 +116,17 @@ class Step(nn.Module):
     """One batch's losses. Each process computes its images; the loss is of all of them.
 
     Pairs and shuffled prompts reach across processes, so the network's outputs are gathered, with
-    their gradient, before the loss: every process has the whole loss. Whatever the network runs in,
-    the loss is computed in float32.
+    their gradient, before the loss: every process has the whole loss. So do parts of a batch that
+    are computed one after the other (``accumulate``): a part keeps nothing but its outputs until
+    the backward pass comes to it, and is computed again there. Whatever the network runs in, the
+    loss is computed in float32.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, accumulate: int = 1) -> None:
         super().__init__()
         self.module = task.module
         self.task = task
+        self.accumulate = accumulate
 
     def forward(self, batch: Batch) -> Losses:
         """The terms of the loss."""
@@ -148,11 +153,31 @@ class Step(nn.Module):
         )
 
     def _forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        if self.accumulate == 1:
+            return self._part(windows, wholes)
+        # The backward pass has a thread of its own on a GPU, and layers that may be recomputed
+        # within a part ask the context whether they are.
+        parts = [
+            checkpoint(copy_context().run, self._part, *part, use_reentrant=False)
+            for part in _divided(windows, wholes, self.accumulate)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         norm = self.task.normalisation
         outputs = self.task.forward(
             normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
         )
         return {name: widened(value) for name, value in outputs.items()}
+
+
+def _divided(
+    windows: Tensor, wholes: Tensor | None, parts: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """As even as can be; fewer where there are fewer images."""
+    each = windows.tensor_split(min(parts, len(windows)))
+    no_wholes: tuple[None, ...] = (None,) * len(each)
+    return zip(each, no_wholes if wholes is None else wholes.tensor_split(len(each)), strict=True)
 
 
 def _gathered(mine: Tensor) -> Tensor:

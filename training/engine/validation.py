@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.preprocess.windows import place_windows
+from model.config import CropPolicy
+from model.preprocess.windows import for_file, place_windows
 from training.data.samples import Sample
 from training.evaluation.metrics import srcc
 from training.evaluation.results import SrccBySet, opinions
@@ -32,12 +33,13 @@ class ValidationViews:
 @dataclass(frozen=True)
 class ValidationSet:
     """The validation samples and the views of them that are scored: the middle window, or
-    ``all_windows`` of the crop policy, as the scorer does.
+    ``all_windows`` of the crop policy, as the scorer does (``policy`` None: that of the pictures).
     """
 
     samples: Sequence[Sample]
     pictures: Pictures
     all_windows: bool = False
+    policy: CropPolicy | None = None
 
     def views(self, rank: int = 0, processes: int = 1) -> Iterator[ValidationViews]:
         """This process's share in chunks; images with as many windows share one."""
@@ -82,8 +84,8 @@ class ValidationSet:
     def _corners(self, picture: Picture) -> Sequence[tuple[int, int]]:
         """Top left (x, y) of the windows that are scored."""
         height, width = picture.pixels.shape[:2]
-        size = self.pictures.policy.size
+        policy = self.policy or self.pictures.policy
         # The whole image as a window has a shape of its own, which does not stack with others.
-        if self.all_windows and self.pictures.policy.kind != "whole":
-            return list(place_windows(self.pictures.policy, width, height).windows)
-        return [((width - size) // 2, (height - size) // 2)]
+        if self.all_windows and policy.kind != "whole":
+            return list(place_windows(for_file(policy, picture.digest), width, height).windows)
+        return [((width - policy.size) // 2, (height - policy.size) // 2)]

@@ -68,6 +68,10 @@ class Grid:
             "spare_backbone": True,
             **paths,
         }
+        if self.base.crop_policy.kind == "random":
+            own["crop_policy"] = merged(
+                content.get("crop_policy") or {}, {"seed": self.base.crop_policy.seed + number}
+            )
         recipe = validated(content | own, f"{variant.name}, round {number}")
         assert isinstance(recipe, MethodRecipe)
         return Cell(variant, number, recipe, folder)

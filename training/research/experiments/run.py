@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.results import Report
 from training.manifest import git_revision
-from training.prepared_data import NOT_SETTINGS
+from training.prepared_data import settings_json
 from training.research.experiments.grid import Cell, Grid
 from training.run import Trained, train
 from training.sampling.pictures import Shelf
@@ -132,7 +132,7 @@ def _whole(cell: Cell, samples: Sequence[Any]) -> Report:
 
 def _settings(cell: Cell) -> dict[str, Any]:
     """What a result hangs on."""
-    settings: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=NOT_SETTINGS))
+    settings: dict[str, Any] = json.loads(settings_json(cell.recipe))
     if not isinstance(cell.recipe.backbone, Path):
         return settings
     return settings | {"backbone": cell.recipe.backbone.name}

@@ -7,7 +7,7 @@ import pytest
 from training.data.samples import Sample
 from training.errors import RecipeError
 from training.methods.variant import VISUAL_ONLY, Variant
-from training.recipe import MethodRecipe, load_recipe
+from training.recipe import MethodRecipe, load_recipe, read_content
 from training.research.experiments.definitions import variants_of
 from training.research.experiments.grid import Grid
 from training.research.experiments.tables import published_value
@@ -146,3 +146,14 @@ def test_all_variants_that_are_refused_are_named_before_anything_runs() -> None:
     grid = Grid("ablation", recipe, broken, 1, Path("out"), content)
     with pytest.raises(RecipeError, match=r"(?s)broken, round 0 .*colour.*too, round 0"):
         grid.cells()
+
+
+def test_every_round_looks_at_the_test_images_in_other_random_places() -> None:
+    settings = ["data.LIVE=x", "labels.LIVE=y", "crop_policy.seed=5"]
+    content, _ = read_content("mp-iqe/live", settings)
+    recipe = load_recipe("mp-iqe/live", settings)
+    assert isinstance(recipe, MethodRecipe)
+    cells = Grid("rounds", recipe, [Variant("line")], 3, Path("out"), content).cells()
+    policies = [cell.recipe.crop_policy for cell in cells]
+    assert [policy.seed for policy in policies] == [5, 6, 7]
+    assert {policy.seeded_by for policy in policies} == {"file"}
