@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from model.config import CropPolicy
 from model.errors import ImageError
 from model.preprocess import images
-from model.preprocess.crops import squash
+from model.preprocess.crops import pixels_of, squash
 from model.preprocess.windows import place_windows
 from training.data.samples import Sample
 from training.errors import DataError
@@ -95,10 +94,7 @@ class Pictures:
                 "agiqa data check names all such files"
             ) from error
         wholes = tuple(squash(image, round(self.policy.size * zoom)) for zoom in self.zooms)
-        grid = place_windows(self.policy, *image.size)
-        if image.size != (grid.width, grid.height):
-            image = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
-        return Picture(np.asarray(image), wholes)
+        return Picture(pixels_of(image, place_windows(self.policy, *image.size)), wholes)
 
 
 class Shelf:
