@@ -13,6 +13,7 @@ from training.engine.validation import ValidationSet
 from training.errors import DataError
 from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.sampling.batches import Batches
+from training.sampling.order import Order
 from training.sampling.pictures import Pictures, Shelf
 from training.splits.split import Parts, draw
 
@@ -104,6 +105,7 @@ class PreparedData:
             wholes=bool(self.pictures.zooms),
             degraded=schedule.degraded,
             often=schedule.degraded_often,
+            order=Order(samples, schedule.batch, schedule.steps, schedule.quotas),
         )
         judged = [sample for parts in self.parts.values() for sample in parts[validation_part]]
         self.pictures.warm(judged)

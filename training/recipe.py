@@ -4,7 +4,7 @@
 backbone and writes a checkpoint. ``base: NAME`` takes another recipe's settings, its own over them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -131,6 +131,11 @@ class Stage(_Section):
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _takes_some_of_each_set(self) -> Self:
+        _check_quotas(self.schedule, self.data)
+        return self
+
 
 class BackboneRecipe(_Recipe):
     """Pre-training; a share of the patches is left out of every training view."""
@@ -178,6 +183,12 @@ class MethodRecipe(_Recipe):
         if method not in OBJECTIVES:
             raise ValueError(f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}")
         return method
+
+    @field_validator("schedule")
+    @classmethod
+    def _takes_some_of_each_set(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
+        _check_quotas(schedule, info.data.get("data", schedule.quotas))
+        return schedule
 
     @field_validator("options", "weights", mode="before")
     @classmethod
@@ -243,6 +254,14 @@ def _fault(place: Sequence[int | str], message: str) -> str:
     """A fault with its place, in few words."""
     message = message.removeprefix("Value error, ")
     return f"{'.'.join(map(str, place))}: {message}" if place else message
+
+
+def _check_quotas(schedule: Schedule, data: Collection[str]) -> None:
+    if schedule.quotas and set(schedule.quotas) != set(data):
+        raise ValueError(
+            f"quotas are for {', '.join(schedule.quotas)}, the data are {', '.join(data)}: set a "
+            "quota for each of them, and for no other"
+        )
 
 
 def _checked(content: Any, faults: Sequence[str]) -> Any:
@@ -313,7 +332,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
-        if key not in {"data", "shares"} and isinstance(section, Mapping):
+        if key not in {"data", "shares", "quotas"} and isinstance(section, Mapping):
             value = merged(section, value) if isinstance(value, Mapping) else value
         result[key] = value
     return result

@@ -135,6 +135,7 @@ class _Training:
         run = self.run
         sums: dict[str, float] = defaultdict(float)
         parameters = list(self.weights.parameters.values())
+        balance = self.task.balance(self.progress.history)
         bar = tqdm(
             run.batches.epoch(number),
             total=len(run.batches),
@@ -148,7 +149,7 @@ class _Training:
                 group["lr"] = group["lr_scale"] * run.schedule.rate(place, len(run.batches))
             batch = batch.to(self.accelerator.device)
             losses = self.step(batch)
-            total = torch.stack(list(losses.values())).sum()
+            total = torch.stack([balance.get(key, 1.0) * v for key, v in losses.items()]).sum()
             refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(total)

@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 
 from model.config import Normalisation
 from model.methods.network import normalise
+from training.engine.history import Epoch
 from training.engine.validation import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
@@ -60,6 +61,13 @@ class Task(ABC):
         """Weighted terms of the loss over the n images of the whole batch; their sum is
         minimised.
         """
+
+    def balance(self, history: Sequence[Epoch]) -> Mapping[str, float]:
+        """What each term counts in the coming epoch, by what they were in those before; a term that
+        is not named counts as it is.
+        """
+        del history
+        return {}
 
     @abstractmethod
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:

@@ -18,6 +18,7 @@ from torch import Tensor
 from training.data.samples import Sample
 from training.sampling import degraded
 from training.sampling.degraded import Degraded
+from training.sampling.order import Order
 from training.sampling.pictures import Picture, Pictures
 
 # Batches in the making while one is trained on: each has a thread, and a GPU eats many.
@@ -62,8 +63,9 @@ class Batch:
 class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
     is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
-    in two degraded versions too, some kinds as many times as ``often`` says. Of each batch, this
-    process cuts the part ``rank`` of ``processes``.
+    in two degraded versions too, some kinds as many times as ``often`` says. ``order``: which
+    images each batch takes; None: every image once an epoch. Of each batch, this process cuts the
+    part ``rank`` of ``processes``.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Batches:
         wholes: bool = True,
         degraded: int = 0,
         often: Mapping[str, int] | None = None,
+        order: Order | None = None,
     ) -> None:
         self.samples = list(samples)
+        self.order = order or Order(self.samples, size)
         self.pictures = pictures
         self.size = size
         self.seed = seed
@@ -103,11 +107,11 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch; the last, smaller one is left out."""
-        return len(self.samples) // self.size
+        return len(self.order)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at every call."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.samples))
+        order = self.order.epoch(self.seed, number).ravel()
         coming: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
             for batch in range(len(self)):

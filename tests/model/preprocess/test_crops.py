@@ -1,5 +1,6 @@
 """The grid's windows, and what every policy's windows cost and hold."""
 
+import importlib
 import itertools
 import pickle
 import random
@@ -8,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import transforms
 
 from model.config import CropPolicy, Head
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS, CropPlanner, gather, squash
@@ -336,6 +336,7 @@ def test_crops_of_a_scaled_image_come_from_one_bicubic_resize() -> None:
 
 
 def test_crops_of_liqe_come_from_one_bilinear_resize_as_torchvision_s() -> None:
+    transforms = importlib.import_module("torchvision.transforms")
     image = tiny.picture(1500, 1000)
     planner = CropPlanner(tiny.config_of(heads=("quality",)), CropPolicy.liqe())
     crops = planner.crops(image, ("quality",))
