@@ -165,6 +165,8 @@ class MethodRecipe(_Recipe):
     trained on goes to the training part, so that any other split of its data holds no leak.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
+    ``features``: where features of whole images by a tower that does not learn are kept; null: in
+    ``work``.
     """
 
     kind: Literal["method"]
@@ -173,6 +175,7 @@ class MethodRecipe(_Recipe):
     protocol: Literal["clean", "paper"] = "clean"
     spare_backbone: bool = False
     degraded_test: int = Field(default=0, ge=0)
+    features: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
@@ -188,6 +191,9 @@ class MethodRecipe(_Recipe):
     @classmethod
     def _takes_some_of_each_set(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
         _check_quotas(schedule, info.data.get("data", schedule.quotas))
+        policy = info.data.get("crop_policy")
+        if policy and policy.kind == "whole" and (schedule.degraded or schedule.windows > 1):
+            raise ValueError("degraded and windows are not for whole images: leave them out")
         return schedule
 
     @field_validator("options", "weights", mode="before")
@@ -296,7 +302,7 @@ def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecip
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
     """
-    private = ("data.", "data=", "labels.", "labels=", "out=", "work=")
+    private = ("data.", "data=", "labels.", "labels=", "out=", "work=", "features=")
     folders = [f"data.{name}={name}" for name in recipe.data]
     folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
     return [*folders, *(setting for setting in settings if not setting.startswith(private))]

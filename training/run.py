@@ -35,6 +35,7 @@ from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
+from training.sampling.features import Encodes, Features
 from training.sampling.pictures import Shelf
 from training.splits import leakage
 from training.splits.split import Split
@@ -124,13 +125,26 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         whole=recipe.crop_policy.global_view,
         normalisation=recipe.normalisation,
     )
-    prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
+    shelf = shelf or Shelf()
+    encoder = task if recipe.crop_policy.kind == "whole" and isinstance(task, Encodes) else None
+    prepared = PreparedData.prepare(
+        recipe, wholes=task.wants_whole, shelf=shelf, once=encoder is not None
+    )
     refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
         write_manifest(recipe.work, recipe, prepared, command)
     stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
     judged_by = "test" if recipe.protocol == "paper" else "validation"
-    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by)
+    features = encoder and Features(
+        recipe.features or recipe.work / "features",
+        encoder,
+        prepared.pictures,
+        recipe.normalisation,
+        shelf.features,
+    )
+    run = prepared.run(
+        recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by, features=features
+    )
     progress = run.fit()
     if not processes(recipe.device).is_main_process:
         return None

@@ -52,6 +52,10 @@ class Task(ABC):
         """The parameters that map hidden features to hidden features."""
         return ()
 
+    def normalised(self, views: Tensor) -> Tensor:
+        """Pixels as the network takes them; features, which are no bytes, as they are."""
+        return views if views.is_floating_point() else normalise(views, self.normalisation)
+
     @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
@@ -88,7 +92,7 @@ class Task(ABC):
         chunks: list[_Chunk] = []
         for views in validation.views(rank, processes):
             windows, wholes = (
-                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
+                None if v is None else self.normalised(v.to(accelerator.device))
                 for v in (views.windows, views.wholes)
             )
             assert windows is not None
@@ -136,9 +140,9 @@ class Step(nn.Module):
         return self.task.loss(outputs, batch) | self.task.loss_of_degraded(outputs, of_worse, batch)
 
     def _forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        norm = self.task.normalisation
+        normalised = self.task.normalised
         return self.task.forward(
-            normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
+            normalised(windows), None if wholes is None else normalised(wholes)
         )
 
 

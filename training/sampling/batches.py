@@ -28,7 +28,8 @@ _AHEAD = max(2, os.cpu_count() or 1)
 @dataclass(frozen=True)
 class Batch:
     """uint8 windows [m, k, 3, s, s] and global views [m, 3, s, s] (None: not wanted) of the images
-    that this process computes, and what is known of all n images of the batch.
+    that this process computes, and what is known of all n images of the batch. Where the image
+    tower does not learn, ``windows`` may be the views' features already, float32 [m, k, d].
 
     ``mos_align`` [n] is NaN where the data set tells no alignment. With one process m = n.
     ``degraded``: some of the images once more, made worse; None: not wanted.
@@ -134,13 +135,10 @@ class Batches:
             windows.append(np.stack(crops))
             if self.wholes:
                 wholes.append(_flip(self._whole(picture, rng), rng))
-        align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
-        return Batch(
+        return batch_of(
+            samples,
             torch.from_numpy(np.stack(windows)),
             torch.from_numpy(np.stack(wholes)) if wholes else None,
-            torch.tensor([s.mos for s in samples]),
-            torch.tensor(align),
-            samples,
             self._degraded(samples, epoch, number) if self.degraded else None,
         )
 
@@ -171,6 +169,18 @@ class Batches:
         size = self.pictures.policy.size
         y, x = (int(rng.integers(0, side - size + 1)) for side in pixels.shape[1:])
         return pixels[:, y : y + size, x : x + size]
+
+
+def batch_of(
+    samples: list[Sample],
+    windows: Tensor,
+    wholes: Tensor | None = None,
+    worse: Degraded | None = None,
+) -> Batch:
+    """The batch of these samples and views of this process's part of them."""
+    align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
+    mos = torch.tensor([s.mos for s in samples])
+    return Batch(windows, wholes, mos, torch.tensor(align), samples, worse)
 
 
 def _planes(picture: Picture) -> np.ndarray:

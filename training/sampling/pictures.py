@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from model.config import CropPolicy
@@ -98,15 +99,19 @@ class Pictures:
 
 
 class Shelf:
-    """Pictures that several runs of a process share, as far as they look at images alike."""
+    """Pictures that several runs of a process share, as far as they look at images alike, and
+    ``features`` of images (``training.sampling.features``).
+    """
 
     def __init__(self) -> None:
+        self.features: dict[str, dict[str, Tensor]] = {}
         self._pictures: list[Pictures] = []
 
     def pictures(self, policy: CropPolicy, zooms: tuple[float, ...], limit: int) -> Pictures:
         """Those of an earlier run that has at least these views, or new ones."""
         for pictures in self._pictures:
-            if pictures.policy == policy and zooms in {(), pictures.zooms}:
+            same = pictures.policy == policy and pictures.limit == limit
+            if same and zooms in {(), pictures.zooms}:
                 return pictures
         self._pictures.append(Pictures(policy, zooms, limit))
         return self._pictures[-1]
