@@ -135,13 +135,10 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         write_manifest(recipe.work, recipe, prepared, command)
     stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
     judged_by = "test" if recipe.protocol == "paper" else "validation"
-    features = encoder and Features(
-        recipe.features or recipe.work / "features",
-        encoder,
-        prepared.pictures,
-        recipe.normalisation,
-        shelf.features,
-    )
+    features = None
+    if encoder is not None:
+        place = recipe.features or recipe.work / "features"
+        features = Features(place, encoder, prepared.pictures, recipe.normalisation, shelf.features)
     run = prepared.run(
         recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by, features=features
     )

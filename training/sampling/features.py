@@ -83,14 +83,14 @@ class Features:
         here.wait_for_everyone()  # all have seen the same ones missing
         mine = missing[here.process_index :: here.num_processes]
         self._encoder.tower.to(here.device)
-        with tqdm(total=len(mine), desc="features", unit="image", disable=not mine) as bar:
-            for start in range(0, len(mine), _IMAGES):
-                self._add(mine[start : start + _IMAGES], here.device, bar)
+        starts = range(0, len(mine), _IMAGES)
+        for start in tqdm(starts, desc="features", unit=f"{_IMAGES} images", disable=not mine):
+            self._add(mine[start : start + _IMAGES], here.device)
         here.wait_for_everyone()
         if here.num_processes > 1:
             self._load()
 
-    def _add(self, paths: Sequence[Path], device: torch.device, bar: "tqdm[None]") -> None:
+    def _add(self, paths: Sequence[Path], device: torch.device) -> None:
         computed: dict[str, Tensor] = {}
         with ThreadPoolExecutor() as pool:
             pictures = pool.map(self._pictures.__getitem__, paths)
@@ -99,7 +99,6 @@ class Features:
                 pixels = torch.stack([plain, plain.flip(-1)]).to(device)
                 z = self._encoder.encode(normalise(pixels, self._normalisation))
                 computed[self._digests[path]] = z.cpu()
-                bar.update()
         self._known |= computed
         self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{self._key}-{next(iter(computed))}.safetensors"

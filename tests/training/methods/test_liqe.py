@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.config import CropPolicy
 from model.methods.liqe import SHAPE
 from model.methods.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
 from tests.training.runs import METHOD, SCHEDULE
 from training.data.samples import Sample
 from training.methods.liqe import LiqeObjective, LiqeWeights, dynamic_weights, within_sets
 from training.prepared_data import PreparedData
-from training.recipe import MethodRecipe, Stage
+from training.recipe import MethodRecipe, Stage, load_recipe
 from training.run import train
 from training.sampling.batches import Batch
 
@@ -96,6 +97,35 @@ def test_the_three_losses_are_those_of_the_script() -> None:
 def test_by_itself_the_pairs_loss_is_the_papers_equation() -> None:
     expected = script(logits(), batch(), math.sqrt(2))["quality"]
     assert losses()["quality"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_texts_of_the_quality_alone_are_trained_on_pairs_alone() -> None:
+    objective = object.__new__(LiqeObjective)
+    objective.weights = LiqeWeights(deviation=1.0)
+    few = logits()[:, :5]
+    assert list(objective.loss({"logits": few}, batch())) == ["quality"]
+    ranks = few.softmax(1) @ torch.arange(1, 6, dtype=torch.float64)
+    same, mos = batch().same_set, batch().mos
+    expected = within_sets(ranks * math.sqrt(2), mos, same)
+    assert torch.equal(objective.loss({"logits": few}, batch())["quality"], expected)
+
+
+def test_both_recipes_are_those_of_the_two_scripts() -> None:
+    sets = ("LIVE", "CSIQ", "KADID-10k", "BID", "LIVE-Challenge", "KonIQ-10k")
+    named = [f"{kind}.{name}=x" for kind in ("data", "labels") for name in sets]
+    six = load_recipe("liqe/six-sets", named).model_dump()
+    one = load_recipe("liqe/koniq-10k", ["data.KonIQ-10k=x"]).model_dump()
+    assert [(r["schedule"]["epochs"], r["schedule"]["batch"]) for r in (six, one)] == [
+        (80, 48),
+        (6, 32),
+    ]
+    for recipe in (six, one):
+        schedule = recipe["schedule"]
+        assert (schedule["steps"], schedule["decay"], schedule["period"]) == (200, "waves", 5)
+        assert recipe["crop_policy"] == CropPolicy.liqe().model_dump()
+    assert six["weights"]["temperature"] == 2.0
+    assert six["weights"]["distortion"] == pytest.approx(1 / 11)
+    assert (one["options"], one["split"]["kind"]) == ({"texts": "quality"}, "official")
 
 
 def test_a_set_of_many_pairs_counts_no_more_than_one_of_few() -> None:
