@@ -35,6 +35,8 @@ HEADER = (
 # Steps on so many images tell what a step costs at all, and each image.
 _FEW, _MORE = 1, 2
 _SIDE = 512
+# Views of a step of validation.
+_VIEWS = 64
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,25 @@ def cost(recipe: MethodRecipe) -> RecipeCost:
     held = shares.get("validation", shares["train"] * recipe.split.inner)
     trained = shares["train"] if "validation" in shares else shares["train"] - held
     s = recipe.schedule
-    epoch = images * (s.repeats * trained * training / s.batch + held * validation)
-    tested = images * shares["test"] * validation
+    steps = s.epochs * (s.steps or images * s.repeats * trained / s.batch)
+    if _is_cached(recipe):  # each image once each way round, and the test part
+        looked = images * (2 * (trained + held) + shares["test"]) * validation
+    else:
+        looked = images * (s.epochs / s.evaluate_every * held + shares["test"]) * validation
     return RecipeCost(
         recipe.name,
         images,
         s.epochs,
         s.batch,
         s.windows,
-        s.epochs * epoch + tested,
+        steps * training + looked,
         memory_of(recipe, task).of(s).total,
     )
+
+
+def _is_cached(recipe: MethodRecipe) -> bool:
+    """Whether it trains on features of whole images."""
+    return recipe.crop_policy.kind == "whole"
 
 
 def memory_of(recipe: MethodRecipe, task: Objective[Any]) -> MemoryModel:
@@ -151,7 +161,10 @@ def _batch(recipe: MethodRecipe, task: Objective[Any], images: int) -> Batch:
     ]
     mos = torch.tensor([sample.mos for sample in samples])
     wholes = torch.zeros(images, 3, size, size, dtype=torch.uint8) if task.wants_whole else None
-    return Batch(torch.zeros(shape, dtype=torch.uint8), wholes, mos, mos, samples)
+    windows = torch.zeros(shape, dtype=torch.uint8)
+    if _is_cached(recipe):
+        windows = torch.zeros(images, 1, task.network.text_features().shape[-1])
+    return Batch(windows, wholes, mos, mos, samples)
 
 
 def _counted(step: Step, batch: Batch) -> float:
@@ -162,14 +175,22 @@ def _counted(step: Step, batch: Batch) -> float:
 
 
 def _forward(task: Objective[Any], recipe: MethodRecipe) -> float:
-    """FLOPs of looking at one image after an epoch."""
+    """FLOPs of looking at one image after an epoch, with its share of what a step of validation
+    computes whatever it looks at: texts, say.
+    """
     every = recipe.schedule.validate_on == "every" and recipe.crop_policy.kind != "whole"
     windows = len(place_windows(recipe.crop_policy, _SIDE, _SIDE).windows) if every else 1
-    size = recipe.crop_policy.size
-    whole = torch.zeros(1, 3, size, size) if task.wants_whole else None
+    size = _SIDE if _is_cached(recipe) else recipe.crop_policy.size
+    few, more = (_viewed(task, size, views) for views in (_FEW, _MORE))
+    view = (more - few) / (_MORE - _FEW)
+    return windows * view + (few - _FEW * view) / max(1, _VIEWS // windows)
+
+
+def _viewed(task: Objective[Any], size: int, images: int) -> float:
+    whole = torch.zeros(images, 3, size, size) if task.wants_whole else None
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        task.forward(torch.zeros(1, 1, 3, size, size), whole)
-    return counter.get_total_flops() * windows
+        task.values(torch.zeros(images, 1, 3, size, size), whole, ["a prompt"] * images)
+    return float(counter.get_total_flops())
 
 
 def main() -> None:

@@ -66,13 +66,16 @@ class CropPolicy(_Frozen):
 
     ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``. ``random``
     draws its places by ``seed`` and the image's size, or, ``seeded_by`` "file", by a digest of the
-    image's file as well.
+    image's file as well. Larger images are reduced: to ``max_side`` by ``grid`` and ``whole``; by
+    the other kinds, whose papers take native pixels, to ``max_short_side`` where one is stated
+    (bilinear, as LIQE does).
     """
 
     kind: CropKind = "grid"
     size: int = Field(default=224, ge=16, le=1024)
     stride: int = Field(default=144, ge=1, le=65536)
     max_side: int | None = Field(default=None, ge=16, le=65536)
+    max_short_side: int | None = Field(default=None, ge=16, le=65536)
     max_windows: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
     seeded_by: Literal["size", "file"] = "size"
@@ -84,6 +87,16 @@ class CropPolicy(_Frozen):
             raise ValueError("the crop policy 'whole' takes no global view: it is one already")
         return self
 
+    @model_validator(mode="after")
+    def _reduces_to_a_window_at_least(self) -> Self:
+        if self.max_short_side is None:
+            return self
+        if self.kind in ("grid", "whole"):
+            raise ValueError(f"the crop policy {self.kind!r} has no max_short_side: set max_side")
+        if self.max_short_side < self.size:
+            raise ValueError(f"a max_short_side under {self.size} leaves no window of that size")
+        return self
+
     @classmethod
     def official(cls, size: int = 224) -> Self:
         """CLIP-AGIQA's published protocol: every window at stride 64 from the top left, native
@@ -93,8 +106,11 @@ class CropPolicy(_Frozen):
 
     @classmethod
     def liqe(cls, size: int = 224) -> Self:
-        """LIQE's: 15 windows picked evenly from those at stride 32."""
-        return cls(kind="liqe", size=size, stride=32, max_windows=15)
+        """LIQE's: the short side reduced to 768, then 15 windows picked evenly from those at
+        stride 32.
+        """
+        short = max(768, size)
+        return cls(kind="liqe", size=size, stride=32, max_windows=15, max_short_side=short)
 
     @classmethod
     def random(cls, size: int = 224, seed: int = 0) -> Self:

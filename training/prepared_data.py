@@ -9,12 +9,15 @@ from typing import Any
 
 from training.data.readers.liqe_labels import with_labels, with_parts
 from training.data.samples import Sample
+from training.engine.devices import processes
 from training.engine.loop import Run
 from training.engine.task import Task
 from training.engine.validation import ValidationSet
 from training.errors import DataError
 from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.sampling.batches import Batches
+from training.sampling.features import FeatureBatches, Features
+from training.sampling.order import Order
 from training.sampling.pictures import Pictures, Shelf
 from training.splits.split import Parts, Split, draw
 
@@ -72,10 +75,15 @@ class PreparedData:
 
     @classmethod
     def prepare(
-        cls, recipe: AnyRecipe, *, wholes: bool = True, shelf: Shelf | None = None
+        cls,
+        recipe: AnyRecipe,
+        *,
+        wholes: bool = True,
+        shelf: Shelf | None = None,
+        once: bool = False,
     ) -> "PreparedData":
         """Reads and divides the data, and decodes what training looks at (``wholes``: whole images
-        too), unless an earlier run left it on the ``shelf``.
+        too), unless an earlier run left it on the ``shelf``; what is looked at ``once`` waits.
 
         Raises:
             DataError, LeakError: unusable data.
@@ -83,9 +91,9 @@ class PreparedData:
         recipe.work.mkdir(parents=True, exist_ok=True)
         parts = {name: draw(recipe.split, samples) for name, samples in read_sets(recipe).items()}
         zooms = tuple(dict.fromkeys((1.0, *recipe.zooms))) if wholes else ()
-        limit = round(recipe.cache_gib * 2**30)
+        limit = 0 if once else round(recipe.cache_gib * 2**30)
         pictures = (shelf or Shelf()).pictures(recipe.crop_policy, zooms, limit)
-        for divided in parts.values():
+        for divided in () if once else parts.values():
             pictures.warm(divided["train"])
         return cls(parts, pictures, data_fingerprint(parts))
 
@@ -97,8 +105,10 @@ class PreparedData:
         seed: int,
         standing_on: str = "",
         validation_part: str = "validation",
+        features: Features | None = None,
     ) -> Run:
-        """The engine's run of a stage: ``validation_part`` of every data set judges its epochs.
+        """The engine's run of a stage: ``validation_part`` of every data set judges its epochs. It
+        trains on ``features`` of whole images where there are such.
 
         It resumes only a run of the same settings and data that stood on the same weights
         (``standing_on``: a digest of them).
@@ -119,11 +129,17 @@ class PreparedData:
             flips=schedule.flips,
             degraded=schedule.degraded,
             often=schedule.degraded_often,
+            order=Order(samples, schedule.batch, schedule.steps, schedule.quotas),
         )
         judged = [sample for parts in self.parts.values() for sample in parts[validation_part]]
-        self.pictures.warm(judged)
+        if features is None:
+            self.pictures.warm(judged)
+        else:
+            paths = [sample.path for sample in (*samples, *judged)]
+            features.compute(paths, processes(recipe.device))
+            batches = FeatureBatches(batches, features)
         every = schedule.validate_on == "every"
-        validation = ValidationSet(judged, self.pictures, every, recipe.crop_policy)
+        validation = ValidationSet(judged, self.pictures, every, recipe.crop_policy, features)
         everything = f"{settings_json(recipe)}{self.fingerprint}{standing_on}"
         fingerprint = hashlib.sha256(everything.encode()).hexdigest()
         return Run(
@@ -140,7 +156,10 @@ class PreparedData:
 
 
 # Of a recipe: what changes neither weights nor figures.
-NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
+NOT_SETTINGS = {
+    *("out", "work", "features", "data", "labels"),
+    *("name", "about", "limits", "device", "cache_gib"),
+}
 
 
 # Of a schedule: what changes memory and time alone. A run that lacked memory goes on with these.

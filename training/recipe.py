@@ -4,7 +4,7 @@
 backbone and writes a checkpoint. ``base: NAME`` takes another recipe's settings, its own over them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -143,6 +143,11 @@ class Stage(_Section):
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _takes_some_of_each_set(self) -> Self:
+        _check_quotas(self.schedule, self.data)
+        return self
+
 
 class BackboneRecipe(_Recipe):
     """Pre-training; a share of the patches is left out of every training view."""
@@ -174,6 +179,8 @@ class MethodRecipe(_Recipe):
     data holds no leak.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
+    ``features``: where features of whole images by a tower that does not learn are kept; null: in
+    ``work``.
     """
 
     kind: Literal["method"]
@@ -182,6 +189,7 @@ class MethodRecipe(_Recipe):
     protocol: Literal["clean", "paper"] = "clean"
     spare_backbone: bool = False
     degraded_test: int = Field(default=0, ge=0)
+    features: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
@@ -212,6 +220,15 @@ class MethodRecipe(_Recipe):
         if method not in OBJECTIVES:
             raise ValueError(f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}")
         return method
+
+    @field_validator("schedule")
+    @classmethod
+    def _takes_some_of_each_set(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
+        _check_quotas(schedule, info.data.get("data", schedule.quotas))
+        policy = info.data.get("crop_policy")
+        if policy and policy.kind == "whole" and (schedule.degraded or schedule.windows > 1):
+            raise ValueError("degraded and windows are not for whole images: leave them out")
+        return schedule
 
     @field_validator("options", "weights", mode="before")
     @classmethod
@@ -279,6 +296,14 @@ def _fault(place: Sequence[int | str], message: str) -> str:
     return f"{'.'.join(map(str, place))}: {message}" if place else message
 
 
+def _check_quotas(schedule: Schedule, data: Collection[str]) -> None:
+    if schedule.quotas and set(schedule.quotas) != set(data):
+        raise ValueError(
+            f"quotas are for {', '.join(schedule.quotas)}, the data are {', '.join(data)}: set a "
+            "quota for each of them, and for no other"
+        )
+
+
 def _checked(content: Any, faults: Sequence[str]) -> Any:
     """The content, if nothing is wrong with it."""
     if faults:
@@ -311,7 +336,7 @@ def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecip
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
     """
-    private = ("data.", "data=", "labels.", "labels=", "out=", "work=")
+    private = ("data.", "data=", "labels.", "labels=", "out=", "work=", "features=")
     folders = [f"data.{name}={name}" for name in recipe.data]
     folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
     return [*folders, *(setting for setting in settings if not setting.startswith(private))]
@@ -347,7 +372,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
-        if key not in {"data", "shares"} and isinstance(section, Mapping):
+        if key not in {"data", "shares", "quotas"} and isinstance(section, Mapping):
             value = merged(section, value) if isinstance(value, Mapping) else value
         result[key] = value
     return result

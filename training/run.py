@@ -36,6 +36,7 @@ from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
+from training.sampling.features import Encodes, Features
 from training.sampling.pictures import Shelf
 from training.splits import leakage
 from training.splits.split import Split
@@ -126,12 +127,21 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         normalisation=recipe.normalisation,
     )
     _require_memory(recipe, task)
-    prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
+    shelf = shelf or Shelf()
+    encoder = task if recipe.crop_policy.kind == "whole" and isinstance(task, Encodes) else None
+    prepared = PreparedData.prepare(
+        recipe, wholes=task.wants_whole, shelf=shelf, once=encoder is not None
+    )
     refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
         write_manifest(recipe.work, recipe, prepared, command)
     stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
-    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", recipe.judged_by)
+    features = None
+    if encoder is not None:
+        place = recipe.features or recipe.work / "features"
+        features = Features(place, encoder, prepared.pictures, recipe.normalisation, shelf.features)
+    standing_on, judged_by = backbone.sha256 or "", recipe.judged_by
+    run = prepared.run(recipe, stage, task, recipe.seed, standing_on, judged_by, features=features)
     progress = run.fit()
     if not processes(recipe.device).is_main_process:
         return None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
-_BICUBIC = 3  # PIL.Image.Resampling.BICUBIC; Pillow is loaded only where pixels are
+# PIL.Image.Resampling; Pillow is loaded only where pixels are.
+_BILINEAR, _BICUBIC = 2, 3
 # The vision pass that each head reads; alignment and consistency share one.
 PASSES: Mapping[Head, int] = {
     "quality": QUALITY_PASS,
@@ -178,14 +179,19 @@ def cut(image: "Image.Image", layout: Layout, out: np.ndarray) -> None:
     """
     grid = layout.grid
     across, down = grid.window
-    whole = image
-    if image.size != (grid.width, grid.height):
-        whole = image.resize((grid.width, grid.height), _BICUBIC)
-    pixels = np.asarray(whole)
+    pixels = pixels_of(image, grid)
     for i, (x, y) in enumerate(grid.windows):
         out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
     if layout.crops > layout.windows:
         out[layout.windows] = squash(image, across)
+
+
+def pixels_of(image: "Image.Image", grid: Grid) -> np.ndarray:
+    """uint8 [h, w, 3] of the image at the size that the grid's windows lie in."""
+    if grid.is_scaled(*image.size):
+        filter_ = _BILINEAR if grid.bilinear else _BICUBIC
+        image = image.resize((grid.width, grid.height), filter_)
+    return np.asarray(image)
 
 
 def gather(

@@ -2,7 +2,8 @@
 
 grid      evenly spaced windows that cover the whole image
 official  CLIP-AGIQA's published test protocol: every window at stride 64 from the top left
-liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly
+liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly; the short
+          side is reduced to 768 before
 random    MP-IQE's: 8 windows at random, seeded by the policy, the image's size and its file
 whole     one window, the image itself: what a ResNet without positional embedding takes
 """
@@ -10,7 +11,7 @@ whole     one window, the image itself: what a ResNet without positional embeddi
 import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,13 +53,15 @@ class Grid:
     """Windows of one size over an image that was first resized to ``width`` x ``height``.
 
     ``window`` is (width, height) of each; ``windows`` holds the (x, y) of their top left corners.
-    A grid takes little memory however many windows it has.
+    ``bilinear``: the image is resized so, not bicubic. A grid takes little memory however many
+    windows it has.
     """
 
     width: int
     height: int
     window: tuple[int, int]
     windows: Collection[tuple[int, int]]
+    bilinear: bool = False
 
     def is_scaled(self, width: int, height: int) -> bool:
         """Whether the windows see an image of that size at another than its native one."""
@@ -106,7 +109,9 @@ def for_file(policy: CropPolicy, digest: bytes) -> CropPolicy:
 
 def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
     """Places the policy's windows over a ``width`` x ``height`` image (design.md section 3)."""
-    return _KINDS[policy.kind](policy, width, height)
+    grid = _KINDS[policy.kind](policy, width, height)
+    reduced = min(width, height) > (policy.max_short_side or math.inf)
+    return replace(grid, bilinear=True) if reduced else grid
 
 
 def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
@@ -117,13 +122,13 @@ def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
 
 
 def _official(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     windows = Crossed(*(_strided(side, policy.size, policy.stride) for side in (w, h)))
     return Grid(w, h, (policy.size, policy.size), windows)
 
 
 def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     stride = _LIQE_LARGE_STRIDE if max(w, h) >= _LIQE_LARGE else policy.stride
     every = Crossed(*(_strided(side, policy.size, stride) for side in (w, h)))
     step = max(1, len(every) // policy.max_windows)
@@ -132,7 +137,7 @@ def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
 
 
 def _random(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     rng = np.random.default_rng((policy.seed, w, h))
     xs, ys = (rng.integers(0, s - policy.size + 1, policy.max_windows).tolist() for s in (w, h))
     return Grid(w, h, (policy.size, policy.size), tuple(zip(xs, ys, strict=True)))
@@ -152,9 +157,13 @@ _KINDS: dict[str, Callable[[CropPolicy, int, int], Grid]] = {
 }
 
 
-def _at_least_a_window(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
-    """Native size, or scaled up until one window fits."""
-    return _scaled(width, height, max(1.0, policy.size / min(width, height)), policy.size)
+def _native(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
+    """Native size, reduced to ``max_short_side``, or scaled up until one window fits."""
+    short, most = min(width, height), policy.max_short_side
+    if most is not None and short > most:
+        # Rounded down, as torchvision's Resize does, which LIQE uses.
+        return width * most // short, height * most // short
+    return _scaled(width, height, max(1.0, policy.size / short), policy.size)
 
 
 def _grid_size(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:

@@ -44,6 +44,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "option": ({"options": {"colour": 1}}, "colour"),
     "loss weight": ({"weights": {"colour": 1}}, "colour"),
     "kind": ({"kind": "ensemble"}, "kind"),
+    "quotas of other sets": (
+        {"schedule": {"epochs": 1, "quotas": {"LIVE": 32}}},
+        "quotas are for LIVE, the data are AGIQA-3K: set a quota for each of them",
+    ),
 }
 
 

@@ -156,6 +156,7 @@ class _Training:
         run = self.run
         sums: dict[str, float] = defaultdict(float)
         parameters = list(self.weights.parameters.values())
+        balance = self.task.balance(self.progress.history)
         bar = tqdm(
             run.batches.epoch(number),
             total=len(run.batches),
@@ -170,7 +171,7 @@ class _Training:
             batch = batch.to(self.accelerator.device)
             with recomputed_layers(run.schedule.checkpoint_activations):
                 losses = self.step(batch)
-            total = torch.stack(list(losses.values())).sum()
+            total = torch.stack([balance.get(key, 1.0) * v for key, v in losses.items()]).sum()
             refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(total)

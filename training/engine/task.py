@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from model.config import Normalisation
 from model.methods.network import normalise
 from model.methods.precision import widened, without_autocast
+from training.engine.history import Epoch
 from training.engine.validation import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
@@ -60,6 +61,10 @@ class Task(ABC):
         """
         del first
 
+    def normalised(self, views: Tensor) -> Tensor:
+        """Pixels as the network takes them; features, which are no bytes, as they are."""
+        return views if views.is_floating_point() else normalise(views, self.normalisation)
+
     @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
         """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s], under
@@ -71,6 +76,13 @@ class Task(ABC):
         """Weighted terms of the loss over the n images of the whole batch; their sum is
         minimised. No autocast surrounds it, and the outputs are float32 at least.
         """
+
+    def balance(self, history: Sequence[Epoch]) -> Mapping[str, float]:
+        """What each term counts in the coming epoch, by what they were in those before; a term that
+        is not named counts as it is.
+        """
+        del history
+        return {}
 
     @abstractmethod
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
@@ -91,7 +103,7 @@ class Task(ABC):
         chunks: list[_Chunk] = []
         for views in validation.views(rank, processes):
             windows, wholes = (
-                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
+                None if v is None else self.normalised(v.to(accelerator.device))
                 for v in (views.windows, views.wholes)
             )
             assert windows is not None
@@ -164,9 +176,9 @@ class Step(nn.Module):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _part(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        norm = self.task.normalisation
+        normalised = self.task.normalised
         outputs = self.task.forward(
-            normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
+            normalised(windows), None if wholes is None else normalised(wholes)
         )
         return {name: widened(value) for name, value in outputs.items()}
 

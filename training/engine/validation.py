@@ -13,6 +13,7 @@ from model.preprocess.windows import for_file, place_windows
 from training.data.samples import Sample
 from training.evaluation.metrics import srcc
 from training.evaluation.results import SrccBySet, opinions
+from training.sampling.features import Features
 from training.sampling.pictures import Picture, Pictures
 
 # Views per chunk.
@@ -21,8 +22,8 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class ValidationViews:
-    """uint8 windows [n, k, 3, s, s] and global views [n, 3, s, s] (None where not wanted) of the
-    validation samples ``rows``.
+    """uint8 windows [n, k, 3, s, s], or features float32 [n, 1, d], and global views [n, 3, s, s]
+    (None where not wanted) of the validation samples ``rows``.
     """
 
     rows: list[int]
@@ -33,13 +34,15 @@ class ValidationViews:
 @dataclass(frozen=True)
 class ValidationSet:
     """The validation samples and the views of them that are scored: the middle window, or
-    ``all_windows`` of the crop policy, as the scorer does (``policy`` None: that of the pictures).
+    ``all_windows`` of the crop policy, as the scorer does (``policy`` None: that of the pictures);
+    or ``features`` of whole images.
     """
 
     samples: Sequence[Sample]
     pictures: Pictures
     all_windows: bool = False
     policy: CropPolicy | None = None
+    features: Features | None = None
 
     def views(self, rank: int = 0, processes: int = 1) -> Iterator[ValidationViews]:
         """This process's share in chunks; images with as many windows share one."""
@@ -58,6 +61,10 @@ class ValidationSet:
         return figures
 
     def _chunks(self) -> Iterator[list[int]]:
+        if self.features is not None:
+            every = range(len(self.samples))
+            yield from (list(every[i : i + _CHUNK]) for i in every[::_CHUNK])
+            return
         waiting: dict[int, list[int]] = {}
         for row, sample in enumerate(self.samples):
             windows = len(self._corners(self.pictures[sample.path]))
@@ -68,6 +75,9 @@ class ValidationSet:
         yield from waiting.values()
 
     def _cut(self, rows: list[int]) -> ValidationViews:
+        if self.features is not None:
+            plain = [self.features[self.samples[row].path][:1] for row in rows]
+            return ValidationViews(rows, torch.stack(plain), None)
         size = self.pictures.policy.size
         pictures = [self.pictures[self.samples[row].path] for row in rows]
         windows = [

@@ -1,10 +1,14 @@
-"""Training of CLIP-IQA+ (Wang, Chan and Loy, AAAI 2023): the squared error of the quality."""
+"""Training of CLIP-IQA+ (Wang, Chan and Loy, AAAI 2023): the squared error of the quality.
+
+Its tower is frozen, so whole images, as it is published, are looked at once each way round
+(``training.sampling.features``), however many steps there are.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.methods.clip_iqa_plus import ClipIqaPlus
@@ -36,11 +40,21 @@ class ClipIqaPlusObjective(Objective[ClipIqaPlus]):
     )
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        """``z``: normalised features [n, k, d] of all k views; nothing before the text learns."""
+        """``z``: normalised features [n, k, d] of all k views, or ``windows`` if it is these."""
+        if windows.ndim == 3:
+            return {"z": windows}
         views = self.views(windows, wholes)
-        with torch.no_grad():
-            z = self.network.features(views.flatten(0, 1)).float()
-        return {"z": F.normalize(z, dim=-1).unflatten(0, views.shape[:2])}
+        return {"z": self.encode(views.flatten(0, 1)).unflatten(0, views.shape[:2])}
+
+    @property
+    def tower(self) -> nn.Module:
+        """CLIP's image tower: nothing before the text learns."""
+        return self.network.vision
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Normalised features [n, d] of normalised pixels [n, 3, h, w]."""
+        return F.normalize(self.network.features(pixels).float(), dim=-1)
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """MSE(mean over the views, MOS)."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from training.data.samples import Sample
 from training.sampling import degraded
 from training.sampling.degraded import Degraded
+from training.sampling.order import Order
 from training.sampling.pictures import Picture, Pictures
 
 # Batches in the making while one is trained on: each has a thread, and a GPU eats many.
@@ -27,7 +28,8 @@ _AHEAD = max(2, os.cpu_count() or 1)
 @dataclass(frozen=True)
 class Batch:
     """uint8 windows [m, k, 3, s, s] and global views [m, 3, s, s] (None: not wanted) of the images
-    that this process computes, and what is known of all n images of the batch.
+    that this process computes, and what is known of all n images of the batch. Where the image
+    tower does not learn, ``windows`` may be the views' features already, float32 [m, k, d].
 
     ``mos_align`` [n] is NaN where the data set tells no alignment. With one process m = n.
     ``degraded``: some of the images once more, made worse; None: not wanted.
@@ -63,7 +65,8 @@ class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
     is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
     in two degraded versions too, some kinds as many times as ``often`` says; ``flips`` of the views
-    are mirrored. Of each batch, this process cuts the part ``rank`` of ``processes``.
+    are mirrored. ``order``: which images each batch takes; None: every image once an epoch. Of each
+    batch, this process cuts the part ``rank`` of ``processes``.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class Batches:
         flips: float = 0.5,
         degraded: int = 0,
         often: Mapping[str, int] | None = None,
+        order: Order | None = None,
     ) -> None:
         self.samples = list(samples)
+        self.order = order or Order(self.samples, size)
         self.pictures = pictures
         self.size = size
         self.seed = seed
@@ -105,11 +110,11 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch; the last, smaller one is left out."""
-        return len(self.samples) // self.size
+        return len(self.order)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at every call."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.samples))
+        order = self.order.epoch(self.seed, number).ravel()
         coming: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
             for batch in range(len(self)):
@@ -132,13 +137,10 @@ class Batches:
             windows.append(np.stack(crops))
             if self.wholes:
                 wholes.append(self._flip(self._whole(picture, rng), rng))
-        align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
-        return Batch(
+        return batch_of(
+            samples,
             torch.from_numpy(np.stack(windows)),
             torch.from_numpy(np.stack(wholes)) if wholes else None,
-            torch.tensor([s.mos for s in samples]),
-            torch.tensor(align),
-            samples,
             self._degraded(samples, epoch, number) if self.degraded else None,
         )
 
@@ -173,6 +175,18 @@ class Batches:
 
     def _flip(self, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return view[..., ::-1] if rng.random() < self.flips else view
+
+
+def batch_of(
+    samples: list[Sample],
+    windows: Tensor,
+    wholes: Tensor | None = None,
+    worse: Degraded | None = None,
+) -> Batch:
+    """The batch of these samples and views of this process's part of them."""
+    align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
+    mos = torch.tensor([s.mos for s in samples])
+    return Batch(windows, wholes, mos, torch.tensor(align), samples, worse)
 
 
 def _planes(picture: Picture) -> np.ndarray:

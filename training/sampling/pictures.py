@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from model.config import CropPolicy
 from model.errors import ImageError
 from model.preprocess import images
-from model.preprocess.crops import squash
+from model.preprocess.crops import pixels_of, squash
 from model.preprocess.windows import file_digest, place_windows
 from training.data.samples import Sample
 from training.errors import DataError
@@ -98,22 +98,24 @@ class Pictures:
                 "agiqa data check names all such files"
             ) from error
         wholes = tuple(squash(image, round(self.policy.size * zoom)) for zoom in self.zooms)
-        grid = place_windows(self.policy, *image.size)
-        if image.size != (grid.width, grid.height):
-            image = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
-        return Picture(np.asarray(image), wholes, file_digest(data))
+        pixels = pixels_of(image, place_windows(self.policy, *image.size))
+        return Picture(pixels, wholes, file_digest(data))
 
 
 class Shelf:
-    """Pictures that several runs of a process share, as far as they look at images alike."""
+    """Pictures that several runs of a process share, as far as they look at images alike, and
+    ``features`` of images (``training.sampling.features``).
+    """
 
     def __init__(self) -> None:
+        self.features: dict[str, dict[str, Tensor]] = {}
         self._pictures: list[Pictures] = []
 
     def pictures(self, policy: CropPolicy, zooms: tuple[float, ...], limit: int) -> Pictures:
         """Those of an earlier run that has at least these views, or new ones."""
         for pictures in self._pictures:
-            if _prepares(pictures.policy) == _prepares(policy) and zooms in {(), pictures.zooms}:
+            alike = _prepares(pictures.policy) == _prepares(policy)
+            if alike and pictures.limit == limit and zooms in {(), pictures.zooms}:
                 return pictures
         self._pictures.append(Pictures(policy, zooms, limit))
         return self._pictures[-1]

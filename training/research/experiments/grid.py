@@ -60,6 +60,7 @@ class Grid:
         stated = split.get("kind") in {"paper", "official"}
         drawn = {"round": number} if stated else {"seed": self.base.split.seed + number}
         paths = {"out": folder / "checkpoint", "work": folder / "work"}
+        paths["features"] = self.folder / "features"  # rounds and variants look at the same images
         own: Content = {
             "name": f"{self.base.name}-{_file_name(variant.name)}-{number}",
             "seed": self.base.seed + number,
