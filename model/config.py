@@ -155,7 +155,11 @@ class SelfTest(_Frozen):
 
 
 class CheckpointConfig(_Frozen):
-    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``."""
+    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``.
+
+    ``crop_policy`` is what it scores with; ``measured_policy`` what its figures were measured with,
+    where that is another: a published protocol may have no ceiling.
+    """
 
     format: Literal[1] = 1
     name: Name
@@ -166,6 +170,7 @@ class CheckpointConfig(_Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     heads: tuple[Head, ...] = HEADS
     crop_policy: CropPolicy = CropPolicy()
+    measured_policy: CropPolicy | None = None
     normalisation: Normalisation = Normalisation()
     score_range: ScoreRange = ScoreRange()
     provenance: Provenance = Provenance()

@@ -125,7 +125,18 @@ class PreparedData:
 
 
 # Of a recipe: what changes neither weights nor figures.
-NOT_SETTINGS = {"out", "work", "data", "labels", "name", "about", "limits", "device", "cache_gib"}
+NOT_SETTINGS = {
+    "out",
+    "work",
+    "data",
+    "labels",
+    "name",
+    "about",
+    "limits",
+    "device",
+    "cache_gib",
+    "serve_policy",
+}
 
 
 def data_fingerprint(parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:

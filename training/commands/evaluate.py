@@ -1,7 +1,7 @@
 """``agiqa evaluate``."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
+    from model.config import CheckpointConfig
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
@@ -88,24 +89,33 @@ def evaluate(
         scorer = model.load(checkpoint, device=device, dtype=dtype)
         samples = which(data, declared, lower_better).read(data)
         parts = part_of(scorer.config, samples, part)
+        served = None
+        if policy := scorer.config.measured_policy:
+            served = measure(scorer, parts, part)
+            scorer = scorer.with_policy(policy)
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
         _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
         for rival in reports:
             shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
             click.echo(f"  rival {rival.name}: {shown}")
+        if served:
+            _show_served(scorer.config, served)
         fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
         if fallen:
             _show_falls(fallen)
         if out:
-            _write_json(out, report, fallen)
+            _write_json(out, report, served, fallen)
         if folder:
             from training.reports.write import write
-            from training.research.documents.evaluation import evaluation_document
+            from training.research.documents.evaluation import evaluation_document, served_section
 
             command = f"agiqa evaluate --checkpoint {checkpoint} --data {data.name} --part {part}"
             name = samples[0].dataset
             document = evaluation_document(scorer.config, report, reports, name, command)
+            if served:
+                sections = (*document.sections, served_section(scorer.config, report, served))
+                document = replace(document, sections=sections)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
 
@@ -123,6 +133,14 @@ def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
         click.echo(f"  {key:36} {value:7.4f}{interval}")
 
 
+def _show_served(config: "CheckpointConfig", served: "Report") -> None:
+    """The figures with the crops that the service takes, beside those that were just shown."""
+    measured, served_kind = config.measured_policy or config.crop_policy, config.crop_policy.kind
+    click.echo(f"  these are of the crops {measured.kind!r}; served, it takes {served_kind!r}:")
+    for key, value in served.flat_figures.items():
+        click.echo(f"  {'served_' + key:36} {value:7.4f}")
+
+
 def _show_falls(fallen: "Falls") -> None:
     """The rank correlations, and the mean quality from the image itself to the strongest."""
     click.echo(f"degraded, {fallen.images} images: SRCC of strength and quality; mean quality")
@@ -131,10 +149,14 @@ def _show_falls(fallen: "Falls") -> None:
         click.echo(f"  {kind:36} {value:7.4f}   {qualities}")
 
 
-def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
+def _write_json(
+    out: Path, report: "Report", served: "Report | None", fallen: "Falls | None"
+) -> None:
     from model.store.files import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
+    if served:
+        content["served"] = served.flat_figures
     if fallen:
         content["degraded"] = asdict(fallen)
     write_atomically(out, json.dumps(content, indent=2).encode())

@@ -98,6 +98,21 @@ def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
     return Section("Beside rivals", text, (Table(header, cells, "Quality, measured here"),))
 
 
+def served_section(config: CheckpointConfig, report: Report, served: Report) -> Section:
+    """The figures of the crops that the service takes, where the report's are of others."""
+    measured = config.measured_policy or config.crop_policy
+    rows = tuple(
+        (head, number(result.srcc), number(report.heads[head].srcc), number(result.plcc))
+        for head, result in served.heads.items()
+    )
+    header = ("head", "SRCC served", f"SRCC of {measured.kind}", "PLCC served")
+    text = (
+        f"This report is of the crop policy {measured.kind}; served, the checkpoint takes "
+        f"{config.crop_policy.kind}, which has a ceiling on the windows of large images."
+    )
+    return Section("As served", text, (Table(header, rows, "With the crops of the service"),))
+
+
 def figures_table(report: Report) -> Table:
     """Each head's figures of agreement, the SRCC with its 95 % interval, the no-image baseline
     beside.
