@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     "rivals",
     multiple=True,
     metavar="RIVAL",
-    help="Also measure pyiqa:NAME or a CSV of scores on the same images; may be repeated.",
+    help="Also measure pyiqa:NAME or a CSV of scores on the same images, of alignment with "
+    "@alignment behind it; may be repeated.",
 )
 @click.option(
     "--degraded",
@@ -83,6 +84,7 @@ def evaluate(
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
+        from training.research.rivals.pyiqa_weights import remark
         from training.research.rivals.rival import measure_rival, parse_rival
 
         others = [parse_rival(rival, device) for rival in rivals]
@@ -98,7 +100,8 @@ def evaluate(
         _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
         for rival in reports:
             shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
-            click.echo(f"  rival {rival.name}: {shown}")
+            seen = remark(rival.trained_on, samples[0].dataset)
+            click.echo(f"  rival {rival.name} ({rival.target}; trained on: {seen}): {shown}")
         if served:
             _show_served(scorer.config, served)
         fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
