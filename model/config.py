@@ -23,6 +23,24 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class TokenizerConfig(_Frozen):
+    """A tokenizer other than CLIP's own byte pairs: the file ``tokenizer.json`` beside
+    ``config.json``, which ``sha256`` names, and what open_clip does around it.
+
+    ``clean``: open_clip's cleaning of the text; ``start`` and ``end`` stand around its tokens;
+    ``pad`` fills up the tower's context.
+    """
+
+    sha256: Sha256
+    clean: Literal["whitespace", "lower", "canonicalize"] = "whitespace"
+    start: Annotated[tuple[TokenId, ...], Field(max_length=4)] = ()
+    end: Annotated[tuple[TokenId, ...], Field(max_length=4)] = ()
+    pad: TokenId = 0
+
+
 class BackboneConfig(_Frozen):
     """Where the frozen CLIP comes from.
 
@@ -33,7 +51,7 @@ class BackboneConfig(_Frozen):
     - ``checkpoint``: ``backbone.safetensors`` lies beside ``config.json``.
 
     For the last two, ``name`` (open_clip's) or ``architecture`` (our own) says what the weights
-    are. ``sha256`` is the digest of the file, which must fit.
+    are. ``sha256`` is the digest of the file, which must fit. ``tokenizer``: None for CLIP's own.
     """
 
     source: Literal["open_clip", "file", "checkpoint"]
@@ -42,6 +60,7 @@ class BackboneConfig(_Frozen):
     path: str | None = None
     architecture: Architecture | None = None
     sha256: Sha256 | None = None
+    tokenizer: TokenizerConfig | None = None
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -174,7 +193,11 @@ class SelfTest(_Frozen):
 
 
 class CheckpointConfig(_Frozen):
-    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``."""
+    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``.
+
+    ``crop_policy`` is what it scores with; ``measured_policy`` what its figures were measured with,
+    where that is another: a published protocol may have no ceiling.
+    """
 
     format: Literal[1] = 1
     name: Name
@@ -185,6 +208,7 @@ class CheckpointConfig(_Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     heads: tuple[Head, ...] = HEADS
     crop_policy: CropPolicy = CropPolicy()
+    measured_policy: CropPolicy | None = None
     normalisation: Normalisation = Normalisation()
     score_range: ScoreRange = ScoreRange()
     provenance: Provenance = Provenance()

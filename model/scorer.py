@@ -24,7 +24,6 @@ from torch import Tensor
 
 from model import self_test
 from model.clip.backbone import Shared
-from model.clip.tokenizer import Tokenizer
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import ModelError, PromptTooLong
 from model.methods.network import Network, Views, normalise
@@ -74,7 +73,7 @@ class Scorer:
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
         check_policy(config.name, self.planner.policy, network)
         self.max_prompt_tokens = max_prompt_tokens
-        self._tokenizer = Tokenizer()
+        self._tokenizer = network.tokenizer
         self._net = network.eval().fold()
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
         if place:

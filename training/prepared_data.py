@@ -158,7 +158,7 @@ class PreparedData:
 # Of a recipe: what changes neither weights nor figures.
 NOT_SETTINGS = {
     *("out", "work", "features", "data", "labels"),
-    *("name", "about", "limits", "device", "cache_gib"),
+    *("name", "about", "limits", "device", "cache_gib", "serve_policy"),
 }
 
 

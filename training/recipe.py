@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
+from model.methods.policy import serving_policy
 from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
@@ -177,6 +178,8 @@ class MethodRecipe(_Recipe):
     epoch is chosen on the test part, and every figure is labelled so. ``spare_backbone``: what a
     backbone of our own was trained on goes to the training part, so that any other split of its
     data holds no leak.
+    ``serve_policy``: the crops that the checkpoint serves, beside ``crop_policy``, which it is
+    measured with; null: the same, but the grid in place of crops without a ceiling or at random.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
     ``features``: where features of whole images by a tower that does not learn are kept; null: in
@@ -188,6 +191,7 @@ class MethodRecipe(_Recipe):
     backbone: Path | BackboneConfig
     protocol: Literal["clean", "paper"] = "clean"
     spare_backbone: bool = False
+    serve_policy: CropPolicy | None = None
     degraded_test: int = Field(default=0, ge=0)
     features: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -213,6 +217,11 @@ class MethodRecipe(_Recipe):
         """The part that the epoch is chosen on."""
         on_test = self.protocol == "paper" and self.split.tests
         return "test" if on_test and not self.split.states_validation else "validation"
+
+    @property
+    def served_policy(self) -> CropPolicy:
+        """What the checkpoint scores with when it is served."""
+        return self.serve_policy or serving_policy(self.crop_policy)
 
     @field_validator("method")
     @classmethod

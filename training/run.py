@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from model.clip.backbone import WEIGHTS, build, load_backbone
 from model.clip.weights import sha256_of
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
 from model.methods.network import Network
+from model.methods.policy import check_policy
 from model.methods.registry import build_network
 from model.scorer import Scorer
 from model.seal import seal
@@ -25,6 +27,7 @@ from model.store.files import write_atomically
 from training.engine.devices import precision_of, processes
 from training.engine.memory import MemoryModel, free_memory, require_memory
 from training.engine.state import Progress
+from training.errors import TrainingError
 from training.evaluation.degradation import Falls, clean, falls
 from training.evaluation.evaluate import evaluate
 from training.evaluation.results import Report, flat_figures, flat_srcc
@@ -119,6 +122,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     clip = load_backbone(backbone, recipe.out)
     torch.manual_seed(recipe.seed + 1)
     network = build_network(recipe.method, clip, recipe.options)
+    _check_policies(recipe, network)
     kind = objective_type(recipe.method)
     task: Objective[Network] = kind(
         network,
@@ -225,6 +229,7 @@ def _config(
 ) -> CheckpointConfig:
     # A backbone that learned is the checkpoint's own, whatever it started from.
     stored = backbone.model_copy(update=_OWN) if network.tunes_backbone else backbone
+    served = recipe.served_policy
     return CheckpointConfig(
         name=recipe.name,
         revision=revision_of(network, backbone),
@@ -232,7 +237,8 @@ def _config(
         backbone=stored,
         options=network.options.model_dump(mode="json"),
         heads=network.heads,
-        crop_policy=recipe.crop_policy,
+        crop_policy=served,
+        measured_policy=None if served == recipe.crop_policy else recipe.crop_policy,
         normalisation=recipe.normalisation,
         score_range=_score_range(recipe),
         provenance=provenance,
@@ -257,6 +263,8 @@ def publish(
     """
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
     part = measured_part(recipe)
+    served = _served(recipe, scorer, prepared, part)
+    scorer = scorer.with_policy(recipe.crop_policy)
     reports = {name: evaluate(scorer, parts, part) for name, parts in prepared.parts.items()}
     fallen = _fallen(recipe, scorer, prepared)
     metrics = _rounded(flat_figures(reports))
@@ -266,9 +274,11 @@ def publish(
     card = model_card(config, reports, recipe, figures, fallen)
     own = clip if config.backbone.source == "checkpoint" else None
     sets = {name: report.as_dict() for name, report in reports.items()}
-    content = next(iter(sets.values())) if len(sets) == 1 else {"sets": sets}
+    content: dict[str, Any] = next(iter(sets.values())) if len(sets) == 1 else {"sets": sets}
     if fallen is not None:
         content["degraded"] = asdict(fallen)
+    if served:
+        content["served"] = served
     for figure in figures:
         write_atomically(recipe.out / f"{figure.name}.{figure.kind}", figure.image)
     save_checkpoint(recipe.out, config, network, card=card, metrics=content, backbone=own)
@@ -278,6 +288,31 @@ def publish(
 def measured_part(recipe: MethodRecipe) -> str:
     """What a finished network is measured on: the validation part where other sets are the test."""
     return "test" if recipe.split.tests else "validation"
+
+
+def _served(
+    recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData, part: str
+) -> dict[str, float] | None:
+    """The figures with the crops that the checkpoint serves; None where it is measured with
+    those.
+    """
+    if recipe.served_policy == recipe.crop_policy:
+        return None
+    parts = prepared.parts.items()
+    return _rounded(flat_figures({name: evaluate(scorer, p, part) for name, p in parts}))
+
+
+def _check_policies(recipe: MethodRecipe, network: Network) -> None:
+    """Before hours of training: whether the network takes the crops that it is to be scored with.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    try:
+        for policy in (recipe.crop_policy, recipe.served_policy):
+            check_policy(recipe.name, policy, network)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Falls | None:

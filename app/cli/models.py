@@ -91,7 +91,9 @@ def assemble(
     pairs: Sequence[str],
     **options: Any,
 ) -> None:
-    """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
+    """Make a checkpoint of a method that needs no training: clip-iqa and clipscore from any model
+    of open_clip, or liqe from its weights.
+    """
     own = {"pairs": read_pairs(pairs)} if pairs else {}
 
     from model.seal import seal as write_digests

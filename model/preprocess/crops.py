@@ -153,7 +153,11 @@ class CropPlanner:
         return Layout(grid, tuple(heads), passes, row_cost)
 
     def counts_global_view(self, head: Head) -> bool:
-        """Whether the head also reads the whole image squashed to one crop."""
+        """Whether the head also reads the whole image squashed to one crop. A grid of one window is
+        that already.
+        """
+        if self.policy.kind == "grid" and self.policy.max_windows == 1:
+            return False
         return self.policy.global_view or head == "consistency"
 
     def crops(self, image: "Image.Image", heads: Sequence[Head] | None = None) -> np.ndarray:

@@ -24,6 +24,7 @@ from model.config import (
 )
 from model.errors import CheckpointError
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.methods.policy import serving_policy
 from model.store.checkpoint import save_checkpoint
 
 # What the published code trained on, with the range of the scores, and its rounds on each.
@@ -72,13 +73,15 @@ def import_official(
     # What the published network does not have stays as it starts.
     ours = {k: v for k, v in stored.items() if k.startswith(("consistency.", "global_logit"))}
     load_strictly(stored, tensors | ours)
+    published = CropPolicy.official(network.input_size)
     config = CheckpointConfig(
         name=out.name,
         revision=sha256_of(main)[:12],
         method="clip-agiqa",
         backbone=BackboneConfig(source="checkpoint", name=architecture),
         options=network.options.model_dump(),
-        crop_policy=CropPolicy.official(),
+        crop_policy=serving_policy(published),
+        measured_policy=published,
         score_range=_TRAINED_ON[trained_on or "AGIQA-3K"],
         provenance=provenance,
     )
@@ -190,6 +193,9 @@ measured here.
 
 Quality and alignment are those of the published network. Consistency with the user's prompt was not
 trained: it is a CLIPScore through the alignment prompts, squashed around a typical cosine.
+
+It serves a grid of at most {config.crop_policy.max_windows} windows, whatever an image's size; the
+published protocol, every window at stride 64, is `--crop-policy official`.
 """
 
 

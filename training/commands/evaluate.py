@@ -1,7 +1,7 @@
 """``agiqa evaluate``."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
+    from model.config import CheckpointConfig
     from model.scorer import Scorer
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     "rivals",
     multiple=True,
     metavar="RIVAL",
-    help="Also measure pyiqa:NAME or a CSV of scores on the same images; may be repeated.",
+    help="Also measure pyiqa:NAME or a CSV of scores on the same images, of alignment with "
+    "@alignment behind it; may be repeated.",
 )
 @click.option(
     "--degraded",
@@ -94,6 +96,7 @@ def evaluate(
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
         from training.prepared_data import labelled
+        from training.research.rivals.pyiqa_weights import remark
         from training.research.rivals.rival import measure_rival, parse_rival
         from training.splits.split import Split
 
@@ -104,24 +107,34 @@ def evaluate(
             split = Split.of_provenance(scorer.config.provenance.split)
             samples = labelled(samples, labels, split)
         parts = part_of(scorer.config, samples, part)
+        served = None
+        if crop_policy is None and (policy := scorer.config.measured_policy):
+            served = measure(scorer, parts, part)
+            scorer = scorer.with_policy(policy)
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
         _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
         for rival in reports:
             shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
-            click.echo(f"  rival {rival.name}: {shown}")
+            seen = remark(rival.trained_on, samples[0].dataset)
+            click.echo(f"  rival {rival.name} ({rival.target}; trained on: {seen}): {shown}")
+        if served:
+            _show_served(scorer.config, served)
         fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
         if fallen:
             _show_falls(fallen)
         if out:
-            _write_json(out, report, fallen)
+            _write_json(out, report, served, fallen)
         if folder:
             from training.reports.write import write
-            from training.research.documents.evaluation import evaluation_document
+            from training.research.documents.evaluation import evaluation_document, served_section
 
             name = samples[0].dataset
             shown = _command(click.get_current_context())
             document = evaluation_document(scorer.config, report, reports, name, shown)
+            if served:
+                sections = (*document.sections, served_section(scorer.config, report, served))
+                document = replace(document, sections=sections)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
 
@@ -173,6 +186,14 @@ def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
         click.echo(f"  {key:36} {value:7.4f}{interval}")
 
 
+def _show_served(config: "CheckpointConfig", served: "Report") -> None:
+    """The figures with the crops that the service takes, beside those that were just shown."""
+    measured, served_kind = config.measured_policy or config.crop_policy, config.crop_policy.kind
+    click.echo(f"  these are of the crops {measured.kind!r}; served, it takes {served_kind!r}:")
+    for key, value in served.flat_figures.items():
+        click.echo(f"  {'served_' + key:36} {value:7.4f}")
+
+
 def _show_falls(fallen: "Falls") -> None:
     """The rank correlations, and the mean quality from the image itself to the strongest."""
     click.echo(f"degraded, {fallen.images} images: SRCC of strength and quality; mean quality")
@@ -181,10 +202,14 @@ def _show_falls(fallen: "Falls") -> None:
         click.echo(f"  {kind:36} {value:7.4f}   {qualities}")
 
 
-def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
+def _write_json(
+    out: Path, report: "Report", served: "Report | None", fallen: "Falls | None"
+) -> None:
     from model.store.files import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
+    if served:
+        content["served"] = served.flat_figures
     if fallen:
         content["degraded"] = asdict(fallen)
     write_atomically(out, json.dumps(content, indent=2).encode())

@@ -44,7 +44,7 @@ datasets: [{", ".join(recipe.data)}]
 
 {fill(recipe.about)}
 
-Scores lie in [0, 1], high = better; {scale}.
+Scores lie in [0, 1], high = better; {scale}.{_served(config)}
 
 ## Data and split
 
@@ -64,6 +64,19 @@ Scores lie in [0, 1], high = better; {scale}.
 
 {limits}
 """
+
+
+def _served(config: CheckpointConfig) -> str:
+    """What serves it, where its figures are of other crops."""
+    measured, serving = config.measured_policy, config.crop_policy
+    if measured is None:
+        return ""
+    sentence = fill(
+        f"It serves the crops of the policy `{serving.kind}`; the figures here are of "
+        f"`{measured.kind}` (`--crop-policy {measured.kind}`), those of `{serving.kind}` stand in "
+        "metrics.json under `served`."
+    )
+    return f"\n\n{sentence}"
 
 
 def _measured(recipe: MethodRecipe, name: str, report: Report, *, one_of_many: bool) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import model
+from model.config import CropPolicy
 from model.errors import CheckpointError
 from model.scorer import Scorer
 from model.store.checkpoint import load_network
@@ -93,7 +94,7 @@ def golden(vit_b_32: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ite
     torch.save(learner("tar", VIT_B_32, conditioned=True), folder / "tar.pth")
     out = folder / "imported"
     import_official(folder / "backbone.pt", folder / "aux.pth", folder / "tar.pth", out)
-    yield model.load(str(out), device="cpu", dtype="float32")
+    yield model.load(str(out), device="cpu", dtype="float32", crop_policy="official")
     shutil.rmtree(folder)  # over a gigabyte
 
 
@@ -153,7 +154,8 @@ def imported(files: Published) -> Path:
 def test_an_imported_checkpoint_says_what_it_is(published: Published) -> None:
     config, network = load_network(imported(published))
     assert (config.name, config.method) == ("imported", "clip-agiqa")
-    assert config.crop_policy.kind == "official"
+    assert config.crop_policy == CropPolicy()
+    assert config.measured_policy == CropPolicy.official()
     assert (config.score_range.low, config.score_range.high) == (0, 5)
     assert (config.options["context_length"], config.options["visual_length"]) == (3, 3)
     learned = network.trainable_parameters()

@@ -16,7 +16,7 @@ from training.reports import plots
 from training.research.documents.evaluation import evaluation_sections
 from training.research.experiments.attention_section import attention_section
 from training.research.experiments.grid import Grid
-from training.research.experiments.rivals_table import rivals_table
+from training.research.experiments.rivals_table import rivals_tables
 from training.research.experiments.run import Result
 from training.research.experiments.tables import (
     ByVariant,
@@ -53,8 +53,8 @@ def experiment_document(
     for data_set in tested:
         sections += _of_set(grid, by_variant, full, data_set)
         if rivals:
-            table = rivals_table(rivals, full, samples[data_set], data_set)
-            sections.append(Section(f"Rivals on {data_set}", _RIVALS, (table,)))
+            tables = rivals_tables(rivals, full, samples[data_set], data_set)
+            sections.append(Section(f"Rivals on {data_set}", _RIVALS, tables))
     if results[0].also:
         remarks = () if tested else tuple(grid.remarks)
         table = cross_table(grid, results)
@@ -66,7 +66,8 @@ def experiment_document(
 
 
 _RIVALS = (
-    "Rivals scored the test images of every round of the first variant; they were not trained here."
+    "Rivals scored the test images of every round of the first variant; they were not trained "
+    "here, and one that has seen this set may have learned these very images."
 )
 
 

@@ -126,7 +126,8 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
 
 def _whole(cell: Cell, samples: Sequence[Any]) -> Report:
     """The cell's checkpoint on all images of a set that it has not seen."""
-    scorer = model.load(str(cell.recipe.out), device=cell.recipe.device, dtype="float32")
+    recipe = cell.recipe
+    scorer = model.load(str(recipe.out), recipe.device, "float32", recipe.crop_policy)
     return evaluate(scorer, {"all": list(samples)}, "all")
 
 
