@@ -16,6 +16,7 @@ from training.reports import plots
 from training.research.documents.evaluation import evaluation_sections
 from training.research.experiments.attention_section import attention_section
 from training.research.experiments.grid import Grid
+from training.research.experiments.paper_table import paper_tables
 from training.research.experiments.rivals_table import rivals_table
 from training.research.experiments.run import Result
 from training.research.experiments.tables import (
@@ -56,6 +57,8 @@ def experiment_document(
             sections.append(Section(f"Rivals on {data_set}", _RIVALS, (table,)))
     if results[0].also:
         sections.append(Section("Across data sets", "", (cross_table(grid, results),)))
+    if whole := paper_tables(grid, results):
+        sections.append(Section("The paper's own table", "", tuple(whole)))
     sections.append(_how_it_went(grid, results))
     sections += _first_run(results, samples)
     title = f"{grid.kind}: {grid.base.name}"
