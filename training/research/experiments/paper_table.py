@@ -3,7 +3,7 @@ measured here behind those that they repeat.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +97,7 @@ def whole_table(
         caption: stands above it.
         mean: figures are means over the rounds with deviation; else medians.
     """
+    measured = _joined(measured)
     known = {Place(c.trained_on, c.tested_on, c.metric): None for c in cells}
     places = list(known or {place: None for row in measured for place in row.values})
     theirs: dict[tuple[str, str], dict[Place, float]] = {}
@@ -129,6 +130,16 @@ def paper_tables(grid: Grid, results: Sequence[Result]) -> list[Table]:
             caption = f"{cells[0].source}, table {number}, with medians measured here"
             tables.append(whole_table(cells, rows, caption))
     return tables
+
+
+def _joined(measured: Iterable[MeasuredRow]) -> list[MeasuredRow]:
+    """One row of those that repeat a published row under one name on several sets."""
+    found: dict[tuple[str, str, str], MeasuredRow] = {}
+    for row in measured:
+        key = (*row.key, row.name)
+        values = {**found[key].values, **row.values} if key in found else row.values
+        found[key] = replace(row, values=values)
+    return list(found.values())
 
 
 def _meets(cell: Published, rows: Sequence[MeasuredRow]) -> bool:
@@ -168,8 +179,9 @@ def _setting(grid: Grid, variant: Variant, table: str, head: Head) -> str:
 
 
 def _own(row: MeasuredRow, places: Sequence[Place], *, mean: bool) -> tuple[str, ...]:
-    rounds = max(len(values) for values in row.values.values())
-    statistic = "one round" if rounds == 1 else f"{'mean' if mean else 'median'} of {rounds} rounds"
+    rounds = sorted({len(values) for values in row.values.values()})
+    counted = " or ".join(map(str, rounds))
+    statistic = f"{'mean' if mean else 'median'} of {counted} round{'s' * (rounds[-1] > 1)}"
     cells = (_over_rounds(row.values.get(place, ()), mean=mean) for place in places)
     return (f"{row.method}, measured here", f"{row.name}; {statistic}", *cells)
 

@@ -126,6 +126,7 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
         git_revision=git_revision(),
         checkpoint=str(cell.recipe.out),
     )
+    cell.folder.mkdir(parents=True, exist_ok=True)
     for name, report in (result.reports | also).items():
         text = pd.DataFrame(report.predictions).to_csv(index=False, lineterminator="\n")
         write_atomically(_predictions_file(cell, name), text.encode())
