@@ -154,7 +154,8 @@ def _figures(grid: Grid, result: Result, table: str, head: Head) -> Iterable[tup
         trained = " and ".join(paper_name(name) for name in grid.base.data)
         yield from _of_reports(result.also, trained, head)
     else:
-        yield from _of_reports(result.reports, "", head)
+        tested = {name: r for name, r in result.reports.items() if r.part == "test"}
+        yield from _of_reports(tested, "", head)
 
 
 def _of_reports(

@@ -6,7 +6,7 @@ from torch import nn
 
 from model.clip.backbone import load_backbone
 from model.config import BackboneConfig
-from model.store.checkpoint import CONFIG, read_config
+from model.store.checkpoint import BUNDLED, CONFIG, read_config
 from training.errors import RecipeError
 from training.recipe import MethodRecipe
 from training.run import find_backbone
@@ -17,11 +17,9 @@ def loaded_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, nn.Module]:
     its run makes.
 
     Raises:
-        RecipeError: the folder of a checkpoint in its place.
         DataError: a folder that holds no backbone.
         BackboneError: weights that can't be had, or do not fit.
     """
-    _refuse_checkpoint(recipe)
     config, _ = find_backbone(recipe)
     if config.path is not None:
         path = str((recipe.out / config.path).resolve())
@@ -29,13 +27,17 @@ def loaded_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, nn.Module]:
     return config, load_backbone(config, recipe.out)
 
 
-def _refuse_checkpoint(recipe: MethodRecipe) -> None:
+def refuse_checkpoint(recipe: MethodRecipe) -> None:
+    """Refuses the folder of a checkpoint, or the name of a bundled one, in a backbone's place.
+
+    Raises:
+        RecipeError: says of which method it is.
+    """
     if not isinstance(recipe.backbone, Path):
         return
-    folder = recipe.out / recipe.backbone
-    if (folder / CONFIG).is_file():
-        method = read_config(folder).method
-        raise RecipeError(
-            f"{recipe.backbone} is a checkpoint of {method}, no backbone: name the folder of a "
-            "backbone, or a file of CLIP's weights"
-        )
+    for folder in (BUNDLED / recipe.backbone, recipe.out / recipe.backbone):
+        if (folder / CONFIG).is_file():
+            raise RecipeError(
+                f"{recipe.backbone} is a checkpoint of {read_config(folder).method}, no backbone: "
+                "name the folder of a backbone, or a file of CLIP's weights"
+            )

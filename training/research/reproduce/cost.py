@@ -34,20 +34,14 @@ _BESIDE = 2 * 2**20
 @dataclass(frozen=True)
 class Cost:
     """Of a recipe: ``step`` and ``validation`` are FLOPs of a training step and of looking at one
-    image; ``kept`` bytes that the backward pass of a step keeps; ``parameters`` of the network, and
-    how many of them are ``learned``.
+    image; ``memory`` bytes that a step takes on the device; ``learned`` parameters, which are what
+    a checkpoint keeps.
     """
 
     step: float
     validation: float
-    kept: float
-    parameters: int
+    memory: float
     learned: int
-
-    @property
-    def memory(self) -> int:
-        """Bytes on the device, in float32, without what the allocator keeps beside."""
-        return round(self.kept + 4 * (self.parameters - self.learned) + _LEARNING * self.learned)
 
     @property
     def checkpoint(self) -> int:
@@ -106,7 +100,8 @@ class Counts:
         step, kept = (
             one + (views - 1) * (two - one) for one, two in zip(found.one, found.two, strict=True)
         )
-        return Cost(step, found.validation, kept, found.parameters, found.learned)
+        weights = 4 * (found.parameters - found.learned) + _LEARNING * found.learned
+        return Cost(step, found.validation, kept + weights, found.learned)
 
 
 _COUNTED_BY = {"method", "backbone", "options", "weights", "crop_policy", "normalisation"}

@@ -77,9 +77,10 @@ def _spread(finished: Finished) -> Table:
             own = [result for result in results if result.variant == variant.name]
             for name in _tested(own):
                 reports = [(result.reports | result.also)[name] for result in own]
+                tested = f"{name}, {reports[0].part}"
                 cells = agreement_cells(reports)
-                rows.append((method, variant.name, name, str(len(reports)), *cells))
-    header = ("method", "variant", "tested on", "rounds", "SRCC", "PLCC", "PLCC fitted")
+                rows.append((method, variant.name, tested, str(len(reports)), *cells))
+    header = ("method", "variant", "images", "rounds", "SRCC", "PLCC", "PLCC fitted")
     return Table(header, tuple(rows), "Quality: mean ± deviation over the rounds (median)")
 
 

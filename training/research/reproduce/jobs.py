@@ -13,6 +13,7 @@ from training.research.experiments.experiment import Request, grid_of, recipe_of
 from training.research.experiments.grid import Content, Grid
 from training.research.experiments.run import Runner
 from training.research.reproduce import zero_shot
+from training.research.reproduce.backbones import refuse_checkpoint
 from training.research.reproduce.catalogue import PaperTable, Part
 from training.run import train
 
@@ -74,7 +75,8 @@ def jobs_of(asked_for: Reproduction) -> list[Job]:
     """The table's experiments, their recipes validated.
 
     Raises:
-        RecipeError: a setting that no recipe of the table can take.
+        RecipeError: a setting that no recipe of the table can take, or a checkpoint in the place of
+            a backbone.
     """
     parts = asked_for.table.parts
     sets = dict.fromkeys(name for part in parts for name in _names(part, "data"))
@@ -107,6 +109,7 @@ def _job(asked_for: Reproduction, part: Part) -> Job:
         out=asked_for.out / f"{part.kind}-{part.recipe.replace('/', '-')}",
     )
     base, content = recipe_of(request)
+    refuse_checkpoint(base)
     return Job(part, request, base, content)
 
 

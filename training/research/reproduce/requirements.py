@@ -67,14 +67,25 @@ class Ready:
     samples: Mapping[str, Sequence[Sample]]
     cells: Sequence[Cell]
 
+    @property
+    def left(self) -> list[Cell]:
+        """What is not finished."""
+        return [cell for cell in self.cells if not is_finished(cell)]
+
 
 def ready(
     asked_for: Reproduction,
     jobs: Sequence[Job],
     counter: Counter,
-    memory: Callable[[str], int] | None = None,
+    memory: Callable[[str], int],
 ) -> list[Ready]:
     """The jobs, as soon as nothing stands in their way; nothing is written.
+
+    Args:
+        asked_for: the table, folders and settings.
+        jobs: its experiments.
+        counter: what a recipe's step costs.
+        memory: bytes that a device has.
 
     Raises:
         TrainingError, ModelError: the first thing that does, in one sentence.
@@ -96,10 +107,10 @@ def ready(
         for cell in each.cells:
             for several in each.samples.values():
                 draw(cell.recipe.split, several)
-    left = [cell for each in done for cell in each.cells if not is_finished(cell)]
-    _refuse_backbones(left)
-    _refuse_little_memory([each.grid.base for each in done], counter, memory or device_memory)
-    _refuse_little_disk(asked_for.out, disk_of(done, counter))
+    if left := [each for each in done if each.left]:
+        _refuse_backbones([cell for each in left for cell in each.left])
+        _refuse_little_memory([each.grid.base for each in left], counter, memory)
+        _refuse_little_disk(asked_for.out, disk_of(left, counter))
     return done
 
 
@@ -108,14 +119,10 @@ def is_finished(cell: Cell) -> bool:
     return (cell.folder / RESULT).is_file()
 
 
-def disk_of(done: Sequence[Ready], counter: Counter) -> int:
-    """Bytes that what is not finished will take."""
-    total = state = 0
-    for each in done:
-        cost = counter(each.grid.base)
-        total += cost.checkpoint * sum(not is_finished(cell) for cell in each.cells)
-        state = max(state, cost.state)
-    return total + state if total else 0
+def disk_of(left: Sequence[Ready], counter: Counter) -> int:
+    """Bytes that what is not finished will take: its checkpoints, and the state of one run."""
+    costs = [(counter(each.grid.base), len(each.left)) for each in left]
+    return sum(cost.checkpoint * cells for cost, cells in costs) + max(c.state for c, _ in costs)
 
 
 def device_memory(device: str) -> int:

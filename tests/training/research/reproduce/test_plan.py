@@ -11,7 +11,7 @@ from training.research.reproduce.jobs import Reproduction, jobs_of
 from training.research.reproduce.plan import plan
 from training.research.reproduce.reproduce import planned
 
-COST = Cost(step=36e12, validation=0, kept=2**30, parameters=2**28, learned=14_410_000)
+COST = Cost(step=36e12, validation=0, memory=2**30, learned=14_410_000)
 
 
 def lines_of(table: str, tmp_path: Path, **changes: int) -> list[str]:
@@ -68,13 +68,12 @@ def test_eighty_cells_keep_one_state_and_their_checkpoints(tmp_path: Path) -> No
 def test_recipes_that_differ_in_schedule_alone_are_counted_once(tmp_path: Path) -> None:
     counts = Counts()
     small, large = (
-        counts(recipe_with(tmp_path, f"schedule.batch={batch}", "schedule.windows=1"))
-        for batch in (2, 6)
+        counts(recipe_with(tmp_path, f"schedule={{epochs: 1, batch: {batch}}}")) for batch in (2, 6)
     )
     assert len(counts._known) == 1
-    assert large.parameters == small.parameters
+    assert large.learned == small.learned
     assert 1 < large.step / small.step <= 3
-    assert 1 < large.kept / small.kept <= 3
+    assert 1 < large.memory / small.memory <= 3
 
 
 def recipe_with(folder: Path, *settings: str) -> MethodRecipe:

@@ -14,7 +14,7 @@ from training.research.reproduce.catalogue import TABLES
 from training.research.reproduce.cost import Cost
 from training.research.reproduce.jobs import Reproduction
 
-CHEAP = Cost(step=1e9, validation=1e9, kept=2**20, parameters=1000, learned=100)
+CHEAP = Cost(step=1e9, validation=1e9, memory=2**21, learned=100)
 
 
 def sentence(output: str) -> str:

@@ -11,10 +11,6 @@ from training.commands.reproduce import _TABLES
 from training.research.published import published
 from training.research.reproduce.catalogue import TABLES
 
-# Table -> rows of ours, each behind the published row that it repeats, and the columns it fills.
-QUICK = ("clip-agiqa", "mp-iqe-1", "mp-iqe-2", "mp-iqe-3", "liqe")
-LONG = ("clip-agiqa-ablation", "mp-iqe-4", "mp-iqe-5", "mp-iqe-6")
-
 
 def rows_of(output: str) -> list[list[str]]:
     """The cells of every line of the tables that were printed."""
@@ -22,9 +18,7 @@ def rows_of(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
-@pytest.mark.parametrize(
-    "table", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
-)
+@pytest.mark.parametrize("table", TABLES)
 def test_a_table_runs_end_to_end_and_is_printed_whole(
     table: str, sets: Path, backbone: Path, tmp_path: Path
 ) -> None:
