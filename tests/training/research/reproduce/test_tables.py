@@ -18,6 +18,7 @@ def rows_of(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_runs_end_to_end_and_is_printed_whole(
     table: str, sets: Path, backbone: Path, tmp_path: Path
@@ -48,6 +49,7 @@ def test_the_command_names_every_table_and_no_other() -> None:
     assert printed == {cell.table for cell in published(method=None) if cell.table}
 
 
+@pytest.mark.slow
 def test_rows_of_several_methods_stand_each_behind_its_own(
     sets: Path, backbone: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +73,7 @@ def test_rows_of_several_methods_stand_each_behind_its_own(
     assert [result.stat().st_mtime_ns for result in results] == written
 
 
+@pytest.mark.slow
 def test_tables_share_the_runs_that_they_have_in_common(
     sets: Path, backbone: Path, tmp_path: Path
 ) -> None:
