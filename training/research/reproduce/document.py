@@ -20,16 +20,16 @@ Finished = Sequence[tuple[Ready, Sequence[Result]]]
 
 
 def reproduction_document(
-    asked_for: Reproduction, finished: Finished, rivals: Sequence[Rival], command: str
+    reproduction: Reproduction, finished: Finished, rivals: Sequence[Rival], command: str
 ) -> Document:
     """The report of what is finished."""
-    table = asked_for.table
+    table = reproduction.table
     remarks = dict.fromkeys(remark for each, _ in finished for remark in _remarks(each))
     sections = [
         Section(
             "The paper's table, and ours",
             _ABOUT,
-            tuple(whole_tables(asked_for, finished)),
+            tuple(whole_tables(reproduction, finished)),
             findings=tuple(remarks),
         ),
         Section("Over the rounds", "", (_spread(finished),)),
@@ -39,7 +39,7 @@ def reproduction_document(
         sections.append(Section("Rivals on the same test images", _RIVALS, tables))
     sections.append(Section("Every run", "", tuple(_runs(finished))))
     runs = sum(len(results) for _, results in finished)
-    summary = f"{table.title}. {runs} runs. {_protocol(asked_for)}"
+    summary = f"{table.title}. {runs} runs. {_protocol(reproduction)}"
     return Document(table.name, summary, tuple(sections), _facts(finished, command))
 
 
@@ -50,9 +50,9 @@ _ABOUT = (
 _RIVALS = "Rivals were not trained here, and may have seen the images in their own training."
 
 
-def whole_tables(asked_for: Reproduction, finished: Finished) -> list[Table]:
+def whole_tables(reproduction: Reproduction, finished: Finished) -> list[Table]:
     """The paper's table for each head that it tells."""
-    table = asked_for.table
+    table = reproduction.table
     tables = []
     for head in table.heads:
         cells = table.published(head)
@@ -121,8 +121,8 @@ def _remarks(each: Ready) -> list[str]:
     return [*partial, *each.grid.remarks]
 
 
-def _protocol(asked_for: Reproduction) -> str:
-    if asked_for.protocol == "paper":
+def _protocol(reproduction: Reproduction) -> str:
+    if reproduction.protocol == "paper":
         return f"PUBLISHED PROTOCOL: in each run, {PUBLISHED_PROTOCOL}"
     return "Epochs were chosen on an inner validation part; each test part was looked at once."
 

@@ -71,74 +71,74 @@ class Job:
         return grid_of(self.request, self.base, self.content, samples)
 
 
-def jobs_of(asked_for: Reproduction) -> list[Job]:
+def jobs_of(reproduction: Reproduction) -> list[Job]:
     """The table's experiments, their recipes validated.
 
     Raises:
         RecipeError: a setting that no recipe of the table can take, or a checkpoint in the place of
             a backbone.
     """
-    parts = asked_for.table.parts
+    parts = reproduction.table.parts
     sets = dict.fromkeys(name for part in parts for name in _names(part, "data"))
     sets |= dict.fromkeys(name for part in parts for name in part.tests)
-    for setting in asked_for.settings:
+    for setting in reproduction.settings:
         key, _, _ = setting.partition("=")
         section, _, name = key.partition(".")
         if section in _FOLDERS and name not in sets:
             raise RecipeError(
-                f"--set {setting}: {asked_for.table.name} needs no {name or key}; it needs "
+                f"--set {setting}: {reproduction.table.name} needs no {name or key}; it needs "
                 f"{', '.join(sets)}"
             )
-    return [_job(asked_for, part) for part in parts]
+    return [_job(reproduction, part) for part in parts]
 
 
 _FOLDERS = ("data", "labels")
 
 
-def _job(asked_for: Reproduction, part: Part) -> Job:
-    most = asked_for.rounds if part.rounds is None else min(part.rounds, asked_for.rounds)
+def _job(reproduction: Reproduction, part: Part) -> Job:
+    most = reproduction.rounds if part.rounds is None else min(part.rounds, reproduction.rounds)
     kind = "rounds" if part.kind == "without-training" else part.kind
     request = Request(
         kind=kind,
         recipe=part.recipe,
-        settings=tuple(_settings(asked_for, part)),
+        settings=tuple(_settings(reproduction, part)),
         rounds=most,
-        tests={name: _folder(asked_for, "data", name) for name in part.tests},
-        rivals=asked_for.rivals,
+        tests={name: _folder(reproduction, "data", name) for name in part.tests},
+        rivals=reproduction.rivals,
         leave_one_out=False,
-        out=asked_for.out / f"{part.kind}-{part.recipe.replace('/', '-')}",
+        out=reproduction.out / f"{part.kind}-{part.recipe.replace('/', '-')}",
     )
     base, content = recipe_of(request)
     refuse_checkpoint(base)
     return Job(part, request, base, content)
 
 
-def _settings(asked_for: Reproduction, part: Part) -> list[str]:
+def _settings(reproduction: Reproduction, part: Part) -> list[str]:
     """Those of the part's recipe: folders first, then what the table asks, then the user."""
     content, _ = read_content(part.recipe)
     settings = [
-        f"{section}.{name}={json.dumps(str(_folder(asked_for, section, name)))}"
+        f"{section}.{name}={json.dumps(str(_folder(reproduction, section, name)))}"
         for section in _FOLDERS
         for name in content.get(section, {})
     ]
     # A foreign set chooses no epoch: across sets there is no test part of one's own to choose on.
     if part.kind != "cross-dataset":
-        settings.append(f"protocol={asked_for.protocol}")
+        settings.append(f"protocol={reproduction.protocol}")
     architecture = content["backbone"].get("name", "")
-    if (file := (asked_for.weights or {}).get(architecture)) is not None:
+    if (file := (reproduction.weights or {}).get(architecture)) is not None:
         backbone = {"source": "file", "name": architecture, "path": str(file.resolve())}
         settings.append(f"backbone={json.dumps(backbone)}")
-    others = (s for s in asked_for.settings if not s.startswith(("data.", "labels.")))
+    others = (s for s in reproduction.settings if not s.startswith(("data.", "labels.")))
     return [*settings, *others]
 
 
-def _folder(asked_for: Reproduction, section: str, name: str) -> Path:
+def _folder(reproduction: Reproduction, section: str, name: str) -> Path:
     """Where a set, or its labels, should lie."""
-    given_by = f"{section}.{name}="
-    for setting in asked_for.settings:
-        if setting.startswith(given_by):
-            return Path(setting.removeprefix(given_by))
-    return asked_for.data / (name if section == "data" else LABELS)
+    prefix = f"{section}.{name}="
+    for setting in reproduction.settings:
+        if setting.startswith(prefix):
+            return Path(setting.removeprefix(prefix))
+    return reproduction.data / (name if section == "data" else LABELS)
 
 
 def _names(part: Part, section: str) -> list[str]:

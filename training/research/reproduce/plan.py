@@ -11,20 +11,20 @@ _GIB = 2**30
 
 
 def plan(
-    asked_for: Reproduction, jobs: Sequence[Job], counter: Counter, tflops: float
+    reproduction: Reproduction, jobs: Sequence[Job], counter: Counter, tflops: float
 ) -> Iterator[str]:
     """The lines of the plan; no data need be there.
 
     Args:
-        asked_for: the table, folders and settings.
+        reproduction: the table, folders and settings.
         jobs: its experiments.
         counter: what a recipe's step costs.
         tflops: 10^12 operations a second that the machine sustains.
     """
-    yield f"{asked_for.table.name}: {asked_for.table.title}"
+    yield f"{reproduction.table.name}: {reproduction.table.title}"
     yield ""
     yield "needs:"
-    for need in needed(asked_for, jobs):
+    for need in needed(reproduction, jobs):
         mark = "there  " if need.is_there else "MISSING"
         yield f"  {mark}  {need.what}: {need.path} ({need.known_by})"
     for named in dict.fromkeys(_backbone(job) for job in jobs):

@@ -16,18 +16,18 @@ from training.research.rivals.rival import parse_rival
 
 
 def planned(
-    asked_for: Reproduction, tflops: float, counter: Counter | None = None
+    reproduction: Reproduction, tflops: float, counter: Counter | None = None
 ) -> Iterator[str]:
     """The lines of a table's plan.
 
     Raises:
         RecipeError: a setting that can't be applied.
     """
-    return plan(asked_for, jobs_of(asked_for), counter or Counts(), tflops)
+    return plan(reproduction, jobs_of(reproduction), counter or Counts(), tflops)
 
 
 def reproduce(
-    asked_for: Reproduction,
+    reproduction: Reproduction,
     command: str,
     show: Callable[[str], None] = print,
     counter: Counter | None = None,
@@ -37,7 +37,7 @@ def reproduce(
     at the end the whole table is shown.
 
     Args:
-        asked_for: the table, folders and settings.
+        reproduction: the table, folders and settings.
         command: as a reader would give it.
         show: takes the lines of the table.
         counter: what a recipe's step costs; None: it is counted.
@@ -50,19 +50,19 @@ def reproduce(
         TrainingError, ModelError: what stands in its way, before anything runs, or a run that
             fails.
     """
-    jobs = jobs_of(asked_for)
-    rivals = [parse_rival(text, jobs[0].base.device) for text in asked_for.rivals]
-    prepared = ready(asked_for, jobs, counter or Counts(), memory)
+    jobs = jobs_of(reproduction)
+    rivals = [parse_rival(text, jobs[0].base.device) for text in reproduction.rivals]
+    prepared = ready(reproduction, jobs, counter or Counts(), memory)
     finished = []
     main = processes(jobs[0].base.device).is_main_process
     for each in prepared:
         results = run_grid(each.grid, each.job.request.tests, command, each.job.runner)
         finished.append((each, results))
         if main:
-            document = reproduction_document(asked_for, finished, rivals, command)
-            write(document, asked_for.folder)
+            document = reproduction_document(reproduction, finished, rivals, command)
+            write(document, reproduction.folder)
     if not main:
         return None
-    for table in whole_tables(asked_for, finished):
+    for table in whole_tables(reproduction, finished):
         show(f"{table.caption}\n\n{markdown_table(table)}\n")
-    return asked_for.folder / "report.html"
+    return reproduction.folder / "report.html"

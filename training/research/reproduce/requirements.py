@@ -41,7 +41,7 @@ class Needed:
         return self.path.exists()
 
 
-def needed(asked_for: Reproduction, jobs: Sequence[Job]) -> list[Needed]:
+def needed(reproduction: Reproduction, jobs: Sequence[Job]) -> list[Needed]:
     """All data sets, label files and weights that a table needs, each once."""
     found: dict[tuple[str, Path], Needed] = {}
     for job in jobs:
@@ -53,7 +53,7 @@ def needed(asked_for: Reproduction, jobs: Sequence[Job]) -> list[Needed]:
             what = "LIQE's label files"
             need = Needed(what, folder, "IQA_Database of zwx8981/LIQE on GitHub")
             found.setdefault((what, folder), need)
-    for name, file in (asked_for.weights or {}).items():
+    for name, file in (reproduction.weights or {}).items():
         found[name, file] = Needed(f"weights of {name}", file, "a file of CLIP's weights")
     return list(found.values())
 
@@ -74,7 +74,7 @@ class Ready:
 
 
 def ready(
-    asked_for: Reproduction,
+    reproduction: Reproduction,
     jobs: Sequence[Job],
     counter: Counter,
     memory: Callable[[str], int],
@@ -82,7 +82,7 @@ def ready(
     """The jobs, as soon as nothing stands in their way; nothing is written.
 
     Args:
-        asked_for: the table, folders and settings.
+        reproduction: the table, folders and settings.
         jobs: its experiments.
         counter: what a recipe's step costs.
         memory: bytes that a device has.
@@ -90,13 +90,13 @@ def ready(
     Raises:
         TrainingError, ModelError: the first thing that does, in one sentence.
     """
-    if missing := [need for need in needed(asked_for, jobs) if not need.is_there]:
+    if missing := [need for need in needed(reproduction, jobs) if not need.is_there]:
         listed = "; ".join(f"{need.what} in {need.path}" for need in missing)
         raise DataError(
-            f"{asked_for.table.name} needs what is not there: {listed}. "
-            f"agiqa reproduce {asked_for.table.name} --plan says what each must hold"
+            f"{reproduction.table.name} needs what is not there: {listed}. "
+            f"agiqa reproduce {reproduction.table.name} --plan says what each must hold"
         )
-    sets = _Sets(partial=asked_for.partial)
+    sets = _Sets(partial=reproduction.partial)
     done = []
     for job in jobs:
         samples = sets.of(job)
@@ -110,7 +110,7 @@ def ready(
     if left := [each for each in done if each.left]:
         _refuse_backbones([cell for each in left for cell in each.left])
         _refuse_little_memory([each.grid.base for each in left], counter, memory)
-        _refuse_little_disk(asked_for.out, disk_of(left, counter))
+        _refuse_little_disk(reproduction.out, disk_of(left, counter))
     return done
 
 

@@ -37,10 +37,10 @@ def request(data: Path, backbone: Path, out: Path, table: str = "mp-iqe-3") -> R
 def test_all_that_is_missing_is_named_at_once(backbone: Path, tmp_path: Path) -> None:
     done = reproduce("mp-iqe-3", tmp_path / "data", backbone, tmp_path / "out", "--partial")
     assert done.exit_code == 1
-    said = sentence(done.output)
+    error = sentence(done.output)
     for name in ("LIVE, 779 images", "CSIQ, 866", "KonIQ-10k, 10,073", "LIVE-Challenge, 1,162"):
-        assert f"{name}" in said
-    assert f"label files in {tmp_path / 'data' / 'IQA_Database'}" in said
+        assert f"{name}" in error
+    assert f"label files in {tmp_path / 'data' / 'IQA_Database'}" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -86,10 +86,10 @@ def test_a_set_that_no_recipe_of_the_table_reads_is_refused(
 def test_too_little_memory_or_disk_is_found_before_anything_runs(
     memory: int, cost: Cost, message: str, sets: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    asked_for = request(sets, backbone, tmp_path / "out")
+    reproduction = request(sets, backbone, tmp_path / "out")
     roomy = memory if cost is CHEAP else 2**60
     with pytest.raises(TrainingError, match=message):
-        module.reproduce(asked_for, "", counter=lambda _: cost, memory=lambda _: roomy)
+        module.reproduce(reproduction, "", counter=lambda _: cost, memory=lambda _: roomy)
     assert not (tmp_path / "out").exists()
 
 
