@@ -39,7 +39,7 @@ def reproduction_document(
         sections.append(Section("Rivals on the same test images", _RIVALS, tables))
     sections.append(Section("Every run", "", tuple(_runs(finished))))
     runs = sum(len(results) for _, results in finished)
-    summary = f"{table.title}. {runs} runs. {_protocol(reproduction)}"
+    summary = f"{table.title}. {runs} runs. {_protocol(finished)}"
     return Document(table.name, summary, tuple(sections), _facts(finished, command))
 
 
@@ -121,8 +121,8 @@ def _remarks(each: Ready) -> list[str]:
     return [*partial, *each.grid.remarks]
 
 
-def _protocol(reproduction: Reproduction) -> str:
-    if reproduction.protocol == "paper":
+def _protocol(finished: Finished) -> str:
+    if any(each.grid.base.protocol == "paper" for each, _ in finished):
         return f"PUBLISHED PROTOCOL: in each run, {PUBLISHED_PROTOCOL}"
     return "Epochs were chosen on an inner validation part; each test part was looked at once."
 
