@@ -14,8 +14,8 @@ from training.research.reproduce.reproduce import planned
 COST = Cost(step=36e12, validation=0, memory=2**30, learned=14_410_000)
 
 
-def lines_of(table: str, tmp_path: Path, **changes: int) -> list[str]:
-    reproduction = Reproduction(TABLES[table], tmp_path / "data", tmp_path / "out", **changes)
+def lines_of(table: str, tmp_path: Path) -> list[str]:
+    reproduction = Reproduction(TABLES[table], tmp_path / "data", tmp_path / "out")
     return list(planned(reproduction, tflops=100, counter=lambda _: COST))
 
 
