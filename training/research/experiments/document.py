@@ -16,6 +16,7 @@ from training.reports import plots
 from training.research.documents.evaluation import evaluation_sections
 from training.research.experiments.attention_section import attention_section
 from training.research.experiments.grid import Grid
+from training.research.experiments.paper_table import paper_tables
 from training.research.experiments.rivals_table import rivals_tables
 from training.research.experiments.run import Result
 from training.research.experiments.tables import (
@@ -59,6 +60,8 @@ def experiment_document(
         remarks = () if tested else tuple(grid.remarks)
         table = cross_table(grid, results)
         sections.append(Section("Across data sets", "", (table,), findings=remarks))
+    if whole := paper_tables(grid, results):
+        sections.append(Section("The paper's own table", "", tuple(whole)))
     sections.append(_how_it_went(grid, results))
     sections += _first_run(results, samples)
     title = f"{grid.kind}: {grid.base.name}"

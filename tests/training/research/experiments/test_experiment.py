@@ -82,10 +82,13 @@ def test_a_stopped_experiment_goes_on_where_it_was(
         patch.setattr(Run, "_save", save_and_stop)
         assert run("ablation", recipe, stopped).exit_code != 0
     assert set(results(stopped)) == {"full-model/round-0"}
+    states = [path.relative_to(stopped / "cells").parts[0] for path in stopped.rglob("*.state.pt")]
+    assert states == ["without-scene-prompts"]  # only of the run that was stopped
     begun = (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns
     assert run("ablation", recipe, stopped).exit_code == 0
     assert (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns == begun
     assert "What it looks at" in (stopped / "report.md").read_text()
+    assert not [*whole.rglob("*.state.pt"), *stopped.rglob("*.state.pt")]
     one, other = results(whole), results(stopped)
     assert len(one) == 6
     for name, result in one.items():
