@@ -27,7 +27,7 @@ from training.methods.base import objective_type
 from training.sampling.batches import Batch
 
 IMAGES, DIM = 6, tiny.ARCHITECTURE.embed_dim
-SETS = ("LIVE", "CSIQ") * 3
+SETS = ("LIVE", "CSIQ", "LIVE", "CSIQ", "LIVE", "LIVE")  # four and two
 PROMPTS = ("a red fox", "a blue house") * 3
 LABELS = (
     ("landscape",),
