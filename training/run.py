@@ -132,7 +132,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     )
     _require_memory(recipe, task)
     shelf = shelf or Shelf()
-    encoder = task if recipe.crop_policy.kind == "whole" and isinstance(task, Encodes) else None
+    encoder = encoder_of(recipe, task)
     prepared = PreparedData.prepare(
         recipe, wholes=task.wants_whole, shelf=shelf, once=encoder is not None
     )
@@ -158,6 +158,25 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     return Trained(config, reports, progress)
 
 
+def encoder_of(recipe: MethodRecipe, task: Objective[Network]) -> Encodes | None:
+    """What looks at each image once, whole, where it is these features that train; else None."""
+    return task if recipe.crop_policy.kind == "whole" and isinstance(task, Encodes) else None
+
+
+def memory_of(recipe: MethodRecipe, task: Objective[Network]) -> MemoryModel:
+    """What the recipe's steps take, in its precision on its device."""
+    encoder = encoder_of(recipe, task)
+    precision = precision_of(recipe.schedule.precision, processes(recipe.device).device)
+    return MemoryModel(
+        task,
+        windows=recipe.schedule.windows,
+        size=recipe.crop_policy.size,
+        whole=task.wants_whole,
+        features=encoder.width if encoder else 0,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+    )
+
+
 def _require_memory(recipe: MethodRecipe, task: Objective[Network]) -> None:
     """Before anything is decoded.
 
@@ -165,14 +184,7 @@ def _require_memory(recipe: MethodRecipe, task: Objective[Network]) -> None:
         TrainingError: its steps take more memory than there is.
     """
     here = processes(recipe.device)
-    precision = precision_of(recipe.schedule.precision, here.device)
-    memory = MemoryModel(
-        task,
-        windows=recipe.schedule.windows,
-        size=recipe.crop_policy.size,
-        whole=task.wants_whole,
-        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
-    )
+    memory = memory_of(recipe, task)
     require_memory(memory, recipe.schedule, free_memory(here.device), here.num_processes)
 
 

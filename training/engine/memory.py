@@ -76,7 +76,8 @@ class StepMemory:
 
 class MemoryModel:
     """What a step of a task takes under any schedule. ``size`` is the side of its ``windows``; with
-    the ``whole`` image as one more view; the network is computed in ``dtype``.
+    the ``whole`` image as one more view, or so many ``features`` in place of any pixels; the
+    network is computed in ``dtype``.
     """
 
     def __init__(
@@ -86,13 +87,15 @@ class MemoryModel:
         windows: int,
         size: int,
         whole: bool = False,
+        features: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._task = task
-        self._windows = windows
-        self._whole = whole
-        self._size = size
-        self._few, self._more = (self._measured(n, dtype) for n in (_FEW, _MORE))
+        self._pixels = features or (windows + whole) * 3 * size**2
+        self._learned = sum(p.nbytes for p in task.trained().values())
+        self._own = _bytes_of(task.module.parameters()) + _bytes_of(task.module.buffers())
+        shape = (1, features) if features else (windows, 3, size, size)
+        batches = (_batch(images, shape, whole=whole) for images in (_FEW, _MORE))
+        self._few, self._more = (_measured(task, batch, dtype) for batch in batches)
 
     def of(self, schedule: Schedule, shared_by: int = 1) -> StepMemory:
         """Of one of so many processes that share a batch."""
@@ -104,11 +107,9 @@ class MemoryModel:
         layers = sum(kept.layers) + after
         if schedule.checkpoint_activations:  # heads are done with before a layer comes again
             layers = sum(kept.inputs) + max(layer, after - layer)
-        views = self._windows + self._whole
-        pixels = views * 3 * self._size**2
         return StepMemory(
             self._weights(schedule),
-            pixels * (images + _FLOAT * part),
+            self._pixels * (images + _FLOAT * part),
             layers + kept.rest,
             layer,
         )
@@ -117,42 +118,40 @@ class MemoryModel:
         return self._few.along(self._more, (images - _FEW) / (_MORE - _FEW))
 
     def _weights(self, schedule: Schedule) -> float:
-        learned = sum(p.nbytes for p in self._task.trained().values())
         copies = _COPIES[schedule.optimiser] + bool(schedule.ema) + (schedule.select == "best")
-        module = self._task.module
-        return _bytes_of(module.parameters()) + _bytes_of(module.buffers()) + copies * learned
+        return self._own + copies * self._learned
 
-    def _measured(self, images: int, dtype: torch.dtype) -> _Kept:
-        batch = _batch(images, self._windows, self._size, whole=self._whole)
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
-        with torch.random.fork_rng(devices=[]), autocast:
-            shapes, kept = self._forward(batch)
-            outputs = {
-                name: torch.zeros(shape, dtype=of, requires_grad=True)
-                for name, (shape, of) in shapes.items()
-            }
-            own = {p.untyped_storage()._cdata for p in self._task.module.parameters()}
-            loss = _Saved(own)
-            with without_autocast(batch.mos), loss.recording():
-                self._task.loss(outputs, batch)
-            kept.loss = loss.total
-        return kept
 
-    def _forward(self, batch: Batch) -> tuple[dict[str, Any], _Kept]:
-        """Shapes and types of the outputs, and what is kept until there."""
-        kept = _Kept()
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-            parameters = [fake.from_tensor(p) for p in self._task.module.parameters()]
-            saved = _Saved({p.untyped_storage()._cdata for p in parameters})
-            windows = fake.from_tensor(batch.windows)
-            wholes = None if batch.wholes is None else fake.from_tensor(batch.wholes)
-            with ExitStack() as watched, saved.recording():
-                for layer in _layers(self._task.module):
-                    watched.enter_context(_watched(layer, saved, kept))
-                outputs: Outputs = Step(self._task)._forward(windows, wholes)
-            kept.heads = saved.total - kept.end
-            kept.rest = kept.end - sum(kept.layers)
-            return {name: (value.shape, value.dtype) for name, value in outputs.items()}, kept
+def _measured(task: Task, batch: Batch, dtype: torch.dtype) -> _Kept:
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32)
+    with torch.random.fork_rng(devices=[]), autocast:
+        shapes, kept = _forward(task, batch)
+        outputs = {
+            name: torch.zeros(shape, dtype=of, requires_grad=True)
+            for name, (shape, of) in shapes.items()
+        }
+        loss = _Saved({p.untyped_storage()._cdata for p in task.module.parameters()})
+        with without_autocast(batch.mos), loss.recording():
+            task.loss(outputs, batch)
+        kept.loss = loss.total
+    return kept
+
+
+def _forward(task: Task, batch: Batch) -> tuple[dict[str, Any], _Kept]:
+    """Shapes and types of the outputs, and what is kept until there."""
+    kept = _Kept()
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        parameters = [fake.from_tensor(p) for p in task.module.parameters()]
+        saved = _Saved({p.untyped_storage()._cdata for p in parameters})
+        windows = fake.from_tensor(batch.windows)
+        wholes = None if batch.wholes is None else fake.from_tensor(batch.wholes)
+        with ExitStack() as watched, saved.recording():
+            for layer in _layers(task.module):
+                watched.enter_context(_watched(layer, saved, kept))
+            outputs: Outputs = Step(task)._forward(windows, wholes)
+        kept.heads = saved.total - kept.end
+        kept.rest = kept.end - sum(kept.layers)
+        return {name: (value.shape, value.dtype) for name, value in outputs.items()}, kept
 
 
 class _Saved:
@@ -203,15 +202,15 @@ def _watched(layer: Any, saved: _Saved, kept: _Kept) -> Iterator[None]:
         last.remove()
 
 
-def _batch(images: int, windows: int, size: int, *, whole: bool) -> Batch:
-    """Black images that tell everything that a loss may ask for."""
+def _batch(images: int, shape: tuple[int, ...], *, whole: bool) -> Batch:
+    """Black images, or features of such, that tell everything that a loss may ask for."""
     samples = [
         Sample("A", Path("x"), "x", mos, mos, f"{mos}", scenes=("human",), distortion="blur")
         for mos in (i / images for i in range(images))
     ]
     mos = torch.tensor([sample.mos for sample in samples])
-    pixels = torch.zeros(images, windows, 3, size, size, dtype=torch.uint8)
-    return Batch(pixels, pixels[:, 0] if whole else None, mos, mos, samples)
+    views = torch.zeros(images, *shape, dtype=torch.uint8 if len(shape) > 2 else torch.float32)
+    return Batch(views, views[:, 0] if whole else None, mos, mos, samples)
 
 
 def _bytes_of(tensors: Iterator[Tensor]) -> int:

@@ -51,6 +51,12 @@ class ClipIqaPlusObjective(Objective[ClipIqaPlus]):
         """CLIP's image tower: nothing before the text learns."""
         return self.network.vision
 
+    @property
+    @torch.no_grad()
+    def width(self) -> int:
+        """How many numbers a feature has."""
+        return self.network.text_features().shape[-1]
+
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised features [n, d] of normalised pixels [n, 3, h, w]."""

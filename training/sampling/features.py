@@ -36,6 +36,10 @@ class Encodes(Protocol):
     def tower(self) -> nn.Module:
         """The tower."""
 
+    @property
+    def width(self) -> int:
+        """How many numbers a feature has."""
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Features float32 [n, d] of normalised pixels [n, 3, h, w], without a gradient."""
 

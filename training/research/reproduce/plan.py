@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from model.config import BackboneConfig
+from training.data.datasets import DATA_SETS
 from training.research.reproduce.cost import Counter, Size
 from training.research.reproduce.jobs import Job, Reproduction
 from training.research.reproduce.requirements import is_finished, needed
@@ -42,7 +43,7 @@ def plan(
     yield (
         f"Hours are the counted operations of what is not finished at {tflops:g} TFLOP/s "
         "sustained (--tflops); decoding, loading and the bootstrap of the evaluation come on top. "
-        "Memory is of one step in float32. On disk, checkpoints and one run's state are kept; "
+        "Memory is of one training step. On disk, checkpoints and one run's state are kept; "
         "states of finished cells are dropped."
     )
 
@@ -55,14 +56,15 @@ class _Row:
         cells = job.grid({}).cells()
         left = [cell for cell in cells if not is_finished(cell)]
         cost = counter(job.base)
-        sizes = [Size.of(cell.recipe, trained=trains) for cell in left]
+        foreign = sum(DATA_SETS[name].images for name in job.part.tests)
+        sizes = [Size.of(cell.recipe, trained=trains, foreign=foreign) for cell in left]
         self.name = f"{job.part.kind} {job.part.recipe}"
         self.cells = len(cells)
         self.finished = len(cells) - len(left)
         self.steps = sum(size.steps for size in sizes)
         self.hours = sum(size.flops(cost) for size in sizes) / (tflops * 1e12) / 3600
         self.memory = cost.memory
-        self.disk = cost.checkpoint * len(left) if trains else 0
+        self.disk = cost.kept(job.base, len(left)) if left and trains else 0
         self.state = cost.state if left and trains else 0
 
     def shown(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def reproduce(
     command: str,
     show: Callable[[str], None] = print,
     counter: Counter | None = None,
-    memory: Callable[[str], int] = device_memory,
+    memory: Callable[[str], float] = device_memory,
 ) -> Path | None:
     """Runs what is not finished of a table; its report is written anew after each experiment, and
     at the end the whole table is shown.

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from model.resources import usable_memory
 from model.store.checkpoint import CONFIG, read_config
 from training.data.datasets import DATA_SETS
 from training.data.samples import Sample
 from training.engine.devices import processes
+from training.engine.memory import free_memory
 from training.errors import DataError, TrainingError
 from training.prepared_data import read_sets
 from training.recipe import MethodRecipe
@@ -77,7 +75,7 @@ def ready(
     reproduction: Reproduction,
     jobs: Sequence[Job],
     counter: Counter,
-    memory: Callable[[str], int],
+    memory: Callable[[str], float],
 ) -> list[Ready]:
     """The jobs, as soon as nothing stands in their way; nothing is written.
 
@@ -120,17 +118,17 @@ def is_finished(cell: Cell) -> bool:
 
 
 def disk_of(left: Sequence[Ready], counter: Counter) -> int:
-    """Bytes that what is not finished will take: its checkpoints, and the state of one run."""
-    costs = [(counter(each.grid.base), len(each.left)) for each in left]
-    return sum(cost.checkpoint * cells for cost, cells in costs) + max(c.state for c, _ in costs)
+    """Bytes that what is not finished will take: its checkpoints, features of whole images, and
+    the state of one run.
+    """
+    costs = [(counter(each.grid.base), each) for each in left]
+    kept = sum(cost.kept(each.grid.base, len(each.left)) for cost, each in costs)
+    return kept + max(cost.state for cost, _ in costs)
 
 
-def device_memory(device: str) -> int:
+def device_memory(device: str) -> float:
     """Bytes that a run may use on ``device``."""
-    chosen = processes(device).device
-    if chosen.type == "cuda":
-        return torch.cuda.mem_get_info(chosen)[1]
-    return usable_memory()
+    return free_memory(processes(device).device)
 
 
 class _Sets:
@@ -188,16 +186,15 @@ def _refuse_backbones(cells: Sequence[Cell]) -> None:
 
 
 def _refuse_little_memory(
-    recipes: Sequence[MethodRecipe], counter: Counter, memory: Callable[[str], int]
+    recipes: Sequence[MethodRecipe], counter: Counter, memory: Callable[[str], float]
 ) -> None:
     for recipe in recipes:
         wanted, there = counter(recipe).memory, memory(recipe.device)
         if wanted > there:
-            s = recipe.schedule
             raise TrainingError(
-                f"a step of {recipe.name} keeps about {wanted / _GIB:.1f} GiB at a batch of "
-                f"{s.batch} x {s.windows}, and there are {there / _GIB:.1f}: set schedule.batch "
-                "lower"
+                f"a training step of {recipe.name} takes about {wanted / _GIB:.3g} GiB of memory, "
+                f"and the device has {there / _GIB:.3g} GiB for it: set schedule.accumulate=2 or "
+                "more, schedule.checkpoint_activations=true, or schedule.batch lower"
             )
 
 
