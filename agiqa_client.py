@@ -6,8 +6,9 @@
         client.score("photo.jpg").quality
         client.score_agi("generated.png", "a tray of sushi", deadline=5).consistency
 
-Busy (429), not ready (503) and no connection are tried again: after what ``Retry-After`` says and
-up to a quarter more, else after exponential back-off with full jitter. A ``deadline`` bounds all
+Busy (429), not ready (503) and no connection are tried again, of a batch those images alone that
+met it: after what ``Retry-After`` says and up to a quarter more, else after exponential back-off
+with full jitter. A ``deadline`` bounds all
 tries together, and the service is told what is left of it. Interrupting or cancelling a call closes
 its connection, and the service drops the work. Errors carry the service's own sentence:
 
@@ -151,6 +152,7 @@ class Score:
 
 Result = Score | AgiqaError
 Images = Iterable[Image]
+Priority = Literal["interactive", "bulk"]
 Prompts = Iterable[str | None] | None
 
 
@@ -191,6 +193,7 @@ class Connection(TypedDict, total=False):
     api_key: str | None  # None: the environment's AGIQA_API_KEY; "": none
     timeout: float  # [60] s for connecting, sending, answering without a deadline; longest pause
     retries: int  # [4] tries after the first one
+    priority: Priority | None  # of all calls; None: the service's own, bulk for batches alone
     transport: Any  # of httpx, for tests and sockets
     clock: Clock  # for tests
 
@@ -201,7 +204,18 @@ class Options(TypedDict, total=False):
     model: str | None  # one of the loaded models; None: the endpoint's own
     detail: bool  # adds crop_scores
     deadline: float | None  # s for all tries together; None: the service's own, for each
+    priority: Priority | None  # "bulk" where nobody waits for this answer; None: the client's
     request_id: str | None  # sent as X-Request-ID; the service logs under it
+
+
+@dataclass
+class _Tries:
+    """Of one call: until when, how many, and how often it was tried again."""
+
+    end: float
+    most: float
+    pause: float | None = None
+    count: int = 0
 
 
 class AsyncClient:
@@ -215,6 +229,7 @@ class AsyncClient:
             raise ValueError(f"{url}: give an address like http://localhost:8000")
         self._timeout = given.get("timeout", 60.0)
         self._retries = given.get("retries", 4)
+        self._priority = given.get("priority")
         self._clock = given.get("clock", Clock())
         key = given.get("api_key")
         key = os.environ.get("AGIQA_API_KEY") if key is None else key
@@ -247,15 +262,15 @@ class AsyncClient:
     async def score_batch(self, images: Images, **options: Unpack[Options]) -> list[Result]:
         """``score`` of at most 64 images in one request: in order, an error for one without."""
         files = [("images", await self._aside(_upload, image)) for image in images]
-        return _read(await self._ask("/score/batch", options, {"files": files}), _results)
+        return await self._ask_all("/score/batch", options, files, [])
 
     async def score_agi_batch(
         self, images: Images, prompts: Prompts = None, **options: Unpack[Options]
     ) -> list[Result]:
         """``score_agi`` of several images, likewise; ``prompts``: none, or one (or None) each."""
         files = [("images", await self._aside(_upload, image)) for image in images]
-        form = {"files": files, "data": {"prompts": [prompt or "" for prompt in prompts or ()]}}
-        return _read(await self._ask("/score-agi/batch", options, form), _results)
+        words = [prompt or "" for prompt in prompts or ()]
+        return await self._ask_all("/score-agi/batch", options, files, words)
 
     async def score_many(
         self, items: Iterable[Item], *, concurrency: int = 8, **options: Unpack[Options]
@@ -286,14 +301,15 @@ class AsyncClient:
     async def ready(self) -> bool:
         """Whether the service takes requests now."""
         try:
-            await self._ask("/readyz", {"deadline": _CONNECT}, retries=0)
+            await self._ask("/readyz", {}, tries=_Tries(self._clock.now() + _CONNECT, 0))
         except (Unavailable, Unreachable, DeadlineExceeded):
             return False
         return True
 
     async def wait_until_ready(self, seconds: float = 60.0) -> None:
         """Waits until it takes requests; raises Unavailable or Unreachable after that time."""
-        await self._ask("/readyz", {"deadline": seconds}, pause=_POLL)
+        tries = _Tries(self._clock.now() + seconds, math.inf, _POLL)
+        await self._ask("/readyz", {}, tries=tries)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -317,35 +333,68 @@ class AsyncClient:
             except OSError as error:
                 return Refused(f"The image can't be read: {error}", code="bad_field")
 
+    async def _ask_all(
+        self, path: str, options: Options, files: list[tuple[str, Any]], words: list[str]
+    ) -> list[Result]:
+        """The result of each image; those that met what passes are sent again, by themselves."""
+        tries = self._tries(options)
+        results: dict[int, Result] = {}
+        left = list(range(len(files)))
+        while True:
+            form: dict[str, Any] = {"files": [files[i] for i in left]}
+            if words:
+                # The service says what is wrong with too few or too many.
+                form["data"] = {"prompts": [words[i] for i in left] if results else words}
+            try:
+                answers = _read(await self._ask(path, options, form, tries=tries), _results)
+            except AgiqaError as error:
+                if not results:
+                    raise
+                results |= dict.fromkeys(left, error)
+                break
+            results |= zip(left, answers, strict=False)
+            passing = {i: e for i in left if isinstance(e := results.get(i), Unavailable)}
+            left = list(passing)
+            if not left or not await self._another(tries, _longest(passing.values())):
+                break
+        return [results[i] for i in sorted(results)]
+
+    def _tries(self, options: Options) -> _Tries:
+        deadline = options.get("deadline")
+        end = math.inf if deadline is None else self._clock.now() + deadline
+        return _Tries(end, self._retries)
+
     async def _ask(
         self,
         path: str,
         options: Options,
         form: dict[str, Any] | None = None,
         *,
-        retries: int | None = None,
-        pause: float | None = None,
+        tries: _Tries | None = None,
     ) -> httpx.Response:
         """Tries until there is an answer or an error that does not pass, or until the deadline or
-        the retries are used up; with a ``pause``, at that interval and however often.
+        the retries are used up; with a ``pause``, at that interval.
         """
-        deadline = options.get("deadline")
-        end = math.inf if deadline is None else self._clock.now() + deadline
-        most = self._retries if retries is None else retries
+        tries = tries or self._tries(options)
         error: AgiqaError = DeadlineExceeded("The deadline has passed; allow more time.")
-        for tried in itertools.count():
-            left = end - self._clock.now()
-            if left <= 0:
-                break
+        while (left := tries.end - self._clock.now()) > 0:
             try:
                 return await self._try(path, options, form, left)
             except (Unavailable, Unreachable) as passing:
                 error = passing
-            wait = pause or self._wait(error, tried)
-            if wait >= min(end - self._clock.now(), self._timeout) or (not pause and tried >= most):
+            if not await self._another(tries, error):
                 break
-            await self._sleep(wait)
         raise error
+
+    async def _another(self, tries: _Tries, error: AgiqaError) -> bool:
+        """Waits until it is time to try again; False at once where that is not to be."""
+        wait = tries.pause or self._wait(error, tries.count)
+        most = min(tries.end - self._clock.now(), self._timeout)
+        if wait >= most or tries.count >= tries.most:
+            return False
+        tries.count += 1
+        await self._sleep(wait)
+        return True
 
     def _wait(self, error: AgiqaError, tried: int) -> float:
         if error.retry_after is None:
@@ -357,6 +406,7 @@ class AsyncClient:
         self, path: str, options: Options, form: dict[str, Any] | None, left: float
     ) -> httpx.Response:
         headers = {"X-Request-ID": options.get("request_id")}
+        headers["X-Priority"] = options.get("priority") or self._priority
         headers["X-Request-Timeout"] = None if math.isinf(left) else f"{max(left, 0.001):.3f}"
         asked = {"model": options.get("model"), "detail": options.get("detail") or None}
         seconds = self._timeout if math.isinf(left) else left
@@ -564,6 +614,11 @@ def _score(body: dict[str, Any]) -> Score:
         crop_scores=crops and tuple(CropScore(tuple(c["box"]), c["score"]) for c in crops),
         raw=body,
     )
+
+
+def _longest(errors: Iterable[Unavailable]) -> Unavailable:
+    """The one after which to wait longest."""
+    return max(errors, key=lambda error: error.retry_after or 0.0)
 
 
 def _results(body: dict[str, Any]) -> list[Result]:

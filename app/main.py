@@ -41,7 +41,7 @@ from app.settings import Settings
 from app.startup.banner import banner
 from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
-from app.startup.sockets import listen
+from app.startup.sockets import doors, listen
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ def create_app(
     lane = _lane(admission, scheduler, ceilings)
     metrics = Metrics()
     metrics.watch_queue(scheduler, clock)
+    metrics.watch_admission(admission, lane)
     count = settings.decode_workers
     decoders = [decoder(settings, arena, metrics.decoder_ended) for _ in range(count)]
     parts = Parts(
@@ -259,5 +260,5 @@ def serve(settings: Settings) -> int:
     server = Server(server_config(app, settings), app.state.service)
     logger.info("loading %s; the page will be at %s/", ", ".join(settings.models), address)
     server.heed_signals()
-    server.run(sockets)
+    server.run(doors(sockets))
     return 1 if failed or not server.started else 0

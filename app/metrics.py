@@ -18,9 +18,12 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.batching.admission import Admission
 from app.batching.batcher import Outcome
 from app.batching.errors import REASONS
+from app.batching.fairness import Priority
 from app.batching.jobs import Batch, Fault
+from app.batching.lane import Lane
 from app.batching.scheduler import Scheduler
 from app.device.messages import RESTART_REASONS
 from model.decoding.decoder import DEATHS
@@ -49,6 +52,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = self._counter(
             "requests", "Requests by endpoint and HTTP status.", "endpoint", "code"
+        )
+        self.classes = self._counter(
+            "requests_by_priority",
+            "Scoring requests by class and HTTP status; those that are refused before their class "
+            "is looked at are not among them.",
+            "priority",
+            "code",
         )
         self.failures = self._counter(
             "request_failures", "Requests without a score, by reason.", "reason"
@@ -126,6 +136,10 @@ class Metrics:
         """Adds the gauges of the queue, read at each scrape."""
         self.registry.register(_QueueCollector(scheduler, clock))
 
+    def watch_admission(self, admission: Admission, lane: Lane) -> None:
+        """Adds the gauges of what was let in, and of what waits for it, read at each scrape."""
+        self.registry.register(_AdmissionCollector(admission, lane))
+
     def text(self) -> bytes:
         """The exposition that Prometheus scrapes."""
         return generate_latest(self.registry)
@@ -165,6 +179,9 @@ class Metrics:
             self.duration.labels(endpoint)
             for code in _CODES:
                 self.requests.labels(endpoint, code)
+        for priority in Priority:
+            for code in _CODES:
+                self.classes.labels(priority, code)
         for metric, values in (
             (self.failures, REASONS),
             (self.closings, _LIMITS),
@@ -205,4 +222,33 @@ class _QueueCollector(Collector):
         )
         yield GaugeMetricFamily(
             "agiqa_queue_oldest_age_seconds", "Age of the image that waits longest.", oldest
+        )
+
+
+class _AdmissionCollector(Collector):
+    """Gauges of what admission reckons with."""
+
+    def __init__(self, admission: Admission, lane: Lane) -> None:
+        self._admission = admission
+        self._lane = lane
+
+    def collect(self) -> Iterable[Metric]:
+        backlog = GaugeMetricFamily(
+            "agiqa_backlog_seconds",
+            "What all that is admitted and not yet answered is expected to take, by class.",
+            labels=["priority"],
+        )
+        for priority in Priority:
+            backlog.add_metric([priority], self._admission.expected_seconds(priority))
+        yield backlog
+        yield GaugeMetricFamily(
+            "agiqa_admission_margin",
+            "Factor on these estimates, learned from when answers came; 1: they hold.",
+            self._admission.margin.factor,
+        )
+        yield GaugeMetricFamily(
+            "agiqa_lane_images",
+            "Images of batch calls, and of the class bulk, that are admitted and wait to be "
+            "decoded.",
+            self._lane.waiting,
         )

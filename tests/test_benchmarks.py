@@ -1,8 +1,17 @@
 """The benchmarks run, and what they compare computes the same."""
 
+import itertools
+from pathlib import Path
+
 import pytest
 
-from benchmarks import training
+from benchmarks import neighbours, training
+from benchmarks.overload.__main__ import neighbour
+from benchmarks.overload.machine import Machine
+from benchmarks.overload.measure import overloaded
+from benchmarks.overload.plot import Point, write
+from benchmarks.overload.rules import RULES, CoDel
+from benchmarks.overload.service import Request
 from benchmarks.recipes import paper_recipes
 from training.research.reproduce.cost import random_task
 from training.run import memory_of
@@ -39,3 +48,60 @@ def test_every_recipe_of_the_papers_runs_in_22_gib() -> None:
     for recipe in settings.values():
         memory = memory_of(recipe, random_task(recipe)).of(recipe.schedule)
         assert memory.total < 22 * 2**30, recipe.name
+
+
+def test_simulated_overload_is_the_same_each_time_and_tells_the_rules_apart() -> None:
+    machine = Machine(pace=neighbour)
+    found = {}
+    for rule in RULES:
+        twice = [overloaded(rule, machine, Request(0.0), 50.0, 30.0) for _ in range(2)]
+        assert twice[0] == twice[1]
+        found[rule.name] = twice[0]
+    assert found["agiqa"].late <= 0.01
+    assert found["0.5.0"].late > 0.2
+    assert found["agiqa"].p99 < min(found["0.5.0"].p99, found["CoDel"].p99)
+    assert found["agiqa"].goodput > found["0.5.0"].goodput
+
+
+def test_codel_drops_ever_faster_while_the_delay_stays_over_its_target() -> None:
+    codel = CoDel()
+    times = [0.01 * step for step in range(1, 1000)]
+    drops = [now for now in times if codel.drops(0.5, now)]
+    assert drops[0] == pytest.approx(1.0, abs=0.03)  # an interval over the target
+    gaps = [later - sooner for sooner, later in itertools.pairwise(drops)]
+    assert gaps[0] == pytest.approx(1.0, abs=0.03)
+    assert gaps[3] == pytest.approx(0.5, abs=0.03)  # 1 / sqrt(4)
+    assert not codel.drops(0.05, 10.0)
+    assert not codel.drops(0.5, 10.5)
+
+
+def test_the_plots_of_overload_are_written_with_the_measured_points(tmp_path: Path) -> None:
+    write(tmp_path, {"agiqa": [Point(0.5, 0.5, 0.1), Point(20.0, 0.9, 0.4)]})
+    for name in ("goodput", "p99"):
+        svg = (tmp_path / f"overload-{name}.svg").read_text()
+        assert "agiqa" in svg
+        assert "measured" in svg
+
+
+def test_settings_of_openmp_are_measured_beside_busy_loops(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "not a number")  # would be complained of
+    settings = ["default", "one thread"]
+    arguments = ["--rows", "1,2", "--loops", "0,1", "--seconds", "0.01"]
+    neighbours.main([*arguments, "--settings", ",".join(settings)])
+    printed, complaints = capfd.readouterr()
+    table = [line.strip("|").split("|") for line in printed.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in table]
+    assert cells[0] == ["setting", "busy loops", "1 rows", "2 rows"]
+    assert [row[:2] for row in cells[2:]] == [[name, loops] for loops in "01" for name in settings]
+    assert all(int(rate) > 0 for row in cells[2:] for rate in row[2:])
+    assert not complaints
+
+
+def test_a_setting_of_openmp_that_is_not_known_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        neighbours.main(["--settings", "default,spinning"])
+    assert "spinning: known are default, " in capsys.readouterr().err

@@ -27,8 +27,10 @@ _GREED = 1.25
 # the one that fills the queue.
 _MODEST = 0.9
 _GRACE = 1.1
-# So long a request that was let in at the door is reckoned with, and its body not yet there.
+# So long a request that was let in at the door is reckoned with, and its body not yet there: some
+# time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0
+_DOOR_BYTES_PER_SECOND = 4 * 2**20
 # How far the mean request follows each one.
 _HASTE = 0.1
 
@@ -53,6 +55,9 @@ class Estimates(Protocol):
 
     def overrun(self, now: float) -> float:
         """Seconds by which what is at the device should be done."""
+
+    def busy(self, now: float) -> float:
+        """Seconds until what is at the device is expected to be done."""
 
     def waits(self, priority: Priority) -> bool:
         """Whether something of that class waits for the device."""
@@ -140,9 +145,12 @@ class Admission:
 
     # Who comes in
 
-    def at_the_door(self, deadline: float, sender: Sender, *, single: bool) -> Ticket | None:
-        """Before the body is read. A request for one image gets a place, as for the mean one: it is
-        given back when the image is admitted, and reckoned with for a second at most.
+    def at_the_door(
+        self, deadline: float, sender: Sender, *, single: bool, size: int = 0
+    ) -> Ticket | None:
+        """Before the body, of so many bytes, is read. A request for one image gets a place, as for
+        the mean one: it is given back when the image is admitted, and reckoned with for as long as
+        the body should take.
 
         Raises:
             Overloaded: as ``admit`` would when the body is there.
@@ -152,7 +160,7 @@ class Admission:
         if not single:
             return None
         place = Ticket(self._lines[sender.priority], "", own, sender, deadline)
-        place.until = self._clock() + _DOOR_SECONDS
+        place.until = self._clock() + _DOOR_SECONDS + size / _DOOR_BYTES_PER_SECOND
         place.enter()
         return place
 
@@ -194,9 +202,9 @@ class Admission:
         return ticket
 
     def answered(self, ticket: Ticket) -> None:
-        """Learns from when the answer of a single image came."""
+        """Learns from when the answer of a single image came, or its deadline without one."""
         taken = self._clock() - ticket.since
-        self.margin.observe(ticket.expected, taken)
+        self.margin.observe(ticket.expected, taken, ticket.deadline - ticket.since)
         device, decoding = self._lines[ticket.sender.priority].seconds_of(ticket.admitted_as)
         mean = self._mean
         self._mean = Load(
@@ -235,13 +243,16 @@ class Admission:
         share = self._share(sender.priority, now)
         before = line.before(deadline, sender, now)
         overrun = self._estimates.overrun(now)
-        wait = max(before.device / share, before.decoding / self._decoders) + overrun
+        # What is at the device runs to its end, even if it is due later.
+        busy = self._estimates.busy(now)
+        wait = max(before.device / share, before.decoding / self._decoders, busy) + overrun
         own = line.seconds_of((model, load))[0] / share
         harm = line.harm(deadline, now + wait, own, share)
+        patience, margin = deadline - now, self.margin.factor
         if before.is_empty:  # nobody is refused for what it takes itself: that grows no less
-            excess = harm
+            late = (busy + own) * margin - patience
+            excess = max(min(busy, late), harm)
         else:
-            patience, margin = deadline - now, self.margin.factor
             queue = _PATIENCE * patience / margin
             mine = before.own / share
             threshold = sender.weight * _GREED

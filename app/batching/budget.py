@@ -20,18 +20,20 @@ class Limits:
     lead: float = 0.01
     patience: float = 2.0
 
-    def rows(self, rate: Rate, most: int) -> int:
-        """What a batch may cost at that rate, of ``most`` that fit into memory.
+    def rows(self, rate: Rate, most: int, *, gives_way: bool = False) -> int:
+        """What a batch may cost at that rate, of ``most`` that fit into memory; ``gives_way``:
+        somebody more urgent may come while it runs.
 
         A slow machine makes batches longer, within bounds, not smaller: smaller ones would spend
         the more on their overhead, and be slower still.
         """
         if not rate.known:
             return most
-        longest = self.batch_seconds * min(self.patience, max(1.0, rate.pace))
-        worthwhile = min(
-            rate.worthwhile_rows(), rate.rows_within(self.patience * self.batch_seconds)
-        )
+        if gives_way:
+            longest = self.batch_seconds / 2
+        else:
+            longest = self.batch_seconds * min(self.patience, max(1.0, rate.pace))
+        worthwhile = min(rate.worthwhile_rows(), rate.rows_within(2 * longest))
         return min(most, max(worthwhile, rate.rows_within(longest)))
 
 

@@ -2,7 +2,6 @@
 
 import bisect
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -163,7 +162,7 @@ class Line:
         self._all = _Sum()
         self._owners: dict[str, _Sum] = {}
         self._weight = 0.0  # of all owners
-        self._places: deque[Ticket] = deque()  # those that are reckoned with for a while
+        self._places: set[Ticket] = set()  # those that are reckoned with for a while
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -177,7 +176,7 @@ class Line:
         bisect.insort(self._tickets, ticket, key=_deadline)
         self._sum(ticket, ticket.load, 1)
         if ticket.until < math.inf:
-            self._places.append(ticket)
+            self._places.add(ticket)
 
     def remove(self, ticket: Ticket) -> bool:
         """Lets a ticket go; whether it was there."""
@@ -185,6 +184,7 @@ class Line:
         while place < len(self._tickets) and self._tickets[place].deadline == ticket.deadline:
             if self._tickets[place] is ticket:
                 del self._tickets[place]
+                self._places.discard(ticket)
                 self._sum(ticket, -ticket.load, -1)
                 return True
             place += 1
@@ -206,8 +206,8 @@ class Line:
 
     def before(self, deadline: float, sender: Sender, now: float) -> Before:
         """What runs before a request of a sender that is due then."""
-        while self._places and self._places[0].until < now:
-            self.remove(self._places.popleft())
+        for place in [place for place in self._places if place.until < now]:
+            self.remove(place)
         device, decoding = self.seconds()
         mine = self._owners.get(sender.owner)
         own = mine.seconds(self._work_seconds)[0] if mine else 0.0

@@ -30,6 +30,8 @@ SMALL_ADVANTAGE = 1.0
 # beside it is likely answered before it may end the worker again, and it still is not put off for
 # ever.
 _SUSPECT_PENALTY = 2.0
+# Part of the device's time that the interactive class had lately, and bulk gives way to it.
+_SEEN = 0.01
 
 
 class Scheduler:
@@ -61,9 +63,9 @@ class Scheduler:
         """Nothing queued, nothing running, nothing to retry."""
         return not (self._queue or self._running or self._retries)
 
-    def budget(self, model: str) -> int:
+    def budget(self, model: str, *, gives_way: bool = False) -> int:
         """What a batch of that model may cost now; a single row may cost more."""
-        return self.limits.rows(self.rates.of(model), self._cap(model).now)
+        return self.limits.rows(self.rates.of(model), self._cap(model).now, gives_way=gives_way)
 
     def work_seconds(self, model: str, cost: int) -> float:
         """Expected seconds of so much work in full batches; 0 while nothing is known."""
@@ -73,6 +75,10 @@ class Scheduler:
     def overrun(self, now: float) -> float:
         """Seconds by which the batches at the device should be done."""
         return max(0.0, now - self._busy_until) if self._running else 0.0
+
+    def busy(self, now: float) -> float:
+        """Seconds until the batches at the device are expected to be done."""
+        return max(0.0, self._busy_until - now) if self._running else 0.0
 
     def waits(self, priority: Priority) -> bool:
         """Whether a job of that class is queued."""
@@ -110,7 +116,7 @@ class Scheduler:
         trigger = self._trigger(now)
         if trigger is None:
             return None
-        slices = self._next_slices()
+        slices = self._next_slices(now)
         if not slices:
             return None
         for piece in slices:
@@ -233,14 +239,14 @@ class Scheduler:
         at_device = (batch.slices for batch in self._running)
         return [piece for pieces in (*self._retries, *at_device) for piece in pieces]
 
-    def _next_slices(self) -> tuple[Slice, ...]:
+    def _next_slices(self, now: float) -> tuple[Slice, ...]:
         while self._retries:
             pieces = tuple(p for p in self._retries.popleft() if not p.job.closed)
             if pieces:
                 return pieces
-        return self._pack()
+        return self._pack(now)
 
-    def _pack(self) -> tuple[Slice, ...]:
+    def _pack(self, now: float) -> tuple[Slice, ...]:
         """Whole jobs of one kind by urgency, as many as fit; one larger than the budget is split,
         if it comes first.
         """
@@ -248,7 +254,9 @@ class Scheduler:
         first = queue.first()
         if first is None:
             return ()
-        budget = self.budget(first.model)
+        is_bulk = first.priority is Priority.BULK
+        gives_way = is_bulk and self.interactive_use(now) > _SEEN
+        budget = self.budget(first.model, gives_way=gives_way)
         # At least one row, however much it costs: waiting makes it no smaller.
         take = min(first.left, max(1, budget // first.row_cost))
         head = Slice(first, first.done, first.done + take)

@@ -107,6 +107,8 @@ class RequestContext:
         endpoint = state.path if state.path in ENDPOINTS else "other"
         self.metrics.requests.labels(endpoint, str(status)).inc()
         self.metrics.duration.labels(endpoint).observe(seconds)
+        if state.priority is not None:
+            self.metrics.classes.labels(state.priority, str(status)).inc()
         if state.failure is not None:
             self.metrics.failures.labels(state.failure).inc()
         level = logging.DEBUG if is_public(state.path) else logging.INFO

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi.security import HTTPBearer
 
 from app.batching import errors
+from app.batching.fairness import Priority
 from app.http.problems import MEDIA_TYPE, problem
 
 RECORDED = Path(__file__).parent / "openapi_examples.json"
@@ -78,7 +79,16 @@ _TIMEOUT = {
     "schema": {"type": "number", "exclusiveMinimum": 0},
     "example": 2.5,
 }
-
+_PRIORITY = {
+    "name": "X-Priority",
+    "in": "header",
+    "required": False,
+    "description": "Whether somebody waits for the answer, or a program for many of them; without "
+    "it batch calls are bulk, single images interactive. While both wait, interactive goes first, "
+    "and a quarter of the device is bulk's.",
+    "schema": {"type": "string", "enum": list(Priority)},
+    "example": str(Priority.BULK),
+}
 
 # The errors that a client can meet; those that a recorded request meets are described in its words.
 _ERRORS: tuple[type[errors.ServiceError], ...] = (
@@ -157,7 +167,7 @@ def documented(path: str) -> dict[str, Any]:
         "summary": _SUMMARIES[path],
         "responses": {200: answered} | problems(*statuses),
         "openapi_extra": {
-            "parameters": [_TIMEOUT, _REQUEST_ID] if scoring else [_REQUEST_ID],
+            "parameters": [_TIMEOUT, _PRIORITY, _REQUEST_ID] if scoring else [_REQUEST_ID],
             # With the bearer scheme of the router: a key, or none.
             "security": [{}],
             "x-codeSamples": [

@@ -28,6 +28,7 @@ class RequestState:
             none), else the address of the client, of IPv6 the network of 64 bits that one customer
             gets.
         credential: its key, where the service has keys.
+        priority: its class, once somebody has looked at it.
         started: on the monotonic clock.
         failure: why there is no answer, as the metrics count it.
         code: of the problem that was answered.
@@ -42,6 +43,7 @@ class RequestState:
     path: str
     owner: str = "-"
     credential: Key | None = None
+    priority: Priority | None = None
     started: float = field(default_factory=time.monotonic)
     failure: str | None = None
     code: str | None = None
@@ -73,7 +75,7 @@ class RequestState:
         self.credential = key
 
     def sender(self, headers: Headers) -> Sender:
-        """Who sends it, and how urgent it is.
+        """Who sends it, and how urgent it is, which is noted.
 
         Raises:
             BadField: X-Priority names no class.
@@ -81,12 +83,13 @@ class RequestState:
         is_batch = self.path.endswith(BATCH)
         wanted = headers.get("x-priority") or (Priority.BULK if is_batch else Priority.INTERACTIVE)
         try:
-            priority = Priority(wanted)
+            self.priority = Priority(wanted)
         except ValueError:
             raise BadField(
                 f"The header X-Priority is {wanted!r}; give {' or '.join(Priority)}."
             ) from None
-        return Sender(self.owner, self.credential.weight if self.credential else 1.0, priority)
+        weight = self.credential.weight if self.credential else 1.0
+        return Sender(self.owner, weight, self.priority)
 
     def fail(self, error: ServiceError) -> None:
         """Notes the error that the request is answered with."""

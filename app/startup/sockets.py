@@ -15,6 +15,8 @@ _REASONS = {
     errno.EADDRNOTAVAIL: "this machine has no such address: choose 127.0.0.1, or 0.0.0.0 for all "
     "(--host)",
 }
+# Connections that are taken in a turn of the event loop, where more than that wait.
+_DOORS = 1
 _EVERYWHERE = {"0.0.0.0", "::", ""}
 
 
@@ -47,6 +49,15 @@ def listen(host: str, port: int) -> list[socket.socket]:
             sockets.append(one)
         opened.pop_all()
     return sockets
+
+
+def doors(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """Each socket several times: uvloop takes one connection of each in a turn of the event loop.
+
+    Where a turn takes long and refused uploads close their connections, one in a turn is too few:
+    those who knock wait, a probe among them, though answering it takes no time.
+    """
+    return [one if i == 0 else one.dup() for one in sockets for i in range(_DOORS)]
 
 
 def address(host: str, sockets: Sequence[socket.socket]) -> str:

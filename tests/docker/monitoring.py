@@ -8,7 +8,10 @@ from typing import Any
 
 import yaml
 
+from app.batching.admission import Admission
 from app.batching.budget import Limits
+from app.batching.lane import Lane
+from app.batching.ledger import Ceilings
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
 from app.metrics import Metrics
@@ -84,9 +87,12 @@ def legends() -> dict[str, set[str]]:
 
 
 def full_metrics() -> Metrics:
-    """Metrics as the service makes them, gauges of the queue included."""
+    """Metrics as the service makes them, gauges that are read at each scrape included."""
     metrics = Metrics()
-    metrics.watch_queue(Scheduler(Limits(), Rates()), lambda: 0.0)
+    scheduler = Scheduler(Limits(), Rates())
+    admission = Admission(Ceilings(1, 1), scheduler, lambda: 0.0)
+    metrics.watch_queue(scheduler, lambda: 0.0)
+    metrics.watch_admission(admission, Lane(admission.has_room, lambda _: 1.0, 1))
     return metrics
 
 
@@ -99,7 +105,9 @@ def series_labels(metrics: Metrics) -> dict[str, set[str]]:
     }
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
-        own = labels.get(family.name, set())
+        own = labels.get(family.name)
+        if own is None:  # made at each scrape
+            own = {label for sample in family.samples for label in sample.labels}
         suffixes = {"counter": ["_total"], "histogram": ["_sum", "_count"]}.get(family.type, [""])
         found |= {family.name + suffix: own for suffix in suffixes}
         if family.type == "histogram":

@@ -27,6 +27,10 @@ def _requests(code: str, endpoint: str = "/score") -> str:
     return _series("agiqa_requests_total", code=code, endpoint=endpoint)
 
 
+def _bulk(code: str) -> str:
+    return _series("agiqa_requests_by_priority_total", code=code, priority="bulk")
+
+
 def _duration(le: str, endpoint: str = "/score") -> str:
     return _series("agiqa_request_duration_seconds_bucket", le=le, endpoint=endpoint)
 
@@ -55,6 +59,10 @@ WELL = {
     _duration("+Inf"): _each_minute(607),
     _series("agiqa_queue_oldest_age_seconds"): _always(2),
     _series("agiqa_event_loop_lag_seconds"): _always(0.002),
+    _series("agiqa_admission_margin"): _always(1.3),
+    _bulk("200"): _each_minute(60),
+    _bulk("429"): _each_minute(20),
+    _bulk("504"): _each_minute(1),
 }
 
 # alert -> the series that differ
@@ -76,10 +84,18 @@ TROUBLE = {
     "AgiqaQueueOld": {_series("agiqa_queue_oldest_age_seconds"): _always(6)},
     "AgiqaEventLoopLag": {_series("agiqa_event_loop_lag_seconds"): _always(0.2)},
     "AgiqaOverloaded": {_requests("429"): _each_minute(60)},
+    "AgiqaEstimatesOff": {_series("agiqa_admission_margin"): _always(2.5)},
+    "AgiqaBulkStarved": {_bulk("429"): _each_minute(80)},
 }
 
 NO_TROUBLE = {
     "nothing": {},
+    "a margin from before the silence": {
+        _series("agiqa_admission_margin"): _always(2.5),
+        _requests("200"): _always(600),
+        _requests("429"): _always(6),
+        _requests("500"): _always(1),
+    },
     "failing probes": {_requests("503", "other"): _each_minute(600)},
     "slow batch calls": {
         _duration("5.0", "/score/batch"): _each_minute(0),

@@ -42,6 +42,11 @@ def _requests(code: str, target: str = OLD) -> str:
     return f'agiqa_requests_total{{code="{code}", endpoint="/score", {target}}}'
 
 
+def _by_class(priority: str, code: str, target: str = OLD) -> str:
+    labels = f'code="{code}", priority="{priority}", {target}'
+    return f"agiqa_requests_by_priority_total{{{labels}}}"
+
+
 def _stage(stage: str, target: str = OLD) -> str:
     return f'agiqa_stage_duration_seconds_sum{{stage="{stage}", {target}}}'
 
@@ -62,13 +67,15 @@ BUSY = {
     f'agiqa_worker_up{{device="cpu", {NEW}}}': _always(1),
     f"agiqa_score_count{{{QUALITY}}}": _each_minute(90),
 }
-QUEUE = {
-    f"agiqa_queue_crops{{{OLD}}}": _always(300),
-    f"agiqa_crops_processed_total{{{OLD}}}": _each_minute(3000),
-    f"agiqa_batch_inference_seconds_sum{{{OLD}}}": _each_minute(30),
-    f"agiqa_queue_crops{{{NEW}}}": _always(40),
-    f"agiqa_crops_processed_total{{{NEW}}}": _each_minute(0),
-    f"agiqa_batch_inference_seconds_sum{{{NEW}}}": _each_minute(0),
+CLASSES = {
+    f'agiqa_backlog_seconds{{priority="interactive", {OLD}}}': _always(3),
+    f'agiqa_backlog_seconds{{priority="bulk", {OLD}}}': _always(20),
+    f'agiqa_backlog_seconds{{priority="interactive", {NEW}}}': _always(1),
+    _by_class("interactive", "200"): _each_minute(90),
+    _by_class("interactive", "429"): _each_minute(10),
+    _by_class("bulk", "200", NEW): _each_minute(1),
+    _by_class("bulk", "429", NEW): _each_minute(2),
+    _by_class("bulk", "504", OLD): _each_minute(1),
 }
 STATUSES = {
     _requests("200"): _each_minute(90),
@@ -102,9 +109,11 @@ CASES = {
         BUSY | {f"up{{{OLD}}}": _always(1), f"up{{{NEW}}}": _always(0)},
         {"{}": 1000 / 3600 / 1.5},
     ),
-    "300 rows at 0.01 s": Case("Backlog A", QUEUE, {"{}": 3}),
-    "no speed is known of an instance that did nothing": Case(
-        "Backlog, in seconds A", QUEUE, {f"{{{OLD}}}": 3}
+    "the longest backlog that people wait for": Case("Backlog A", CLASSES, {"{}": 3}),
+    "refused or late, class by class": Case(
+        "Refused or late, by class A",
+        CLASSES,
+        {'{priority="interactive"}': 0.1, '{priority="bulk"}': 0.75},
     ),
     "the mean moved, either way": Case(
         "Moved against yesterday A", FALLEN, {'{model="tiny"}': 0.3}, DAY + 110

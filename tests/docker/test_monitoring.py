@@ -135,6 +135,8 @@ def test_panels_that_descriptions_point_to_exist() -> None:
         ("Age of the oldest", "AgiqaQueueOld", "> 5"),
         ("Refused, 5 min", "AgiqaOverloaded", "> 0.05"),
         ("Refused with 429", "AgiqaOverloaded", "> 0.05"),
+        ("Margin of the estimates", "AgiqaEstimatesOff", "> 2"),
+        ("Refused or late, by class", "AgiqaBulkStarved", "> 0.5"),
         ("Moved against yesterday", "AgiqaScoreDrift", "> 0.1"),
     ],
 )

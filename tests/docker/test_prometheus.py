@@ -56,6 +56,7 @@ WITHOUT_DATA = {
 MAY_BE_ZERO = {
     *("Firing alerts A", "Backlog A", "Oldest waits A", "Images waiting A", "In flight A"),
     *("Backlog, in seconds A", "Waiting A", "Waiting B", "Waiting C", "Age of the oldest A"),
+    *("Waiting D", "Refused or late, by class A"),
     *("Event loop lag, 1 min A", "Event loop lag A"),
     *("Refused with 429 A", "Failed in the model, 5 min A", "Poor images A"),
     *("Poor and excellent images A", "Poor and excellent images B"),
@@ -78,6 +79,7 @@ OTHER_LIMITS = {
     # One of the reasons; the others are 0.
     "Worker restarts and out-of-memory A": (0.0, 2.0),
     "Rows per batch, 5 min A": (1.0, 128.0),
+    "Margin of the estimates A": (1.0, 4.0),
 }
 
 

@@ -37,6 +37,35 @@ def test_a_scatter_has_a_dot_for_each_pair_and_names_its_axes() -> None:
     assert texts.count("a<b") == texts.count("up") == 1
 
 
+CURVES = charts.curves(
+    {"ours": [(1, 0), (10, 1)], "a<b": [(100, 0.5)]},
+    ("measured", [(10, 0.5)]),
+    across="load",
+    up="part",
+    ticks=((1, 10, 100), (0.0, 0.5, 1.0)),
+)
+
+
+def test_curves_lie_on_a_logarithmic_axis_and_have_their_names() -> None:
+    svg = ElementTree.fromstring(CURVES)
+    paths = {path.findtext(f"{SVG}title"): path.attrib["d"] for path in svg.iter(f"{SVG}path")}
+    assert paths["ours"] == "M0.0 260.0L280.0 0.0"
+    assert paths["a<b"] == "M560.0 130.0"
+    (dots,) = (path for path in svg.iter(f"{SVG}path") if path.get("class") == "dots")
+    assert dots.attrib["d"].startswith("M280.0 130.0h0")
+    texts = [text.text for text in svg.iter(f"{SVG}text")]
+    assert {"ours", "a<b", "measured", "load", "part", "1", "10", "100", "0.5"} <= set(texts)
+
+
+def test_a_chart_stands_alone_with_its_style_and_a_ground_under_all_of_it() -> None:
+    svg = ElementTree.fromstring(charts.standalone(CURVES, ".axis { stroke: red; }"))
+    style, ground = list(svg)[:2]
+    assert style.text == ".axis { stroke: red; }"
+    box = " ".join(ground.attrib[name] for name in ("x", "y", "width", "height"))
+    assert (ground.attrib["class"], box) == ("ground", svg.attrib["viewBox"])
+    assert len(svg) == len(ElementTree.fromstring(CURVES)) + 2
+
+
 def test_sparklines_are_as_high_as_their_counts_and_lose_none() -> None:
     assert sparkline((0, 1, 1000, 500), "utf-8") == " ▁█▄"
     for encoding in ("ascii", "no-such-encoding", None):

@@ -99,9 +99,15 @@ class Bodies:
 
     def _require_room(self, state: RequestState, headers: Headers) -> None:
         """Admission would refuse it when the body is there: so why read it."""
+        sender = state.sender(headers)
         deadline = state.started + allowed_seconds(headers, self._settings.deadline_seconds)
-        is_single = state.path in _SINGLES
-        state.place = self._admission.at_the_door(deadline, state.sender(headers), single=is_single)
+        length = headers.get("content-length", "")
+        state.place = self._admission.at_the_door(
+            deadline,
+            sender,
+            single=state.path in _SINGLES,
+            size=int(length) if length.isdecimal() else 0,
+        )
 
 
 class _Body:

@@ -11,6 +11,7 @@ class KnownDevice:
     def __init__(self, per_row: Mapping[str, float]) -> None:
         self.per_row = per_row
         self.late = 0.0
+        self.at_device = 0.0
         self.waiting: set[Priority] = set()
         self.use = 0.0
 
@@ -20,6 +21,10 @@ class KnownDevice:
     def overrun(self, now: float) -> float:
         del now
         return self.late
+
+    def busy(self, now: float) -> float:
+        del now
+        return self.at_device
 
     def waits(self, priority: Priority) -> bool:
         return priority in self.waiting

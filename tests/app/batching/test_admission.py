@@ -6,6 +6,7 @@ from app.batching.admission import Admission, State
 from app.batching.errors import Draining, Loading, Overloaded, TooLarge, Unavailable, WorkerDown
 from app.batching.fairness import Priority, Sender
 from app.batching.ledger import Ceilings, Load
+from app.batching.margin import Margin
 from tests.app.batching.known_device import KnownDevice
 
 BULK = Sender("batches", priority=Priority.BULK)
@@ -225,3 +226,23 @@ def test_a_place_at_the_door_is_given_back_once(admission: Admission) -> None:
     place.release()
     assert admission.at_the_door(10.0, BULK, single=False) is None
     assert (admission.cost, admission.expected_seconds()) == (0, 0.0)
+
+
+def test_what_is_at_the_device_runs_to_its_end_though_it_is_due_later(
+    admission: Admission, device: KnownDevice
+) -> None:
+    device.at_device = 0.4
+    admission.admit("m", Load(9, 0), deadline=0.5).release()
+    device.at_device = 0.6
+    with pytest.raises(Overloaded):
+        admission.admit("m", Load(9, 0), deadline=0.5)
+    device.at_device = 0.0  # it would take longer than that itself, and never less
+    admission.admit("m", Load(90, 0), deadline=0.5)
+
+
+def test_of_half_a_second_a_quarter_is_no_trifle() -> None:
+    long, short = Margin(), Margin()
+    long.observe(0.2, 0.4, patience=10.0)
+    short.observe(0.2, 0.4, patience=0.5)
+    assert long.factor == 1.0
+    assert short.factor > 1.0
