@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import model
 from model.clip.backbone import random_open_clip
 from model.clip.weights import sha256_of
-from model.config import CLIP_NORMALISATION
+from model.config import CLIP_NORMALISATION, CropPolicy
 from model.methods.registry import build_network
 from tests.model import tiny
 from tests.training.miniature import write_live_challenge
@@ -28,8 +28,9 @@ from training.evaluation.metrics import srcc
 from training.methods.clip_iqa_plus import ClipIqaPlusObjective, ClipIqaPlusWeights
 from training.recipe import MethodRecipe, load_recipe
 from training.run import Trained, train
-from training.sampling.batches import batch_of
-from training.sampling.pictures import Shelf
+from training.sampling.batches import Batches, batch_of
+from training.sampling.features import FeatureBatches
+from training.sampling.pictures import Pictures, Shelf
 from training.splits.split import draw
 
 RESNET = "agiqa-whole-resnet"
@@ -214,6 +215,17 @@ def test_validation_measures_what_the_checkpoint_scores(recipe: MethodRecipe) ->
     scores = [scorer.score(sample.path).quality or 0.0 for sample in part]
     expected = srcc(np.array(scores), np.array([sample.mos for sample in part]))
     assert history[-1]["quality_srcc_LIVE-Challenge"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("flips", [0.0, 1.0])
+def test_the_schedule_says_how_many_of_the_features_are_of_mirror_images(
+    flips: float, photographs: Path
+) -> None:
+    samples = DATA_SETS["LIVE-Challenge"].read(photographs)
+    sides = {sample.path: torch.tensor([[0.0], [1.0]]) for sample in samples}
+    plain = Batches(samples, Pictures(CropPolicy.whole(64), ()), size=8, seed=1, flips=flips)
+    batches = FeatureBatches(plain, sides)  # type: ignore[arg-type]
+    assert {float(value) for batch in batches.epoch(0) for value in batch.windows} == {flips}
 
 
 def test_a_step_costs_two_texts_whatever_the_images_size_and_number(
