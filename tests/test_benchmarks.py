@@ -38,6 +38,7 @@ def test_losses_that_differ_are_told_and_fail(
     assert "losses DON'T AGREE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_recipe_of_the_papers_runs_in_22_gib() -> None:
     """Those that differ in the name of their data alone are looked at once."""
     settings = {

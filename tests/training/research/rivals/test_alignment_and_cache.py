@@ -84,7 +84,7 @@ def head(value: float) -> HeadResult:
 
 def report_of(samples: list[Sample]) -> Report:
     rows = [
-        {"path": str(s.path), "mos": s.mos, "mos_align": s.mos_align}
+        {"image": s.path.name, "path": str(s.path), "mos": s.mos, "mos_align": s.mos_align}
         | {"quality": s.mos, "consistency": s.mos_align}
         for s in samples
     ]
