@@ -82,6 +82,7 @@ def test_ci_calls_only_make() -> None:
         "make test",
         "make test-dtype",
         "make drills PART=trusted SHORT=1",
+        "make drills PART=overload SHORT=1",
     ]
 
 

@@ -25,8 +25,8 @@ _PATIENCE = 0.45
 _GREED = 1.25
 # Whoever has less than so much of its share of what waits is served for so much longer: it is not
 # the one that fills the queue.
-_MODEST = 0.9
-_GRACE = 1.1
+_MODEST = 0.95
+_GRACE = 1.15
 # So long a request that was let in at the door is reckoned with, and its body not yet there: some
 # time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0

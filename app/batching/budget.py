@@ -6,35 +6,33 @@ from app.batching.rate import Rate
 
 # Batches without a failure after which a budget that memory had halved is doubled again.
 _RECOVERY = 200
+# Times as long as it should a batch may take for the sake of its overhead.
+_LONGEST = 2
 
 
 @dataclass(frozen=True)
 class Limits:
     """``batch_seconds`` of work per batch at the measured rate, never over a cost of
-    ``batch_rows``; beside busy neighbours up to ``patience`` times as long; ``lead`` seconds before
-    a running batch is expected to end, the next one is handed over.
+    ``batch_rows``; ``lead`` seconds before a running batch is expected to end, the next one is
+    handed over.
     """
 
     batch_seconds: float = 0.25
     batch_rows: int = 128
     lead: float = 0.01
-    patience: float = 2.0
 
     def rows(self, rate: Rate, most: int, *, gives_way: bool = False) -> int:
         """What a batch may cost at that rate, of ``most`` that fit into memory; ``gives_way``:
         somebody more urgent may come while it runs.
 
-        A slow machine makes batches longer, within bounds, not smaller: smaller ones would spend
-        the more on their overhead, and be slower still.
+        A slow machine does not make batches ever smaller: with fewer rows than are worthwhile they
+        would spend the more on their overhead, and be slower still.
         """
         if not rate.known:
             return most
-        if gives_way:
-            longest = self.batch_seconds / 2
-        else:
-            longest = self.batch_seconds * min(self.patience, max(1.0, rate.pace))
-        worthwhile = min(rate.worthwhile_rows(), rate.rows_within(2 * longest))
-        return min(most, max(worthwhile, rate.rows_within(longest)))
+        seconds = self.batch_seconds / 2 if gives_way else self.batch_seconds
+        worthwhile = min(rate.worthwhile_rows(), rate.rows_within(_LONGEST * seconds))
+        return min(most, max(worthwhile, rate.rows_within(seconds)))
 
 
 @dataclass

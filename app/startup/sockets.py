@@ -16,7 +16,7 @@ _REASONS = {
     "(--host)",
 }
 # Connections that are taken in a turn of the event loop, where more than that wait.
-_DOORS = 1
+_DOORS = 8
 _EVERYWHERE = {"0.0.0.0", "::", ""}
 
 

@@ -51,7 +51,8 @@ class FakeDevice:
     """Answers each slice at once, unless the test holds it back or lets it fail.
 
     ``batches`` are those that came; while ``gate`` is cleared, they wait; ``fault`` says what
-    becomes of one (None: its results); ``timings`` are the first measure of the models' rates.
+    becomes of one (None: its results); ``timings`` are the first measure of the models' rates,
+    ``prompt_seconds`` of what a prompt takes.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FakeDevice:
         self.reload_error: Exception | None = None
         self.reloaded = self.models[0]
         self.timings: dict[str, list[tuple[int, float]]] = {}
+        self.prompt_seconds: dict[str, float] = {}
         self.on_change: OnChange = lambda _, __: None
 
     async def start(self, on_change: OnChange) -> None:
@@ -99,7 +101,7 @@ class FakeDevice:
 
     def come_up(self) -> None:
         self.up = True
-        self.on_change(Ready(self.models, self.timings), "started")
+        self.on_change(Ready(self.models, self.timings, self.prompt_seconds), "started")
 
     def die(self) -> None:
         self.up = False

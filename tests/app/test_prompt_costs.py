@@ -77,3 +77,38 @@ def test_a_batch_call_gets_the_time_that_its_prompts_take() -> None:
             assert job.deadline - job.arrived > both > SETTINGS.deadline_seconds
 
     run(test)
+
+
+def test_before_any_prompt_was_read_one_is_expected_to_take_what_the_warm_up_told() -> None:
+    async def test() -> None:
+        device = SlowReader()
+        device.prompt_seconds = {device.models[0].key: 2.0}
+        async with served(device) as here:
+            device.gate.clear()
+            waiting = asyncio.create_task(here.post("a fox"))
+            await until(lambda: here.app.state.service.admission.cost > 0)
+            assert expected(here) >= 2.0
+            device.gate.set()
+            await waiting
+
+    run(test)
+
+
+def test_an_answer_that_was_late_teaches_the_margin() -> None:
+    async def test() -> None:
+        device = FakeDevice()
+        async with served(device) as here:
+            margin = here.app.state.service.admission.margin
+            device.gate.clear()
+            form = {"prompt": "a fox"}
+            late = await here.client.post(
+                "/score-agi",
+                files={"image": ("a.png", SMALL)},
+                data=form,
+                headers={"X-Request-Timeout": "0.6"},
+            )
+            assert late.status_code == 504
+            assert margin.factor > 1
+            device.gate.set()
+
+    run(test)

@@ -302,6 +302,25 @@ def test_what_keeps_a_worker_from_being_started_is_outlasted(
     within_time(test)
 
 
+@pytest.mark.parametrize(("own", "seen"), [(None, "1000"), ("7", "7")])
+def test_the_threads_of_a_worker_sleep_soon_unless_the_environment_says_otherwise(
+    own: str | None, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    written = tmp_path / "seen"
+
+    async def test() -> None:
+        command = ["/bin/sh", "-c", f'printf %s "$GOMP_SPINCOUNT" > {written}', "worker"]
+        async with device(tmp_path, command=command) as started:
+            with pytest.raises(StartError):
+                await started.task
+
+    within_time(test)
+    assert written.read_text() == seen
+
+
 def test_a_program_that_is_not_there_gives_a_start_error(tmp_path: Path) -> None:
     async def test() -> None:
         async with device(tmp_path, command=[str(tmp_path / "nothing")]) as started:

@@ -15,7 +15,7 @@ import pytest
 from app.catalogue import Models
 from app.device.messages import LoadedModel
 from app.startup.banner import banner
-from app.startup.sockets import ListenError, address, listen
+from app.startup.sockets import ListenError, address, doors, listen
 from model.config import CheckpointConfig
 from model.store.checkpoint import find, read_config
 from tests.app.server import serving
@@ -36,6 +36,18 @@ def test_the_system_chooses_one_port_for_all_addresses_of_a_name() -> None:
     assert len(ports) == 1
     assert address("localhost", sockets) == f"http://localhost:{ports.pop()}"
     closing(sockets)
+
+
+def test_each_socket_is_there_several_times_and_all_take_connections() -> None:
+    sockets = listen("127.0.0.1", 0)
+    copies = doors(sockets)
+    assert copies[0] is sockets[0]
+    assert len(copies) > 1
+    for one in copies:
+        with socket.create_connection(one.getsockname()):
+            taken, _ = one.accept()
+            taken.close()
+    closing(copies)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
