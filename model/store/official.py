@@ -206,6 +206,6 @@ def _measuring(config: CheckpointConfig) -> str:
 `{measure} DIR --part all` measures them on images that they have not seen;
 `agiqa import-official --trained-on SET --round N` states a published split."""
     (data_set,), number = config.provenance.trained_on, config.provenance.split["round"]
-    return f"""Whoever imported them states: they were trained in round {number} of the published
-splits of {data_set}. `{measure} {data_set}` measures
+    return f"""Whoever imported them states: they were trained in
+round {number} of the published splits of {data_set}. `{measure} {data_set}` measures
 them on the prompts that this round tests; the published code chose the epoch on those."""
