@@ -203,7 +203,7 @@ class Scoring:
 
     def _plan(self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None) -> _Planned:
         """What the image costs, from its header."""
-        planner = CropPlanner(model.config, model.policy)
+        planner = CropPlanner(model.config, model.policy).for_file(upload.data)
         if upload.prompt and len(upload.prompt) > self._settings.max_prompt_chars:
             raise BadField(
                 f"The prompt is over {self._settings.max_prompt_chars} characters; shorten it."

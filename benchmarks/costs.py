@@ -28,6 +28,7 @@ PAPERS = (
     ("mp-iqe", "ViT-B-16-quickgelu", (224, 224)),
     ("clip-iqa", "RN50-quickgelu", (512, 512)),
     ("clip-iqa-plus", "RN50-quickgelu", (512, 512)),
+    ("clipscore", "ViT-B-32-quickgelu", (224, 224)),
     ("liqe", "ViT-B-32-quickgelu", (224, 224)),
 )
 BUNDLED = ("tiny-mpiqe", "tiny-clip-agiqa")
@@ -67,7 +68,7 @@ def paper_cost(method: str, architecture: str, crop: tuple[int, int]) -> Cost:
     torch.manual_seed(0)
     network = build_network(method, random_open_clip(architecture), {})
     whole = network.takes_any_size
-    policy = CropPolicy.whole() if whole else CropPolicy()
+    policy = CropPolicy.whole() if whole else CropPolicy(max_windows=network.usual_windows)
     config = CheckpointConfig(
         name=method,
         method=method,

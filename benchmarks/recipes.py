@@ -2,65 +2,37 @@
 
     python -m benchmarks.recipes          prints the table of docs/reproduce.md
 
-Nothing is timed. FLOPs (torch.utils.flop_counter) and the bytes that the backward pass keeps grow
-in a line with the images of a step; two small steps tell the line. Images are taken as 512 x 512,
-which tells how many windows validation looks at; minutes are FLOPs over --tflops sustained.
+Nothing is timed: the figures are those of ``agiqa reproduce TABLE --plan``. Memory is what a run is
+checked for before it starts. Images are taken as 512 x 512, which tells how many windows validation
+looks at; minutes are FLOPs over --tflops sustained.
 """
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
-
-from model.clip.backbone import random_open_clip
-from model.config import BackboneConfig
-from model.methods.registry import build_network
-from model.preprocess.windows import place_windows
-from training.data.samples import Sample
-from training.engine.task import Step
-from training.methods.base import Objective, objective_type
-from training.recipe import MethodRecipe, built_in_names, load_recipe
-from training.sampling.batches import Batch
+from training.recipe import MethodRecipe, built_in_names, load_recipe, read_content
+from training.research.reproduce.cost import Cost, Counts, Size, images_of
 
 HEADER = (
     "| recipe | images | most epochs | batch x windows | PFLOP a round | minutes at 100 TFLOP/s "
-    "| GiB kept for backward, fp32 |"
+    "| GiB of memory |"
 )
-# Steps on so many images tell what a step costs at all, and each image.
-_FEW, _MORE = 1, 2
-_SIDE = 512
 
 
-@dataclass(frozen=True)
-class RecipeCost:
-    """One line of the table: ``flops`` of a round with its validations, ``kept`` bytes a step."""
-
-    name: str
-    images: int
-    epochs: int
-    batch: int
-    windows: int
-    flops: float
-    kept: float
-
-    def line(self, tflops: float = 100) -> str:
-        """As Markdown."""
-        cells = [
-            self.name,
-            f"{self.images:,}",
-            str(self.epochs),
-            f"{self.batch} x {self.windows}",
-            f"{self.flops / 1e15:.3g}",
-            f"{self.flops / tflops / 1e12 / 60:.2g}",
-            f"{self.kept / 2**30:.2f}",
-        ]
-        return f"| {' | '.join(cells)} |"
+def line(recipe: MethodRecipe, cost: Cost, tflops: float = 100) -> str:
+    """A row of the table, as Markdown."""
+    flops, s = Size.of(recipe).flops(cost), recipe.schedule
+    cells = [
+        recipe.name,
+        f"{images_of(recipe):,}",
+        str(s.epochs),
+        f"{s.batch} x {s.windows}",
+        f"{flops / 1e15:.3g}",
+        f"{flops / tflops / 1e12 / 60:.2g}",
+        f"{cost.memory / 2**30:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def paper_recipes() -> list[MethodRecipe]:
@@ -68,16 +40,13 @@ def paper_recipes() -> list[MethodRecipe]:
     recipes = []
     for name in built_in_names():
         if "/" in name:
-            settings = _made_up(name)
-            recipe = load_recipe(name, settings)
+            recipe = load_recipe(name, [*_made_up(name), "device=cpu"])
             assert isinstance(recipe, MethodRecipe)
             recipes.append(recipe)
     return recipes
 
 
 def _made_up(name: str) -> list[str]:
-    from training.recipe import read_content
-
     content, _ = read_content(name)
     labels: Mapping[str, Any] = content.get("labels", {})
     return [
@@ -86,102 +55,15 @@ def _made_up(name: str) -> list[str]:
     ]
 
 
-def cost(recipe: MethodRecipe) -> RecipeCost:
-    """Counts one training step and one validation of an image."""
-    task, step = _built(recipe)
-    few, more = (np.array(_counted(step, _batch(recipe, task, n))) for n in (_FEW, _MORE))
-    per_image = (more - few) / (_MORE - _FEW)
-    training, kept = few + per_image * (recipe.schedule.batch - _FEW)
-    validation = _forward(task, recipe)
-    images = sum(data.images for data in recipe.sets.values())
-    shares = recipe.split.shares
-    held = shares.get("validation", shares["train"] * recipe.split.inner)
-    trained = shares["train"] if "validation" in shares else shares["train"] - held
-    s = recipe.schedule
-    epoch = images * (trained * training / s.batch + held * validation)
-    tested = images * shares["test"] * validation
-    return RecipeCost(
-        recipe.name,
-        images,
-        s.epochs,
-        s.batch,
-        s.windows,
-        s.epochs * epoch + tested,
-        kept,
-    )
-
-
-def _built(recipe: MethodRecipe) -> tuple[Objective[Any], Step]:
-    assert isinstance(recipe.backbone, BackboneConfig)
-    assert recipe.backbone.name
-    torch.manual_seed(0)
-    network = build_network(recipe.method, random_open_clip(recipe.backbone.name), recipe.options)
-    kind = objective_type(recipe.method)
-    weights = kind.weights_type.model_validate(recipe.weights)
-    whole = recipe.crop_policy.global_view
-    task: Objective[Any] = kind(network, weights, whole=whole, normalisation=recipe.normalisation)
-    return task, Step(task)
-
-
-def _batch(recipe: MethodRecipe, task: Objective[Any], images: int) -> Batch:
-    size = recipe.crop_policy.size
-    shape = (images, recipe.schedule.windows, 3, size, size)
-    samples = [
-        Sample(
-            "A",
-            Path(f"{i}.png"),
-            f"{i}",
-            i / 4,
-            i / 4,
-            f"a prompt {i}",
-            scenes=("human",),
-            distortion="blur",
-        )
-        for i in range(images)
-    ]
-    mos = torch.tensor([sample.mos for sample in samples])
-    wholes = torch.zeros(images, 3, size, size, dtype=torch.uint8) if task.wants_whole else None
-    return Batch(torch.zeros(shape, dtype=torch.uint8), wholes, mos, mos, samples)
-
-
-def _counted(step: Step, batch: Batch) -> tuple[float, float]:
-    """FLOPs of a step, and bytes that its backward pass keeps beside the parameters."""
-    parameters = {p.untyped_storage().data_ptr() for p in step.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            total = torch.stack(list(step(batch).values())).sum()
-        total.backward()
-    return float(counter.get_total_flops()), float(sum(kept.values()))
-
-
-def _forward(task: Objective[Any], recipe: MethodRecipe) -> float:
-    """FLOPs of looking at one image after an epoch."""
-    every = recipe.schedule.validate_on == "every" and recipe.crop_policy.kind != "whole"
-    windows = len(place_windows(recipe.crop_policy, _SIDE, _SIDE).windows) if every else 1
-    size = recipe.crop_policy.size
-    whole = torch.zeros(1, 3, size, size) if task.wants_whole else None
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        task.forward(torch.zeros(1, 1, 3, size, size), whole)
-    return counter.get_total_flops() * windows
-
-
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tflops", type=float, default=100, help="sustained, in 10^12 a second")
-    tflops = parser.parse_args().tflops
+    tflops, counts = parser.parse_args().tflops, Counts()
     print(HEADER.replace("100 TFLOP/s", f"{tflops:g} TFLOP/s"))
     print("|---" * HEADER.count("|", 1) + "|")
     for recipe in paper_recipes():
-        print(cost(recipe).line(tflops), flush=True)
+        print(line(recipe, counts(recipe), tflops), flush=True)
 
 
 if __name__ == "__main__":

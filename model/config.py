@@ -23,6 +23,24 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class TokenizerConfig(_Frozen):
+    """A tokenizer other than CLIP's own byte pairs: the file ``tokenizer.json`` beside
+    ``config.json``, which ``sha256`` names, and what open_clip does around it.
+
+    ``clean``: open_clip's cleaning of the text; ``start`` and ``end`` stand around its tokens;
+    ``pad`` fills up the tower's context.
+    """
+
+    sha256: Sha256
+    clean: Literal["whitespace", "lower", "canonicalize"] = "whitespace"
+    start: Annotated[tuple[TokenId, ...], Field(max_length=4)] = ()
+    end: Annotated[tuple[TokenId, ...], Field(max_length=4)] = ()
+    pad: TokenId = 0
+
+
 class BackboneConfig(_Frozen):
     """Where the frozen CLIP comes from.
 
@@ -33,7 +51,7 @@ class BackboneConfig(_Frozen):
     - ``checkpoint``: ``backbone.safetensors`` lies beside ``config.json``.
 
     For the last two, ``name`` (open_clip's) or ``architecture`` (our own) says what the weights
-    are. ``sha256`` is the digest of the file, which must fit.
+    are. ``sha256`` is the digest of the file, which must fit. ``tokenizer``: None for CLIP's own.
     """
 
     source: Literal["open_clip", "file", "checkpoint"]
@@ -42,6 +60,7 @@ class BackboneConfig(_Frozen):
     path: str | None = None
     architecture: Architecture | None = None
     sha256: Sha256 | None = None
+    tokenizer: TokenizerConfig | None = None
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -64,21 +83,37 @@ class CropPolicy(_Frozen):
     """How an image becomes crops (see ``model.preprocess.windows``); part of the checkpoint, so
     that serving repeats training.
 
-    ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``.
+    ``max_windows`` is the cap of ``grid`` and the number of ``liqe`` and ``random``. ``random``
+    draws its places by ``seed`` and the image's size, or, ``seeded_by`` "file", by a digest of the
+    image's file as well. Larger images are reduced: to ``max_side`` by ``grid`` and ``whole``; by
+    the other kinds, whose papers take native pixels, to ``max_short_side`` where one is stated
+    (bilinear, as LIQE does).
     """
 
     kind: CropKind = "grid"
     size: int = Field(default=224, ge=16, le=1024)
     stride: int = Field(default=144, ge=1, le=65536)
     max_side: int | None = Field(default=None, ge=16, le=65536)
+    max_short_side: int | None = Field(default=None, ge=16, le=65536)
     max_windows: int = Field(default=64, ge=1, le=4096)
     seed: int = Field(default=0, ge=0)
+    seeded_by: Literal["size", "file"] = "size"
     global_view: bool = False
 
     @model_validator(mode="after")
     def _is_of_one_size(self) -> Self:
         if self.kind == "whole" and self.global_view:
             raise ValueError("the crop policy 'whole' takes no global view: it is one already")
+        return self
+
+    @model_validator(mode="after")
+    def _reduces_to_a_window_at_least(self) -> Self:
+        if self.max_short_side is None:
+            return self
+        if self.kind in ("grid", "whole"):
+            raise ValueError(f"the crop policy {self.kind!r} has no max_short_side: set max_side")
+        if self.max_short_side < self.size:
+            raise ValueError(f"a max_short_side under {self.size} leaves no window of that size")
         return self
 
     @classmethod
@@ -90,13 +125,16 @@ class CropPolicy(_Frozen):
 
     @classmethod
     def liqe(cls, size: int = 224) -> Self:
-        """LIQE's: 15 windows picked evenly from those at stride 32."""
-        return cls(kind="liqe", size=size, stride=32, max_windows=15)
+        """LIQE's: the short side reduced to 768, then 15 windows picked evenly from those at
+        stride 32.
+        """
+        short = max(768, size)
+        return cls(kind="liqe", size=size, stride=32, max_windows=15, max_short_side=short)
 
     @classmethod
     def random(cls, size: int = 224, seed: int = 0) -> Self:
-        """MP-IQE's: 8 windows at random, the same ones whenever an image of that size comes."""
-        return cls(kind="random", size=size, max_windows=8, seed=seed)
+        """MP-IQE's: 8 windows at random, the same ones whenever that file comes."""
+        return cls(kind="random", size=size, max_windows=8, seed=seed, seeded_by="file")
 
     @classmethod
     def whole(cls, size: int = 224, max_side: int | None = None) -> Self:
@@ -155,7 +193,11 @@ class SelfTest(_Frozen):
 
 
 class CheckpointConfig(_Frozen):
-    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``."""
+    """The whole of ``config.json``. ``sha256`` is the digest of ``model.safetensors``.
+
+    ``crop_policy`` is what it scores with; ``measured_policy`` what its figures were measured with,
+    where that is another: a published protocol may have no ceiling.
+    """
 
     format: Literal[1] = 1
     name: Name
@@ -166,6 +208,7 @@ class CheckpointConfig(_Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     heads: tuple[Head, ...] = HEADS
     crop_policy: CropPolicy = CropPolicy()
+    measured_policy: CropPolicy | None = None
     normalisation: Normalisation = Normalisation()
     score_range: ScoreRange = ScoreRange()
     provenance: Provenance = Provenance()

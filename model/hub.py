@@ -12,7 +12,10 @@ SCHEME = "hf://"
 
 # What a checkpoint's folder holds; nothing else of a repository is downloaded or uploaded.
 CARD = "README.md"
-FILES = ("config.json", "model.safetensors", "backbone.safetensors", CARD, "metrics.json")
+FILES = (
+    *("config.json", "model.safetensors", "backbone.safetensors", "tokenizer.json"),
+    *(CARD, "metrics.json"),
+)
 # So long may the hub take to answer.
 _SECONDS = 10.0
 

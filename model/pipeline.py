@@ -149,7 +149,7 @@ class Pipeline:
                 self.scorer.check_prompt(prompt)
             data = file.read_bytes()
             header = read_header(data, max_bytes=None)
-            layout = planner.layout(header.width, header.height, chosen)
+            layout = planner.for_file(data).layout(header.width, header.height, chosen)
             room.enter(number, max(layout.nbytes, header.decode_bytes))
             return _Decoded(prompt, layout, crop(data, header, layout))
         except (ImageError, OSError, ValueError) as error:

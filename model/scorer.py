@@ -24,7 +24,6 @@ from torch import Tensor
 
 from model import self_test
 from model.clip.backbone import Shared
-from model.clip.tokenizer import Tokenizer
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import ModelError, PromptTooLong
 from model.methods.network import Network, Views, normalise
@@ -74,7 +73,7 @@ class Scorer:
         self.planner = CropPlanner(config, choose_policy(config, crop_policy))
         check_policy(config.name, self.planner.policy, network)
         self.max_prompt_tokens = max_prompt_tokens
-        self._tokenizer = Tokenizer()
+        self._tokenizer = network.tokenizer
         self._net = network.eval().fold()
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
         if place:
@@ -138,7 +137,8 @@ class Scorer:
 
     def crops(self, image: ImageSource, heads: Sequence[Head] | None = None) -> np.ndarray:
         """uint8 [n, 3, h, w]: the windows, then the global view where the heads need one."""
-        return self.planner.crops(_picture(image), heads)
+        planner, picture = self._opened(image)
+        return planner.crops(picture, heads)
 
     @torch.inference_mode()
     def forward(
@@ -281,13 +281,16 @@ class Scorer:
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
     ) -> Score:
-        picture = _picture(source)
-        layout = self.plan(*picture.size, heads, prompt)
+        planner, picture = self._opened(source)
+        layout = planner.plan(*picture.size, heads, prompt)
         return self.reduce(self.rows(picture, layout), layout, prompt)
 
-
-def _picture(source: ImageSource) -> Image.Image:
-    return images.read(Path(source) if isinstance(source, os.PathLike) else source)
+    def _opened(self, source: ImageSource) -> tuple[CropPlanner, Image.Image]:
+        """The image, and who plans its crops; pixels have no file that places could hang on."""
+        if isinstance(source, Image.Image | np.ndarray):
+            return self.planner, images.read(source)
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        return self.planner.for_file(data), images.read(data)
 
 
 def from_tensor(images_: Tensor) -> list[Image.Image]:

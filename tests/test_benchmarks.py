@@ -12,6 +12,9 @@ from benchmarks.overload.measure import overloaded
 from benchmarks.overload.plot import Point, write
 from benchmarks.overload.rules import RULES, CoDel
 from benchmarks.overload.service import Request
+from benchmarks.recipes import paper_recipes
+from training.research.reproduce.cost import random_task
+from training.run import memory_of
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -33,6 +36,19 @@ def test_losses_that_differ_are_told_and_fail(
     arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
     assert training.main([*arguments, "--precision", "fp32"]) == 1
     assert "losses DON'T AGREE" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_recipe_of_the_papers_runs_in_22_gib() -> None:
+    """Those that differ in the name of their data alone are looked at once."""
+    settings = {
+        (r.method, str(r.options), str(r.weights), r.schedule.model_dump_json()): r
+        for r in paper_recipes()
+    }
+    assert len(settings) >= 5
+    for recipe in settings.values():
+        memory = memory_of(recipe, random_task(recipe)).of(recipe.schedule)
+        assert memory.total < 22 * 2**30, recipe.name
 
 
 def test_simulated_overload_is_the_same_each_time_and_tells_the_rules_apart() -> None:

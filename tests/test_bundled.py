@@ -15,6 +15,7 @@ from model.store.checkpoint import BUNDLED, bundled_names, find, read_config
 from tests.figures import AGIQA_3K, LIVE_CHALLENGE, assert_figures
 from training.data import datasets
 from training.evaluation.evaluate import evaluate, part_of
+from training.sampling.degradations import DEGRADATIONS
 
 ROOT = Path(__file__).parent.parent
 # What each was trained on, where that lies, and the least quality SRCC that may ship.
@@ -57,6 +58,17 @@ def test_a_bundled_model_holds_its_target_and_says_so_everywhere(name: str) -> N
         assert f"{srcc:.3f}" in text
         if "floor_quality_srcc" in stated:
             assert f"{stated['floor_quality_srcc']:.3f}" in text
+
+
+def test_the_readme_tells_what_every_kind_of_degradation_does() -> None:
+    rows = (ROOT / "README.md").read_text().splitlines()
+    degraded = [
+        json.loads((find(name) / "metrics.json").read_text())["degraded"]
+        for name in ("tiny-mpiqe", "tiny-clip-agiqa")
+    ]
+    for kind in DEGRADATIONS:
+        cells = [f"{n:.3f}" for d in degraded for n in (d["srcc"][kind], d["quality"][kind][-1])]
+        assert f"| {kind} | {' | '.join(cells)} |" in rows
 
 
 @every_model

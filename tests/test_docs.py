@@ -15,11 +15,12 @@ from PIL import Image
 import model
 from benchmarks.costs import BUNDLED, HEADER, PAPERS, bundled_cost
 from benchmarks.recipes import HEADER as HEADER_OF_RECIPES
-from benchmarks.recipes import cost, paper_recipes
+from benchmarks.recipes import line, paper_recipes
 from model.methods.registry import METHODS
 from model.store.checkpoint import find
 from training.data.datasets import DATA_SETS
 from training.recipe import built_in_names
+from training.research.reproduce.cost import Counts
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -132,4 +133,4 @@ def test_the_table_of_what_recipes_cost_holds_every_recipe_and_is_counted() -> N
     for recipe in recipes:
         assert f"\n| {recipe.name} | " in text
     cheapest = next(r for r in recipes if r.name == "clip-iqa-plus-live-challenge")
-    assert cost(cheapest).line() in text
+    assert line(cheapest, Counts()(cheapest)) in text

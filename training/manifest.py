@@ -30,7 +30,7 @@ def write_manifest(folder: Path, recipe: AnyRecipe, prepared: PreparedData, comm
     content = {
         "command": command,
         "recipe": recipe.model_dump(
-            mode="json", exclude={"data", "labels", "out", "work", "about", "limits"}
+            mode="json", exclude={"data", "labels", "out", "work", "features", "about", "limits"}
         ),
         "data": {
             name: {part: len(samples) for part, samples in parts.items()}

@@ -4,7 +4,7 @@
 backbone and writes a checkpoint. ``base: NAME`` takes another recipe's settings, its own over them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from model.config import Architecture, BackboneConfig, CropPolicy, Normalisation
+from model.methods.policy import serving_policy
 from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
@@ -111,6 +112,18 @@ class _Recipe(_Section):
                 faults.append(f"there are labels for {name}, which is not among the data")
         return _checked(labels, faults)
 
+    @model_validator(mode="after")
+    def _has_images_to_choose_on(self) -> Self:
+        split = self.split
+        if self.judged_by == "validation" and not (split.inner or split.states_validation):
+            raise ValueError("split.inner=0 leaves no image to choose the epoch on: set it higher")
+        return self
+
+    @property
+    def judged_by(self) -> Literal["validation", "test"]:
+        """The part that the epoch is chosen on."""
+        return "validation"
+
     @property
     def sets(self) -> dict[str, DataSet]:
         """The data sets by name, in the recipe's order."""
@@ -130,6 +143,11 @@ class Stage(_Section):
     data: dict[str, Annotated[int, Field(ge=1)]]
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _takes_some_of_each_set(self) -> Self:
+        _check_quotas(self.schedule, self.data)
+        return self
 
 
 class BackboneRecipe(_Recipe):
@@ -155,11 +173,17 @@ class MethodRecipe(_Recipe):
     ``backbone`` is a folder that a backbone recipe wrote (relative to ``out``), the name of a
     bundled one, or names one as a checkpoint's configuration does. ``options`` are the method's,
     ``weights`` those of its losses.
-    ``protocol``: under ``paper`` the published one is repeated, which chooses the epoch on the test
-    part, and every figure is labelled so. ``spare_backbone``: what a backbone of our own was
-    trained on goes to the training part, so that any other split of its data holds no leak.
+    ``protocol``: under ``paper`` the published one is repeated: no inner validation part is taken
+    from the training part (``split.inner`` is 0), and unless the split states a validation part the
+    epoch is chosen on the test part, and every figure is labelled so. ``spare_backbone``: what a
+    backbone of our own was trained on goes to the training part, so that any other split of its
+    data holds no leak.
+    ``serve_policy``: the crops that the checkpoint serves, beside ``crop_policy``, which it is
+    measured with; null: the same, but the grid in place of crops without a ceiling or at random.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
+    ``features``: where features of whole images by a tower that does not learn are kept; null: in
+    ``work``.
     """
 
     kind: Literal["method"]
@@ -167,10 +191,37 @@ class MethodRecipe(_Recipe):
     backbone: Path | BackboneConfig
     protocol: Literal["clean", "paper"] = "clean"
     spare_backbone: bool = False
+    serve_policy: CropPolicy | None = None
     degraded_test: int = Field(default=0, ge=0)
+    features: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule
     weights: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _train_on_all_that_the_paper_does(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("protocol") != "paper":
+            return content
+        split = content.get("split", {})
+        shares = split.get("shares") if isinstance(split, Mapping) else None
+        # Across data sets there is no test part, and the epoch is chosen on an inner part.
+        if not isinstance(split, Mapping) or (
+            isinstance(shares, Mapping) and not shares.get("test")
+        ):
+            return content
+        return {**content, "split": {**split, "inner": 0.0}}
+
+    @property
+    def judged_by(self) -> Literal["validation", "test"]:
+        """The part that the epoch is chosen on."""
+        on_test = self.protocol == "paper" and self.split.tests
+        return "test" if on_test and not self.split.states_validation else "validation"
+
+    @property
+    def served_policy(self) -> CropPolicy:
+        """What the checkpoint scores with when it is served."""
+        return self.serve_policy or serving_policy(self.crop_policy)
 
     @field_validator("method")
     @classmethod
@@ -178,6 +229,15 @@ class MethodRecipe(_Recipe):
         if method not in OBJECTIVES:
             raise ValueError(f"{method} can't be trained; choose one of {', '.join(OBJECTIVES)}")
         return method
+
+    @field_validator("schedule")
+    @classmethod
+    def _takes_some_of_each_set(cls, schedule: Schedule, info: ValidationInfo) -> Schedule:
+        _check_quotas(schedule, info.data.get("data", schedule.quotas))
+        policy = info.data.get("crop_policy")
+        if policy and policy.kind == "whole" and (schedule.degraded or schedule.windows > 1):
+            raise ValueError("degraded and windows are not for whole images: leave them out")
+        return schedule
 
     @field_validator("options", "weights", mode="before")
     @classmethod
@@ -245,6 +305,14 @@ def _fault(place: Sequence[int | str], message: str) -> str:
     return f"{'.'.join(map(str, place))}: {message}" if place else message
 
 
+def _check_quotas(schedule: Schedule, data: Collection[str]) -> None:
+    if schedule.quotas and set(schedule.quotas) != set(data):
+        raise ValueError(
+            f"quotas are for {', '.join(schedule.quotas)}, the data are {', '.join(data)}: set a "
+            "quota for each of them, and for no other"
+        )
+
+
 def _checked(content: Any, faults: Sequence[str]) -> Any:
     """The content, if nothing is wrong with it."""
     if faults:
@@ -277,7 +345,7 @@ def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecip
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
     """
-    private = ("data.", "data=", "labels.", "labels=", "out=", "work=")
+    private = ("data.", "data=", "labels.", "labels=", "out=", "work=", "features=")
     folders = [f"data.{name}={name}" for name in recipe.data]
     folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
     return [*folders, *(setting for setting in settings if not setting.startswith(private))]
@@ -313,7 +381,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
-        if key not in {"data", "shares"} and isinstance(section, Mapping):
+        if key not in {"data", "shares", "quotas"} and isinstance(section, Mapping):
             value = merged(section, value) if isinstance(value, Mapping) else value
         result[key] = value
     return result

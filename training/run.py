@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,13 +18,16 @@ from model.clip.backbone import WEIGHTS, build, load_backbone
 from model.clip.weights import sha256_of
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
 from model.methods.network import Network
+from model.methods.policy import check_policy
 from model.methods.registry import build_network
 from model.scorer import Scorer
 from model.seal import seal
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
-from training.engine.devices import processes
+from training.engine.devices import precision_of, processes
+from training.engine.memory import MemoryModel, free_memory, require_memory
 from training.engine.state import Progress
+from training.errors import TrainingError
 from training.evaluation.degradation import Falls, clean, falls
 from training.evaluation.evaluate import evaluate
 from training.evaluation.results import Report, flat_figures, flat_srcc
@@ -35,6 +39,7 @@ from training.recipe import BackboneRecipe, MethodRecipe, Stage
 from training.reports.backbone_card import BackboneDescription, backbone_card
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
+from training.sampling.features import Encodes, Features
 from training.sampling.pictures import Shelf
 from training.splits import leakage
 from training.splits.split import Split
@@ -107,7 +112,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         None in all processes but the main one.
 
     Raises:
-        TrainingError: unusable data, a leak, or a loss that is no number.
+        TrainingError: unusable data, a leak, too little memory, or a loss that is no number.
         CheckpointError: a backbone that can't be loaded or used.
     """
     require_folders(recipe)
@@ -117,6 +122,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     clip = load_backbone(backbone, recipe.out)
     torch.manual_seed(recipe.seed + 1)
     network = build_network(recipe.method, clip, recipe.options)
+    _check_policies(recipe, network)
     kind = objective_type(recipe.method)
     task: Objective[Network] = kind(
         network,
@@ -124,13 +130,22 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
         whole=recipe.crop_policy.global_view,
         normalisation=recipe.normalisation,
     )
-    prepared = PreparedData.prepare(recipe, wholes=task.wants_whole, shelf=shelf)
+    _require_memory(recipe, task)
+    shelf = shelf or Shelf()
+    encoder = encoder_of(recipe, task)
+    prepared = PreparedData.prepare(
+        recipe, wholes=task.wants_whole, shelf=shelf, once=encoder is not None
+    )
     refuse_seen(before, prepared)
     if processes(recipe.device).is_main_process:
         write_manifest(recipe.work, recipe, prepared, command)
     stage = Stage(name=recipe.name, data=dict.fromkeys(recipe.data, 1), schedule=recipe.schedule)
-    judged_by = "test" if recipe.protocol == "paper" else "validation"
-    run = prepared.run(recipe, stage, task, recipe.seed, backbone.sha256 or "", judged_by)
+    features = None
+    if encoder is not None:
+        place = recipe.features or recipe.work / "features"
+        features = Features(place, encoder, prepared.pictures, recipe.normalisation, shelf.features)
+    standing_on, judged_by = backbone.sha256 or "", recipe.judged_by
+    run = prepared.run(recipe, stage, task, recipe.seed, standing_on, judged_by, features=features)
     progress = run.fit()
     if not processes(recipe.device).is_main_process:
         return None
@@ -141,6 +156,36 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     config, reports = publish(recipe, prepared, network, clip, config)
     write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
+
+
+def encoder_of(recipe: MethodRecipe, task: Objective[Network]) -> Encodes | None:
+    """What looks at each image once, whole, where it is these features that train; else None."""
+    return task if recipe.crop_policy.kind == "whole" and isinstance(task, Encodes) else None
+
+
+def memory_of(recipe: MethodRecipe, task: Objective[Network]) -> MemoryModel:
+    """What the recipe's steps take, in its precision on its device."""
+    encoder = encoder_of(recipe, task)
+    precision = precision_of(recipe.schedule.precision, processes(recipe.device).device)
+    return MemoryModel(
+        task,
+        windows=recipe.schedule.windows,
+        size=recipe.crop_policy.size,
+        whole=task.wants_whole,
+        features=encoder.width if encoder else 0,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+    )
+
+
+def _require_memory(recipe: MethodRecipe, task: Objective[Network]) -> None:
+    """Before anything is decoded.
+
+    Raises:
+        TrainingError: its steps take more memory than there is.
+    """
+    here = processes(recipe.device)
+    memory = memory_of(recipe, task)
+    require_memory(memory, recipe.schedule, free_memory(here.device), here.num_processes)
 
 
 def find_backbone(recipe: MethodRecipe) -> tuple[BackboneConfig, Provenance]:
@@ -188,7 +233,7 @@ def refuse_seen(backbone: Provenance, prepared: PreparedData) -> None:
     )
     for name, parts in prepared.parts.items():
         for part in ("validation", "test"):
-            leakage.refuse(parts[part], backbone.seen, f"the {part} part of {name}", remedy)
+            leakage.refuse(parts.get(part, ()), backbone.seen, f"the {part} part of {name}", remedy)
 
 
 def _config(
@@ -196,6 +241,7 @@ def _config(
 ) -> CheckpointConfig:
     # A backbone that learned is the checkpoint's own, whatever it started from.
     stored = backbone.model_copy(update=_OWN) if network.tunes_backbone else backbone
+    served = recipe.served_policy
     return CheckpointConfig(
         name=recipe.name,
         revision=revision_of(network, backbone),
@@ -203,7 +249,8 @@ def _config(
         backbone=stored,
         options=network.options.model_dump(mode="json"),
         heads=network.heads,
-        crop_policy=recipe.crop_policy,
+        crop_policy=served,
+        measured_policy=None if served == recipe.crop_policy else recipe.crop_policy,
         normalisation=recipe.normalisation,
         score_range=_score_range(recipe),
         provenance=provenance,
@@ -223,11 +270,14 @@ def publish(
     clip: nn.Module,
     config: CheckpointConfig,
 ) -> tuple[CheckpointConfig, dict[str, Report]]:
-    """Measures the finished network on the test part of every data set and writes the
+    """Measures the finished network on the ``measured_part`` of every data set and writes the
     checkpoint.
     """
     scorer = Scorer(config, network, device=recipe.device, dtype="float32")
-    reports = {name: evaluate(scorer, parts, "test") for name, parts in prepared.parts.items()}
+    part = measured_part(recipe)
+    served = _served(recipe, scorer, prepared, part)
+    scorer = scorer.with_policy(recipe.crop_policy)
+    reports = {name: evaluate(scorer, parts, part) for name, parts in prepared.parts.items()}
     fallen = _fallen(recipe, scorer, prepared)
     metrics = _rounded(flat_figures(reports))
     provenance = config.provenance.model_copy(update={"metrics": metrics})
@@ -236,20 +286,53 @@ def publish(
     card = model_card(config, reports, recipe, figures, fallen)
     own = clip if config.backbone.source == "checkpoint" else None
     sets = {name: report.as_dict() for name, report in reports.items()}
-    content = next(iter(sets.values())) if len(sets) == 1 else {"sets": sets}
+    content: dict[str, Any] = next(iter(sets.values())) if len(sets) == 1 else {"sets": sets}
     if fallen is not None:
         content["degraded"] = asdict(fallen)
+    if served:
+        content["served"] = served
     for figure in figures:
         write_atomically(recipe.out / f"{figure.name}.{figure.kind}", figure.image)
     save_checkpoint(recipe.out, config, network, card=card, metrics=content, backbone=own)
     return seal(recipe.out), reports
 
 
+def measured_part(recipe: MethodRecipe) -> str:
+    """What a finished network is measured on: the validation part where other sets are the test."""
+    return "test" if recipe.split.tests else "validation"
+
+
+def _served(
+    recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData, part: str
+) -> dict[str, float] | None:
+    """The figures with the crops that the checkpoint serves; None where it is measured with
+    those.
+    """
+    if recipe.served_policy == recipe.crop_policy:
+        return None
+    parts = prepared.parts.items()
+    return _rounded(flat_figures({name: evaluate(scorer, p, part) for name, p in parts}))
+
+
+def _check_policies(recipe: MethodRecipe, network: Network) -> None:
+    """Before hours of training: whether the network takes the crops that it is to be scored with.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    try:
+        for policy in (recipe.crop_policy, recipe.served_policy):
+            check_policy(recipe.name, policy, network)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
 def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Falls | None:
     """How the quality of clean test images falls as they are degraded, if the recipe asks."""
     if not recipe.degraded_test:
         return None
-    test = [sample for parts in prepared.parts.values() for sample in parts["test"]]
+    part = measured_part(recipe)
+    test = [sample for parts in prepared.parts.values() for sample in parts[part]]
     return falls(scorer, clean(test, recipe.degraded_test))
 
 
@@ -267,7 +350,7 @@ def _provenance(
     before = before or Provenance()
     by = "/".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     split = recipe.split.model_dump(exclude_none=True)
-    if isinstance(recipe, MethodRecipe) and recipe.protocol == "paper":
+    if isinstance(recipe, MethodRecipe) and recipe.judged_by == "test":
         split["protocol"] = "paper"
     groups = {
         name: leakage.digests(sample.group for sample in parts["train"])

@@ -91,7 +91,9 @@ def assemble(
     pairs: Sequence[str],
     **options: Any,
 ) -> None:
-    """Make a checkpoint of a method that needs no training: clip-iqa, or liqe from its weights."""
+    """Make a checkpoint of a method that needs no training: clip-iqa and clipscore from any model
+    of open_clip, or liqe from its weights.
+    """
     own = {"pairs": read_pairs(pairs)} if pairs else {}
 
     from model.seal import seal as write_digests
@@ -113,13 +115,15 @@ def assemble(
 @click.option(
     "--architecture", default="ViT-B-32-quickgelu", show_default=True, help="open_clip's name."
 )
-def import_official(backbone: Path, aux: Path, tar: Path, out: Path, architecture: str) -> None:
+@click.option("--trained-on", metavar="SET", help="AGIQA-3K or AIGCIQA2023, if that is known.")
+@click.option("--round", type=int, help="Published round, 0 to 9, of --trained-on: its test part.")
+def import_official(backbone: Path, aux: Path, tar: Path, out: Path, **options: Any) -> None:
     """Turn published CLIP-AGIQA weights into a checkpoint."""
     from model.seal import seal as write_digests
     from model.store.official import import_official as convert
 
     with as_messages(ModelError):
-        convert(backbone, aux, tar, out, architecture=architecture)
+        convert(backbone, aux, tar, out, **options)
         write_digests(out)
     click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
 

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from model import hub
 from model.architecture import check_tower
 from model.clip import own_clip
+from model.clip.file_tokenizer import FileTokenizer
 from model.clip.towers import is_open_clips
 from model.clip.weights import is_openais, load_clip, read_weights, sha256_of
-from model.config import Architecture, BackboneConfig
+from model.clip.whole import keep_tokenizer
+from model.config import CLIP_MEAN, CLIP_STD, Architecture, BackboneConfig, Normalisation
 from model.errors import BackboneError, CheckpointError
 
 WEIGHTS = "backbone.safetensors"
@@ -108,6 +110,8 @@ def load_backbone(
     if shared is not None and key in shared:
         return shared[key]
     clip = _load(config, folder).float().eval().requires_grad_(False)
+    if config.tokenizer is not None:
+        keep_tokenizer(clip, FileTokenizer.read(folder or Path(), config.tokenizer))
     if shared is not None:
         shared[key] = clip
     return clip
@@ -116,9 +120,9 @@ def load_backbone(
 def _identity(config: BackboneConfig, folder: Path | None) -> str:
     """What two configurations have in common exactly if they mean the same network and weights."""
     if config.source == "open_clip":
-        return f"{config.name} {config.pretrained}"
-    path = weights_path(config, folder)
-    return f"{config.name} {config.architecture} {checked_digest(config, path)}"
+        return f"{config.name} {config.pretrained} {config.tokenizer}"
+    digest = checked_digest(config, weights_path(config, folder))
+    return f"{config.name} {config.architecture} {digest} {config.tokenizer}"
 
 
 def checked_digest(config: BackboneConfig, path: Path) -> str:
@@ -189,6 +193,47 @@ def _from_open_clip(config: BackboneConfig) -> nn.Module:
         ) from error
 
 
+def text_settings(architecture: str) -> dict[str, Any]:
+    """open_clip's settings of an architecture's text tower, by its name or ``hf-hub:owner/name``.
+
+    Raises:
+        BackboneError: there is no such architecture.
+    """
+    if architecture.startswith(_HUB_NAMES):
+        settings = json.loads((_hub_folder(architecture) / _HUB_CONFIG).read_text())["model_cfg"]
+    else:
+        _check_name(architecture)
+        settings = _open_clip().get_model_config(architecture)
+    found: dict[str, Any] = settings.get("text_cfg", {})
+    return found
+
+
+def normalisation_of(config: BackboneConfig, clip: nn.Module) -> Normalisation:
+    """Mean and deviation of the pixels that an open_clip model was trained with; CLIP's where
+    nothing says others.
+    """
+    name = config.name or ""
+    if name.startswith(_HUB_NAMES):
+        visual: Any = clip.visual
+        mean, std = visual.image_mean, visual.image_std
+    else:
+        tags = [config.pretrained] if config.pretrained else _tags(name)
+        found = {_trained_with(name, tag) for tag in tags}
+        mean, std = found.pop() if len(found) == 1 else (None, None)
+    return Normalisation(mean=mean or CLIP_MEAN, std=std or CLIP_STD)
+
+
+def _tags(name: str) -> list[str]:
+    tags: list[str] = _open_clip().list_pretrained_tags_by_model(name)
+    return tags
+
+
+def _trained_with(name: str, tag: str) -> tuple[Any, Any]:
+    known = _open_clip().get_pretrained_cfg(name, tag)
+    mean, std = known.get("mean"), known.get("std")
+    return mean and tuple(mean), std and tuple(std)
+
+
 def _hub_folder(name: str) -> Path:
     """Where the hub's cache keeps the settings of ``hf-hub:owner/name``, which are a stranger's.
 
@@ -224,7 +269,7 @@ def _on_hub(repository: str, names: Sequence[str], what: str) -> Path:
 
 def _check_tag(name: str, tag: str | None) -> None:
     _check_name(name)
-    tags = _open_clip().list_pretrained_tags_by_model(name)
+    tags = _tags(name)
     if tag not in tags:
         raise BackboneError(
             f"open_clip has no weights {tag!r} for {name}; it has {', '.join(tags)}"
@@ -263,6 +308,11 @@ def _check_name(name: str) -> None:
     if name not in _open_clip().list_models():
         raise BackboneError(
             f"open_clip knows no architecture {name!r}; `open_clip.list_models()` lists them"
+        )
+    if _open_clip().get_model_config(name).get("text_cfg", {}).get("hf_model_name"):
+        raise BackboneError(
+            f"the text tower of {name} is a network of the library transformers, which would be "
+            "downloaded whenever it is loaded: choose another architecture"
         )
 
 

@@ -3,7 +3,7 @@ n log n for a word of n bytes, and a bounded memory of words.
 """
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from heapq import heappop, heappush
 from pathlib import Path
@@ -17,12 +17,26 @@ _CACHED_TEXTS, _CACHED_CHARS = 64, 4096
 
 
 class Tokenizer:
-    """CLIP's byte-pair encoding, without padding; all instances share the vocabulary."""
+    """CLIP's byte-pair encoding, without padding; all instances share the vocabulary.
+
+    ``prefix`` and ``suffix`` stand around a text's tokens, ``pad`` fills up what is behind.
+    """
 
     def __init__(self) -> None:
         vocabulary = _byte_pairs()
-        self.start: int = vocabulary.sot_token_id
-        self.end: int = vocabulary.eot_token_id
+        self.prefix: tuple[int, ...] = (vocabulary.sot_token_id,)
+        self.suffix: tuple[int, ...] = (vocabulary.eot_token_id,)
+        self.pad = 0
+
+    @property
+    def start(self) -> int:
+        """The token before a text."""
+        return self.prefix[0]
+
+    @property
+    def end(self) -> int:
+        """The token behind a text, at which CLIP's text tower is read."""
+        return self.suffix[0]
 
     def __call__(self, text: str) -> list[int]:
         """Token ids of ``text``, without start and end."""
@@ -39,11 +53,15 @@ def _cached(text: str) -> list[int]:
     return _encode(text)
 
 
+def cleaning(kind: str) -> Callable[[str], str]:
+    """open_clip's cleaning of texts by name: "whitespace", "lower" or "canonicalize"."""
+    clean: Callable[[str], str] = _module().get_clean_fn(kind)
+    return clean
+
+
 @cache
-def _byte_pairs() -> Any:
-    """open_clip's ``SimpleTokenizer``, of its file alone: importing the package takes seconds.
-    Reading the merges takes a tenth of a second; all networks share them.
-    """
+def _module() -> Any:
+    """open_clip's file of tokenizers alone: importing the package takes seconds."""
     package = importlib.util.find_spec("open_clip")
     assert package is not None
     assert package.origin is not None
@@ -53,7 +71,15 @@ def _byte_pairs() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    tokenizer = module.SimpleTokenizer()
+    return module
+
+
+@cache
+def _byte_pairs() -> Any:
+    """open_clip's ``SimpleTokenizer``. Reading the merges takes a tenth of a second; all networks
+    share them.
+    """
+    tokenizer = _module().SimpleTokenizer()
     # Its own method is quadratic in the length of a word, and remembers each for ever.
     tokenizer.bpe = Words(tokenizer.bpe_ranks, frozenset(tokenizer.cache))
     return tokenizer

@@ -7,7 +7,9 @@ read off the modules.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import torch
@@ -20,6 +22,20 @@ from model.errors import BackboneError
 _OPEN_CLIPS_BLOCK = "transformer.ResidualAttentionBlock"
 
 PromptPosition = Literal["pre_ln", "post_ln"]
+
+_recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
+
+
+@contextmanager
+def recomputed_layers(recompute: bool = True) -> Iterator[None]:
+    """Transformer layers that run within keep only their input for the backward pass, which
+    computes each of them once more.
+    """
+    before = _recomputing.set(recompute)
+    try:
+        yield
+    finally:
+        _recomputing.reset(before)
 
 
 def is_open_clips(module: object, name: str, *, exactly: bool = False) -> bool:
@@ -229,6 +245,15 @@ def run_block(block: Any, x: Tensor, *, queries: int | None = None, causal: bool
     """One pre-norm transformer layer on [B, n, w]; with ``queries``, only the first so many tokens
     come out.
     """
+    if _recomputing.get():
+        from torch.utils.checkpoint import checkpoint  # scoring needs none of it
+
+        kept: Tensor = checkpoint(_layer, block, x, queries, causal, use_reentrant=False)
+        return kept
+    return _layer(block, x, queries, causal)
+
+
+def _layer(block: Any, x: Tensor, queries: int | None, causal: bool) -> Tensor:
     normed = block.ln_1(x)
     x = x[:, :queries] + block.ls_1(_attention(block.attn, normed, queries, causal))
     return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from model.methods.network import FoldedFeatures, ReadsQuality, Views
 from model.scores import Score
 
+# The pair of texts that stands for quality where nothing is learned, the better one first.
+QUALITY = ("Good photo.", "Bad photo.")
+
 
 def positive_probability(z: Tensor, classes: Tensor, scale: Tensor) -> Tensor:
     """softmax(s * cos(z, t_positive / t_negative))[positive] of normalised features; [..., d] ->

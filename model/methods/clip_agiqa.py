@@ -29,6 +29,7 @@ from model.config import HEADS, Head
 from model.methods.antonyms import positive_probability
 from model.methods.consistency import ConsistencyHead, Start, pool_views
 from model.methods.network import FoldedFeatures, Network, Options, Reading, Views
+from model.methods.precision import widened
 from model.preprocess.crops import ALIGNMENT_PASS, PASSES, QUALITY_PASS
 from model.scores import Score
 
@@ -236,6 +237,7 @@ def embed_user_prompts(
     commas = frozenset(tokenizer(","))
     parts = [split_prompt(tokenizer(prompt), limit, commas) for prompt in prompts]
     flat = [part for own in parts for part in own]
-    features = F.normalize(encode_with_context(tower, flat, context, tokenizer, deep=None), dim=-1)
+    features = widened(encode_with_context(tower, flat, context, tokenizer, deep=None))
+    features = F.normalize(features, dim=-1)
     owners = features.split([len(own) for own in parts])
     return torch.stack([F.normalize(own.mean(0), dim=-1) for own in owners])

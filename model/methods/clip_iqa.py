@@ -4,7 +4,7 @@
     s_i = x . t_i / (||x|| ||t_i||),  quality = softmax(s * (s_1, s_2))[1]        (Eq. 1, 2)
 
 with "Good photo." against "Bad photo.", and likewise for other pairs. The original takes a ResNet
-without positional embedding on the whole image; a ViT sees crops.
+without positional embedding on the whole image; any other CLIP sees crops.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from model.clip.resnet import image_tower
-from model.methods.antonyms import FoldedAntonyms
+from model.clip.whole import Texts, any_image_tower
+from model.methods.antonyms import QUALITY, FoldedAntonyms
 from model.methods.network import Network, Options
 
 Attribute = Literal["quality", "brightness", "noisiness", "colorfulness", "sharpness", "contrast"]
 
 # The first text of a pair is the better, brighter, cleaner ... one.
 PAIRS: Mapping[Attribute, tuple[str, str]] = {
-    "quality": ("Good photo.", "Bad photo."),
+    "quality": QUALITY,
     "brightness": ("Bright photo.", "Dark photo."),
     "noisiness": ("Clean photo.", "Noisy photo."),
     "colorfulness": ("Colorful photo.", "Dull photo."),
@@ -46,18 +46,22 @@ class ClipIqaOptions(Options):
 
 
 class ClipIqa(Network):
-    """A frozen CLIP, ViT or ResNet, and texts."""
+    """A frozen CLIP of any kind, and texts."""
 
     options_type: ClassVar[type[Options]] = ClipIqaOptions
     options: ClipIqaOptions
+    text: Texts  # type: ignore[assignment]
 
     def __init__(self, clip: nn.Module, options: ClipIqaOptions) -> None:
-        super().__init__(clip, image_tower(clip))
+        super().__init__(clip, any_image_tower(clip), Texts(clip))
         self.options = options
 
     def text_features(self) -> dict[str, Tensor]:
         """Normalised features [2, d] of each pair."""
-        return {name: self.encode_texts(pair) for name, pair in self.options.texts().items()}
+        return {
+            name: self.text.encode([self.tokenizer(text) for text in pair])
+            for name, pair in self.options.texts().items()
+        }
 
     def fold(self) -> FoldedAntonyms:
         with torch.no_grad():

@@ -42,7 +42,11 @@ class ConsistencyHead(nn.Module):
         self.bias = nn.Parameter(torch.tensor(0.0 if blind else -CLIPSCORE_MIDPOINT * logit_scale))
 
     def forward(self, z: Tensor, t_user: Tensor, t_classes: Tensor) -> Tensor:
-        """A(x, u) in (0, 1) for n pairs.
+        """A(x, u) in (0, 1) for n pairs; arguments as ``logit`` has them."""
+        return torch.sigmoid(self.logit(z, t_user, t_classes))
+
+    def logit(self, z: Tensor, t_user: Tensor, t_classes: Tensor) -> Tensor:
+        """That of A(x, u), for n pairs.
 
         Args:
             z: [n, d] normalised image features.
@@ -51,7 +55,7 @@ class ConsistencyHead(nn.Module):
         """
         matched = self.alpha * (z * (1 + self.delta) * t_user).sum(-1)
         blind = self.kappa * (z @ (t_classes[0] - t_classes[1]))
-        return torch.sigmoid(matched + t_user @ self.beta + z @ self.gamma + blind + self.bias)
+        return matched + t_user @ self.beta + z @ self.gamma + blind + self.bias
 
 
 def pool_views(z: Tensor) -> Tensor:

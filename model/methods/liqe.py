@@ -9,11 +9,14 @@ gives 5 x 9 x 11 = 495 texts. The cosines of an image's crops with them are aver
 
 and the marginals tell scene and distortion. The whole CLIP is fine-tuned, so a checkpoint's
 backbone is what was learned.
+
+On one data set the authors train with the five qualities alone: "a photo with {quality} quality".
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,7 @@ from torch.nn import functional as F
 from model.clip.towers import VisionTower
 from model.config import CropKind
 from model.methods.network import FoldedFeatures, Network, Options, ReadsQuality, Views
+from model.methods.precision import widened, without_autocast
 from model.methods.vocabulary import LIQE_DISTORTIONS, LIQE_SCENES
 from model.scores import Score
 
@@ -40,10 +44,21 @@ def joint_texts() -> list[str]:
     ]
 
 
+def quality_texts() -> list[str]:
+    """The five texts that name no scene and no distortion."""
+    return [f"a photo with {quality} quality" for quality in QUALITIES]
+
+
+class LiqeOptions(Options):
+    """``texts``: of quality, scene and distortion jointly, or of the quality alone."""
+
+    texts: Literal["joint", "quality"] = "joint"
+
+
 @dataclass(frozen=True)
 class Marginals:
     """What the joint probability says: ``quality`` [...] in 1..5, ``scene`` [..., 9],
-    ``distortion`` [..., 11].
+    ``distortion`` [..., 11]; of the quality alone, both [..., 1].
     """
 
     quality: Tensor
@@ -52,8 +67,9 @@ class Marginals:
 
     @classmethod
     def of(cls, logits: Tensor) -> "Marginals":
-        """Softmax over all 495 logits [..., 495], then sums."""
-        joint = logits.softmax(-1).unflatten(-1, SHAPE)
+        """Softmax over all 495 logits [..., 495] (or 5), then sums."""
+        shape = (len(QUALITIES), 1, 1) if logits.shape[-1] == len(QUALITIES) else SHAPE
+        joint = logits.softmax(-1).unflatten(-1, shape)
         levels = torch.arange(1, len(QUALITIES) + 1, device=logits.device, dtype=logits.dtype)
         return cls(joint.sum((-2, -1)) @ levels, joint.sum((-3, -1)), joint.sum((-3, -2)))
 
@@ -61,7 +77,7 @@ class Marginals:
 class Liqe(Network):
     """A CLIP, both of whose towers learn; its logit scale stays as it is."""
 
-    options_type: ClassVar[type[Options]] = Options
+    options_type: ClassVar[type[Options]] = LiqeOptions
     # Scale and bias of the logits are left out.
     trainable: ClassVar[tuple[str, ...]] = (
         "vision",
@@ -73,22 +89,24 @@ class Liqe(Network):
     )
     tunes_backbone: ClassVar[bool] = True
     usual_policy: ClassVar[CropKind] = "liqe"
+    options: LiqeOptions
     vision: VisionTower
 
-    def __init__(self, clip: nn.Module, options: Options) -> None:
+    def __init__(self, clip: nn.Module, options: LiqeOptions) -> None:
         super().__init__(clip, VisionTower(clip.visual))
         self.options = options
 
     def text_features(self) -> Tensor:
-        """Normalised features [495, d] of the joint texts."""
-        texts = joint_texts()
+        """Normalised features [495, d] of the joint texts, or [5, d] of the quality's."""
+        texts = joint_texts() if self.options.texts == "joint" else quality_texts()
         chunks = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
         return torch.cat([self.encode_texts(chunk) for chunk in chunks])
 
     def logits(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """Logits s * cos(x, t) [B, 495] of normalised crops [B, 3, h, w]."""
-        z = F.normalize(self.vision.encode(self.vision.patchify(pixels)), dim=-1)
-        return self.logit_scale.exp() * z @ texts.T
+        z = widened(self.vision.encode(self.vision.patchify(pixels)))
+        with without_autocast(z):
+            return self.logit_scale.exp() * F.normalize(z, dim=-1) @ texts.T
 
     def fold(self) -> "FoldedLiqe":
         with torch.no_grad():
@@ -112,15 +130,18 @@ class FoldedLiqe(FoldedFeatures, ReadsQuality):
         return to_unit(Marginals.of(self.logits(views).mean(0)).quality)
 
     def score(self, views: Views) -> Score:
-        """Quality as ``value`` has it, and scene and distortion beside it."""
+        """Quality as ``value`` has it, and scene and distortion beside it, if texts name them."""
         logits = self.logits(views)
         image = Marginals.of(logits.mean(0))
         each = Marginals.of(logits[: len(views.windows)])
+        named = len(self.texts) == math.prod(SHAPE)
+        scene = dict(zip(LIQE_SCENES.values(), image.scene.tolist(), strict=named))
+        distortion = dict(zip(LIQE_DISTORTIONS.values(), image.distortion.tolist(), strict=named))
         return Score(
             len(views.windows),
             float(self.value(views)),
-            scene=dict(zip(LIQE_SCENES.values(), image.scene.tolist(), strict=True)),
-            distortion=dict(zip(LIQE_DISTORTIONS.values(), image.distortion.tolist(), strict=True)),
+            scene=scene if named else None,
+            distortion=distortion if named else None,
             crop_quality=tuple(to_unit(each.quality).tolist()),
         )
 

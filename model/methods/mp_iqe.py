@@ -30,6 +30,7 @@ from model.clip.prompts import random_prompts
 from model.clip.towers import VisionTower
 from model.methods.decoder import Decoder
 from model.methods.network import Network, Options, ReadsQuality, Views
+from model.methods.precision import widened, without_autocast
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from model.scores import Score
 
@@ -138,10 +139,14 @@ class MpIqe(Network):
         return self.vision.encode_tokens(self.vision.patchify(pixels), self.visual_prompts[None])
 
     def forward(self, pixels: Tensor, texts: Texts | None = None) -> Outputs:
-        """Scores and logits of normalised crops [B, 3, h, w]."""
+        """Scores and logits of normalised crops [B, 3, h, w], read in float32 whatever the tower
+        runs in, as ``FoldedMpIqe`` does.
+        """
         texts = texts or self.texts()
-        attended = self.decoder.ask(texts.queries)
-        return self.read_tokens(self.tokens(pixels), texts, attended, self.logit_scale.exp())
+        tokens = widened(self.tokens(pixels))
+        with without_autocast(tokens):
+            attended = self.decoder.ask(texts.queries)
+            return self.read_tokens(tokens, texts, attended, self.logit_scale.exp())
 
     def read_tokens(self, tokens: Tensor, texts: Texts, attended: Tensor, scale: Tensor) -> Outputs:
         """Eq. 8, 10 and 14 on tokens [B, 1 + n, w], with the first layer's queries ``attended`` and

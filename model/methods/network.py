@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from model.clip.prompts import encode_with_context
 from model.clip.resnet import ResNetTower
-from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower
+from model.clip.whole import tokenizer_of
 from model.config import CropKind, Head, Normalisation
+from model.methods.precision import widened
 from model.preprocess.crops import QUALITY_PASS
 from model.scores import Score
 
@@ -118,24 +119,27 @@ class Network(nn.Module):
     ``takes_any_size`` tells that other sizes and shapes do as well. ``trainable`` declares what
     learns, parameters and modules by name (those that an option leaves out are None). The CLIP is
     frozen, and in evaluation mode for ever, unless the method says ``tunes_backbone``: then a
-    checkpoint holds it as its backbone. ``usual_policy``: the crops that the method's paper scores.
+    checkpoint holds it as its backbone. ``usual_policy``: the crops that the method's paper scores,
+    ``usual_windows`` the most of them in a grid.
     """
 
     options_type: ClassVar[type[Options]] = Options
     trainable: ClassVar[tuple[str, ...]] = ()
     tunes_backbone: ClassVar[bool] = False
     usual_policy: ClassVar[CropKind] = "grid"
+    usual_windows: ClassVar[int] = 64
     heads: tuple[Head, ...] = ("quality",)
     options: Options
 
-    def __init__(self, clip: nn.Module, vision: nn.Module) -> None:
+    def __init__(self, clip: nn.Module, vision: nn.Module, text: nn.Module | None = None) -> None:
+        """``text``: None, for the tower that takes prompts."""
         super().__init__()
         size = cast(Any, clip.visual).image_size
         self.input_size = int(size[0] if isinstance(size, tuple | list) else size)
         self.takes_any_size = isinstance(vision, ResNetTower)
         self.vision = vision
-        self.text = TextTower(clip)
-        self.tokenizer = Tokenizer()
+        self.text = cast(TextTower, text or TextTower(clip))
+        self.tokenizer = tokenizer_of(clip)
         self.logit_scale = cast(Tensor, clip.logit_scale)
         clip.requires_grad_(self.tunes_backbone)
         self.logit_scale.requires_grad_(False)
@@ -196,7 +200,7 @@ class Network(nn.Module):
             context = torch.empty(0, self.text.width, device=self.logit_scale.device)
         words = [self.tokenizer(text) for text in texts]
         z = encode_with_context(self.text, words, context, self.tokenizer, deep, after=after)
-        return F.normalize(z, dim=-1)
+        return F.normalize(widened(z), dim=-1)
 
     def fold(self) -> Folded:
         """The network at inference."""

@@ -20,18 +20,31 @@ _BY_NAME: Mapping[str, Callable[[int], CropPolicy]] = {
 
 
 def choose_policy(config: CheckpointConfig, policy: CropPolicy | str | None) -> CropPolicy:
-    """The checkpoint's own crop policy, or the one asked for.
+    """The checkpoint's own crop policy, or the one asked for; by name, with the checkpoint's own
+    settings of that kind where it has any.
 
     Raises:
         ValueError: an unknown name.
     """
     if policy is None or isinstance(policy, CropPolicy):
         return policy or config.crop_policy
-    if policy == config.crop_policy.kind:
-        return config.crop_policy
+    for own in (config.crop_policy, config.measured_policy):
+        if own is not None and policy == own.kind:
+            return own
     if policy not in _BY_NAME:
         raise ValueError(f"crop policy {policy!r}: choose {', '.join(_BY_NAME)}")
     return _BY_NAME[policy](config.crop_policy.size)
+
+
+def serving_policy(measured: CropPolicy) -> CropPolicy:
+    """What serves a model that was measured so, unless somebody chose another: the grid in place of
+    windows without a ceiling, or at random; a ceiling on whole images that have none.
+    """
+    if measured.kind in {"official", "random"}:
+        return CropPolicy(size=measured.size, global_view=measured.global_view)
+    if measured.kind == "whole" and measured.max_side is None:
+        return measured.model_copy(update={"max_side": _WHOLE_SIDE})
+    return measured
 
 
 def check_policy(name: str, policy: CropPolicy, network: Network) -> None:

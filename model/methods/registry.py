@@ -12,6 +12,7 @@ METHODS: Mapping[str, str] = {
     "clip-agiqa": "model.methods.clip_agiqa:ClipAgiqa",
     "clip-iqa": "model.methods.clip_iqa:ClipIqa",
     "clip-iqa-plus": "model.methods.clip_iqa_plus:ClipIqaPlus",
+    "clipscore": "model.methods.clipscore:ClipScore",
     "liqe": "model.methods.liqe:Liqe",
     "mp-iqe": "model.methods.mp_iqe:MpIqe",
 }

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.config import CheckpointConfig, CropPolicy, Head
-from model.preprocess.windows import Grid, place_windows
+from model.preprocess.windows import Grid, file_digest, for_file, hangs_on_file, place_windows
 
 if TYPE_CHECKING:
     from PIL import Image
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
-_BICUBIC = 3  # PIL.Image.Resampling.BICUBIC; Pillow is loaded only where pixels are
+# PIL.Image.Resampling; Pillow is loaded only where pixels are.
+_BILINEAR, _BICUBIC = 2, 3
 # The vision pass that each head reads; alignment and consistency share one.
 PASSES: Mapping[Head, int] = {
     "quality": QUALITY_PASS,
@@ -99,6 +100,14 @@ class CropPlanner:
         self.config = config
         self.policy = crop_policy or config.crop_policy
 
+    def for_file(self, data: bytes) -> "CropPlanner":
+        """The planner for the image in a file: where the policy's windows lie may hang on it, how
+        many there are does not.
+        """
+        if not hangs_on_file(self.policy):
+            return self
+        return CropPlanner(self.config, for_file(self.policy, file_digest(data)))
+
     def heads(self, heads: Iterable[Head] | None, *, prompted: bool) -> tuple[Head, ...]:
         """The heads that will be computed: those asked for, or all that the method has
         (consistency: if prompted).
@@ -144,7 +153,11 @@ class CropPlanner:
         return Layout(grid, tuple(heads), passes, row_cost)
 
     def counts_global_view(self, head: Head) -> bool:
-        """Whether the head also reads the whole image squashed to one crop."""
+        """Whether the head also reads the whole image squashed to one crop. A grid of one window is
+        that already.
+        """
+        if self.policy.kind == "grid" and self.policy.max_windows == 1:
+            return False
         return self.policy.global_view or head == "consistency"
 
     def crops(self, image: "Image.Image", heads: Sequence[Head] | None = None) -> np.ndarray:
@@ -170,14 +183,19 @@ def cut(image: "Image.Image", layout: Layout, out: np.ndarray) -> None:
     """
     grid = layout.grid
     across, down = grid.window
-    whole = image
-    if image.size != (grid.width, grid.height):
-        whole = image.resize((grid.width, grid.height), _BICUBIC)
-    pixels = np.asarray(whole)
+    pixels = pixels_of(image, grid)
     for i, (x, y) in enumerate(grid.windows):
         out[i] = pixels[y : y + down, x : x + across].transpose(2, 0, 1)
     if layout.crops > layout.windows:
         out[layout.windows] = squash(image, across)
+
+
+def pixels_of(image: "Image.Image", grid: Grid) -> np.ndarray:
+    """uint8 [h, w, 3] of the image at the size that the grid's windows lie in."""
+    if grid.is_scaled(*image.size):
+        filter_ = _BILINEAR if grid.bilinear else _BICUBIC
+        image = image.resize((grid.width, grid.height), filter_)
+    return np.asarray(image)
 
 
 def gather(

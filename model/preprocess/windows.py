@@ -2,14 +2,16 @@
 
 grid      evenly spaced windows that cover the whole image
 official  CLIP-AGIQA's published test protocol: every window at stride 64 from the top left
-liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly
-random    MP-IQE's: 8 windows at random, seeded by the policy and the image's size
+liqe      LIQE's: windows at stride 32 (48 on large images), 15 of them picked evenly; the short
+          side is reduced to 768 before
+random    MP-IQE's: 8 windows at random, seeded by the policy, the image's size and its file
 whole     one window, the image itself: what a ResNet without positional embedding takes
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from model.config import CropPolicy
 
 # LIQE strides wider over images with a side of at least so many pixels.
 _LIQE_LARGE, _LIQE_LARGE_STRIDE = 1024, 48
+
+# A digest of more would hold up an event loop that plans, and tell images apart no better.
+_DIGESTED = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,15 @@ class Grid:
     """Windows of one size over an image that was first resized to ``width`` x ``height``.
 
     ``window`` is (width, height) of each; ``windows`` holds the (x, y) of their top left corners.
-    A grid takes little memory however many windows it has.
+    ``bilinear``: the image is resized so, not bicubic. A grid takes little memory however many
+    windows it has.
     """
 
     width: int
     height: int
     window: tuple[int, int]
     windows: Collection[tuple[int, int]]
+    bilinear: bool = False
 
     def is_scaled(self, width: int, height: int) -> bool:
         """Whether the windows see an image of that size at another than its native one."""
@@ -78,9 +85,33 @@ def _span(start: int, length: int, scale: float, side: int) -> tuple[int, int]:
     return first, max(round((start + length) * scale), first + 1) - first
 
 
+def file_digest(data: bytes) -> bytes:
+    """What tells an image's file from others: a digest of its length and of both its ends."""
+    found = hashlib.blake2b(len(data).to_bytes(8, "big"), digest_size=16)
+    found.update(data[:_DIGESTED])
+    found.update(data[-_DIGESTED:])
+    return found.digest()
+
+
+def hangs_on_file(policy: CropPolicy) -> bool:
+    """Whether two images of one size may be looked at in different places."""
+    return policy.kind == "random" and policy.seeded_by == "file"
+
+
+def for_file(policy: CropPolicy, digest: bytes) -> CropPolicy:
+    """The policy as it places windows over the image in the file of that digest."""
+    if not hangs_on_file(policy):
+        return policy
+    own = hashlib.blake2b(digest, key=policy.seed.to_bytes(16, "big"), digest_size=8).digest()
+    seed = int.from_bytes(own, "big")
+    return policy.model_copy(update={"seed": seed, "seeded_by": "size"})
+
+
 def place_windows(policy: CropPolicy, width: int, height: int) -> Grid:
     """Places the policy's windows over a ``width`` x ``height`` image (design.md section 3)."""
-    return _KINDS[policy.kind](policy, width, height)
+    grid = _KINDS[policy.kind](policy, width, height)
+    reduced = min(width, height) > (policy.max_short_side or math.inf)
+    return replace(grid, bilinear=True) if reduced else grid
 
 
 def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
@@ -91,13 +122,13 @@ def _grid(policy: CropPolicy, width: int, height: int) -> Grid:
 
 
 def _official(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     windows = Crossed(*(_strided(side, policy.size, policy.stride) for side in (w, h)))
     return Grid(w, h, (policy.size, policy.size), windows)
 
 
 def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     stride = _LIQE_LARGE_STRIDE if max(w, h) >= _LIQE_LARGE else policy.stride
     every = Crossed(*(_strided(side, policy.size, stride) for side in (w, h)))
     step = max(1, len(every) // policy.max_windows)
@@ -106,7 +137,7 @@ def _liqe(policy: CropPolicy, width: int, height: int) -> Grid:
 
 
 def _random(policy: CropPolicy, width: int, height: int) -> Grid:
-    w, h = _at_least_a_window(policy, width, height)
+    w, h = _native(policy, width, height)
     rng = np.random.default_rng((policy.seed, w, h))
     xs, ys = (rng.integers(0, s - policy.size + 1, policy.max_windows).tolist() for s in (w, h))
     return Grid(w, h, (policy.size, policy.size), tuple(zip(xs, ys, strict=True)))
@@ -126,9 +157,13 @@ _KINDS: dict[str, Callable[[CropPolicy, int, int], Grid]] = {
 }
 
 
-def _at_least_a_window(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
-    """Native size, or scaled up until one window fits."""
-    return _scaled(width, height, max(1.0, policy.size / min(width, height)), policy.size)
+def _native(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:
+    """Native size, reduced to ``max_short_side``, or scaled up until one window fits."""
+    short, most = min(width, height), policy.max_short_side
+    if most is not None and short > most:
+        # Rounded down, as torchvision's Resize does, which LIQE uses.
+        return width * most // short, height * most // short
+    return _scaled(width, height, max(1.0, policy.size / short), policy.size)
 
 
 def _grid_size(policy: CropPolicy, width: int, height: int) -> tuple[int, int]:

@@ -1,5 +1,5 @@
-"""Checkpoints of methods that need no training here: CLIP-IQA from any CLIP, LIQE from fine-tuned
-weights.
+"""Checkpoints of methods that need no training here: CLIP-IQA and CLIPScore from any CLIP, LIQE
+from fine-tuned weights.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
-from model.clip.backbone import load_backbone
+from model.clip.backbone import load_backbone, normalisation_of
+from model.clip.file_tokenizer import FileTokenizer
 from model.clip.weights import sha256_of
-from model.config import CLIP_NORMALISATION, BackboneConfig, CheckpointConfig, CropPolicy
+from model.clip.whole import keep_tokenizer
+from model.config import BackboneConfig, CheckpointConfig, CropPolicy
 from model.errors import CheckpointError
 from model.methods.network import Network
 from model.methods.policy import check_policy, choose_policy
 from model.methods.registry import METHODS, build_network
+from model.store import tokenizers
 from model.store.checkpoint import save_checkpoint
 
 
@@ -48,6 +51,9 @@ def assemble(
         raise CheckpointError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     source = _source(architecture, weights, pretrained)
     clip = load_backbone(source)
+    tokenizer = tokenizers.fetch(architecture)
+    if tokenizer is not None:
+        keep_tokenizer(clip, FileTokenizer(tokenizer[1], tokenizer[0]))
     try:
         network = build_network(method, clip, options or {})
     except ValueError as error:
@@ -57,6 +63,8 @@ def assemble(
     own, backbone = None, source
     if weights is not None:
         own, backbone = clip, BackboneConfig(source="checkpoint", name=architecture)
+    if tokenizer is not None:
+        backbone = backbone.model_copy(update={"tokenizer": tokenizer[0]})
     config = CheckpointConfig(
         name=name or out.name,
         revision=sha256_of(weights)[:12] if weights else "0",
@@ -64,11 +72,13 @@ def assemble(
         backbone=backbone,
         options=network.options.model_dump(mode="json"),
         heads=network.heads,
-        crop_policy=CropPolicy(size=network.input_size),
-        normalisation=CLIP_NORMALISATION,
+        crop_policy=CropPolicy(size=network.input_size, max_windows=network.usual_windows),
+        normalisation=normalisation_of(source, clip),
     )
     config = config.model_copy(update={"crop_policy": _policy(config, network, crop_policy)})
     card = _card(config)
+    if tokenizer is not None:
+        tokenizers.write(out, tokenizer[1])
     save_checkpoint(out, config, network, card=card, metrics={}, backbone=own, dtype=torch.float32)
     return config
 

@@ -4,6 +4,7 @@ written atomically.
     config.json             what it is (``model.config.CheckpointConfig``)
     model.safetensors       the learned parameters, and nothing else
     backbone.safetensors    the frozen CLIP, where the backbone's source is "checkpoint"
+    tokenizer.json          the backbone's, where it is not CLIP's own
     README.md metrics.json  model card and measured figures
 
 Sealed (``model.seal``), ``config.json`` holds the digests of the tensor files and the scores

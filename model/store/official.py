@@ -24,8 +24,15 @@ from model.config import (
 )
 from model.errors import CheckpointError
 from model.methods.clip_agiqa import ClipAgiqa, ClipAgiqaOptions
+from model.methods.policy import serving_policy
 from model.store.checkpoint import save_checkpoint
 
+# What the published code trained on, with the range of the scores, and its rounds on each.
+_TRAINED_ON: Mapping[str, ScoreRange] = {
+    "AGIQA-3K": ScoreRange(high=5.0),
+    "AIGCIQA2023": ScoreRange(high=100.0),
+}
+_ROUNDS = 10
 _IGNORED = re.compile(r"(^|\.)token_(prefix|suffix)$")
 # Published checkpoints name the learner by a prefix of their module tree.
 _PREFIX = re.compile(
@@ -40,14 +47,19 @@ def import_official(
     out: Path,
     *,
     architecture: str = "ViT-B-32-quickgelu",
-    score_range: ScoreRange = ScoreRange(high=5.0),  # noqa: B008 - frozen
+    trained_on: str | None = None,
+    round: int | None = None,
 ) -> CheckpointConfig:
     """Writes the checkpoint ``out`` from published weights; it holds its backbone, in 32 bit.
 
+    ``trained_on`` and ``round`` (0 to 9) say which of the published splits they were trained on, so
+    that it is drawn again to measure them. Without, mos are on the scale of AGIQA-3K.
+
     Raises:
         CheckpointError: a file that can't be read, or a tensor that is missing, unknown or
-            misshapen.
+            misshapen; a set or a round that the published code does not have.
     """
+    provenance = _provenance(trained_on, round)
     source = BackboneConfig(source="file", name=architecture, path=str(backbone.resolve()))
     clip = load_backbone(source)
     # The published code loads CLIP as OpenAI ships it: matrices in fp16, computed in float32.
@@ -61,20 +73,38 @@ def import_official(
     # What the published network does not have stays as it starts.
     ours = {k: v for k, v in stored.items() if k.startswith(("consistency.", "global_logit"))}
     load_strictly(stored, tensors | ours)
+    published = CropPolicy.official(network.input_size)
     config = CheckpointConfig(
         name=out.name,
         revision=sha256_of(main)[:12],
         method="clip-agiqa",
         backbone=BackboneConfig(source="checkpoint", name=architecture),
         options=network.options.model_dump(),
-        crop_policy=CropPolicy.official(),
-        score_range=score_range,
-        provenance=Provenance(command="agiqa import-official"),
+        crop_policy=serving_policy(published),
+        measured_policy=published,
+        score_range=_TRAINED_ON[trained_on or "AGIQA-3K"],
+        provenance=provenance,
     )
     save_checkpoint(
         out, config, network, card=_card(config), metrics={}, backbone=clip, dtype=torch.float32
     )
     return config
+
+
+def _provenance(trained_on: str | None, round: int | None) -> Provenance:
+    """With the published split of the round, as training writes the splits that it draws."""
+    command = "agiqa import-official"
+    if trained_on is None and round is None:
+        return Provenance(command=command)
+    if trained_on not in _TRAINED_ON or round is None or not 0 <= round < _ROUNDS:
+        raise CheckpointError(
+            f"say both what the weights were trained on ({' or '.join(_TRAINED_ON)}) and in which "
+            f"of the published rounds (0 to {_ROUNDS - 1}), or neither"
+        )
+    split = {"by": "prompt", "kind": "paper", "round": round, "inner": 0.0, "protocol": "paper"}
+    split["shares"] = {"train": 0.8, "test": 0.2}
+    command = f"{command} --trained-on {trained_on} --round {round}"
+    return Provenance(trained_on=(trained_on,), split=split, command=command)
 
 
 def _to_half(clip: nn.Module) -> None:
@@ -157,9 +187,25 @@ def _card(config: CheckpointConfig) -> str:
     return f"""# {config.name}
 
 CLIP-AGIQA weights in the published layout, converted by `agiqa import-official`. Nothing was
-measured here: run `agiqa evaluate --checkpoint {config.name} --data DIR` on the data that you care
-about.
+measured here.
+
+{_measuring(config)}
 
 Quality and alignment are those of the published network. Consistency with the user's prompt was not
 trained: it is a CLIPScore through the alignment prompts, squashed around a typical cosine.
+
+It serves a grid of at most {config.crop_policy.max_windows} windows, whatever an image's size; the
+published protocol, every window at stride 64, is `--crop-policy official`.
 """
+
+
+def _measuring(config: CheckpointConfig) -> str:
+    measure = f"agiqa evaluate --checkpoint {config.name} --data"
+    if not config.provenance.trained_on:
+        return f"""It is not known what they were trained on, so they have no test part here.
+`{measure} DIR --part all` measures them on images that they have not seen;
+`agiqa import-official --trained-on SET --round N` states a published split."""
+    (data_set,), number = config.provenance.trained_on, config.provenance.split["round"]
+    return f"""Whoever imported them states: they were trained in
+round {number} of the published splits of {data_set}. `{measure} {data_set}` measures
+them on the prompts that this round tests; the published code chose the epoch on those."""

@@ -48,6 +48,12 @@ def generated_image_model(folder: Path) -> Path:
     return _write(folder, "clip-agiqa", {"context_length": 2, "visual_length": 1}, heads=heads)
 
 
+def prompt_model(folder: Path) -> Path:
+    """CLIPScore: consistency without training, the whole image squashed."""
+    policy = CropPolicy(max_windows=1)
+    return _write(folder, "clipscore", {}, policy=policy, heads=("quality", "consistency"))
+
+
 def whole_image_model(folder: Path) -> Path:
     """CLIP-IQA with a ResNet: attributes, each image as it is. Needs ``fill_hub_cache``."""
     backbone = BackboneConfig(source="checkpoint", name=f"hf-hub:{RESNET}")

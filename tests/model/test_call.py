@@ -14,8 +14,8 @@ from torch import Tensor
 from model.config import CropPolicy
 from model.errors import ImageError
 from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
-from model.methods.liqe import Liqe
-from model.methods.network import Network, Options
+from model.methods.liqe import Liqe, LiqeOptions
+from model.methods.network import Network
 from model.scorer import Scorer, from_tensor
 from tests.model import tiny
 from tests.model.clip.test_resnet import resnet_clip
@@ -39,7 +39,7 @@ def scorers() -> dict[str, Scorer]:
         "clip-agiqa": scorer_of(tiny.random_network(), "clip-agiqa"),
         "clip-iqa": scorer_of(ClipIqa(tiny.random_clip(), iqa), "clip-iqa"),
         "whole-images": scorer_of(ClipIqa(resnet_clip(), iqa), "clip-iqa", CropPolicy.whole()),
-        "liqe": scorer_of(Liqe(tiny.random_clip(), Options()), "liqe", CropPolicy.liqe()),
+        "liqe": scorer_of(Liqe(tiny.random_clip(), LiqeOptions()), "liqe", CropPolicy.liqe()),
     }
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import model
+from model.clip.tokenizer import Tokenizer
 from model.config import CropPolicy, Head
 from model.errors import BadAspect, ImageError, PromptTooLong
 from model.methods.network import Network
@@ -281,6 +282,8 @@ class Recorder:
     """A network that only embeds, and writes down what it was asked for."""
 
     input_size = 224
+
+    tokenizer = Tokenizer()
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []

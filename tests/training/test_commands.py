@@ -56,6 +56,17 @@ def test_training_writes_a_report_a_manifest_and_curves(
     assert list((tmp_path / "work" / "tensorboard" / "miniature").iterdir())
 
 
+def test_a_step_that_fits_no_memory_is_refused_before_anything_is_read(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    result = run("train", recipe, "--set", "schedule.batch=1000000000")
+    assert result.exit_code == 1
+    assert "a training step takes about" in result.output
+    assert "set a smaller schedule.batch" in result.output
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.figures
 def test_one_method_learns_from_several_sets_and_is_measured_on_each(
     data: Data, pretrained: Path, tmp_path: Path
@@ -130,15 +141,51 @@ def test_labels_of_liqe_are_joined_to_a_set_without_them(
     own = ("split.kind=official", f"work={tmp_path}/official")
     result = run("train", recipe, *(x for setting in own for x in ("--set", setting)))
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())["images"] == 7
+    metrics = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())
+    assert metrics["images"] == 7
+    # The card's command measures it again, with the labels; without them the split is not known.
+    scale = ("--range", 0, 100)
+    command = ("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", mine, *scale)
+    again = run(*command, "--labels", tmp_path / "splits2", "--report", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    assert f"{metrics['figures']['scene_accuracy']:.4f}" in again.output
+    assert f"{metrics['figures']['quality_srcc']:.4f}" in again.output
+    card = (tmp_path / "checkpoint" / "README.md").read_text()
+    assert "--data mine --range 0 100 --labels IQA_Database" in card
+    report = (tmp_path / "again" / "report.md").read_text()
+    assert "--data mine --part test --range 0 100 --labels splits2" in report
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert "no part of an official split" in refused.output
+
+
+def test_a_checkpoint_is_measured_on_other_crops_than_its_own(
+    data: Data, pretrained: Path, tmp_path: Path
+) -> None:
+    recipe = written(data, pretrained, tmp_path, "clip-agiqa")
+    assert run("train", recipe, "--no-report").exit_code == 0
+    command = ("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", data["AGIQA-3K"])
+    own, whole = run(*command), run(*command, "--crop-policy", "liqe", "--report", tmp_path / "r")
+    assert (own.exit_code, whole.exit_code) == (0, 0), whole.output
+    assert own.output.splitlines()[1:3] != whole.output.splitlines()[1:3]
+    assert "--part test --crop-policy liqe" in (tmp_path / "r" / "report.md").read_text()
+    assert "--dtype" not in (tmp_path / "r" / "report.md").read_text()
+    assert "'--crop-policy'" in run(*command, "--crop-policy", "many").output
+    assert (
+        "Error: miniature: whole images need a ResNet"
+        in run(*command, "--crop-policy", "whole").output
+    )
 
 
 def test_the_published_protocol_is_named_wherever_its_figures_are(
     data: Data, pretrained: Path, tmp_path: Path
 ) -> None:
-    recipe = written(data, pretrained, tmp_path, "mp-iqe")
+    split = {"shares": {"train": 0.75, "test": 0.25}}
+    recipe = written(data, pretrained, tmp_path, "mp-iqe", split=split)
     assert run("train", recipe, "--protocol", "paper").exit_code == 0
     assert "PUBLISHED PROTOCOL" in (tmp_path / "work" / "report" / "report.html").read_text()
+    manifest = json.loads((tmp_path / "checkpoint" / "manifest.json").read_text())
+    assert manifest["data"] == {"LIVE-Challenge": {"train": 27, "test": 9}}
     place = data[METHODS["mp-iqe"][0]]
     measured = run("evaluate", "--checkpoint", tmp_path / "checkpoint", "--data", place)
     assert "the epoch was chosen on the test part" in measured.output

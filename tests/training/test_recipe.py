@@ -44,6 +44,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "option": ({"options": {"colour": 1}}, "colour"),
     "loss weight": ({"weights": {"colour": 1}}, "colour"),
     "kind": ({"kind": "ensemble"}, "kind"),
+    "quotas of other sets": (
+        {"schedule": {"epochs": 1, "quotas": {"LIVE": 32}}},
+        "quotas are for LIVE, the data are AGIQA-3K: set a quota for each of them",
+    ),
 }
 
 
@@ -85,6 +89,26 @@ def test_every_built_in_recipe_is_valid_once_its_data_is_named(name: str) -> Non
     assert loaded.about
     if isinstance(loaded, MethodRecipe):
         assert loaded.limits
+
+
+def test_the_published_protocol_takes_no_inner_part_but_across_data_sets(tmp_path: Path) -> None:
+    split = {"shares": {"train": 0.8, "test": 0.2}}
+    content = {**METHOD, **PLACES, "data": {"AGIQA-3K": "x"}, "split": split}
+    paper = load_recipe(write(tmp_path, content), ["protocol=paper"])
+    assert (paper.split.inner, paper.judged_by) == (0, "test")
+    own = load_recipe(write(tmp_path, {**content, "split": METHOD["split"]}), ["protocol=paper"])
+    assert own.judged_by == "validation"  # the split states one, which nothing else looks at
+    across = ["protocol=paper", "split.shares={train: 1.0, test: 0.0}"]
+    elsewhere = load_recipe(write(tmp_path, content), across)
+    assert (elsewhere.split.inner, elsewhere.judged_by) == (0.1, "validation")
+
+
+def test_a_clean_run_without_a_validation_part_is_refused(tmp_path: Path) -> None:
+    split = {"shares": {"train": 0.8, "test": 0.2}, "inner": 0}
+    file = write(tmp_path, {**METHOD, **PLACES, "data": {"AGIQA-3K": "x"}, "split": split})
+    with pytest.raises(RecipeError, match="leaves no image to choose the epoch on"):
+        load_recipe(file)
+    assert load_recipe(file, ["protocol=paper"]).split.inner == 0
 
 
 def test_sections_are_merged_but_data_and_shares_are_replaced_as_a_whole() -> None:

@@ -9,11 +9,17 @@ from model.errors import ModelError
 from reporting.errors import ReportingError
 from training.errors import TrainingError
 
+_OUT_OF_MEMORY = (
+    "there was too little memory: leave other work less of it, or train with "
+    "schedule.accumulate=2 or more, schedule.checkpoint_activations=true or a smaller "
+    "schedule.batch; with the first two a run goes on after its last whole epoch"
+)
+
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Errors that this project raises on purpose end the command with their sentence; so does a
-    package of the ``train`` extra that is missing.
+    """Errors that this project raises on purpose end the command with their sentence; so do a
+    package of the ``train`` extra that is missing, and memory that runs out.
     """
     try:
         yield
@@ -25,3 +31,9 @@ def reported_errors() -> Iterator[None]:
         raise click.ClickException(
             f"{error.name} is missing: pip install 'agiqa[train]'"
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        from model.device_errors import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise click.ClickException(_OUT_OF_MEMORY) from error

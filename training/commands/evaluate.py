@@ -1,16 +1,19 @@
 """``agiqa evaluate``."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.config import CROP_POLICIES
 from training.commands import options
 from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
+    from model.config import CheckpointConfig
+    from model.scorer import Scorer
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
 
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     "rivals",
     multiple=True,
     metavar="RIVAL",
-    help="Also measure pyiqa:NAME or a CSV of scores on the same images; may be repeated.",
+    help="Also measure pyiqa:NAME or a CSV of scores on the same images, of alignment with "
+    "@alignment behind it; may be repeated.",
 )
 @click.option(
     "--degraded",
@@ -44,6 +48,14 @@ if TYPE_CHECKING:
     default=0,
     metavar="N",
     help="Also degrade the N best-rated images, to see whether their quality falls.",
+)
+@click.option(
+    "--labels",
+    type=options.FOLDER,
+    help="Folder of LIQE's label files: scenes and distortions, and LIQE's own split.",
+)
+@click.option(
+    "--crop-policy", type=click.Choice(CROP_POLICIES), help="Other crops  [the checkpoint's own]"
 )
 @click.option("--device", default="auto", show_default=True)
 @click.option(
@@ -68,6 +80,8 @@ def evaluate(
     lower_better: bool,
     rivals: tuple[str, ...],
     degraded: int,
+    labels: Path | None,
+    crop_policy: str | None,
     device: str,
     dtype: str,
     out: Path | None,
@@ -77,37 +91,86 @@ def evaluate(
     if lower_better and not declared:
         raise click.UsageError("--lower-better belongs to --range")
     with reported_errors():
-        import model
         from training.data.datasets import which
         from training.evaluation.degradation import clean, falls
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
+        from training.prepared_data import labelled
+        from training.research.rivals.pyiqa_weights import remark
         from training.research.rivals.rival import measure_rival, parse_rival
+        from training.splits.split import Split
 
         others = [parse_rival(rival, device) for rival in rivals]
-        scorer = model.load(checkpoint, device=device, dtype=dtype)
         samples = which(data, declared, lower_better).read(data)
+        scorer = _scorer(checkpoint, device=device, dtype=dtype, crop_policy=crop_policy)
+        if labels:
+            split = Split.of_provenance(scorer.config.provenance.split)
+            samples = labelled(samples, labels, split)
         parts = part_of(scorer.config, samples, part)
+        served = None
+        if crop_policy is None and (policy := scorer.config.measured_policy):
+            served = measure(scorer, parts, part)
+            scorer = scorer.with_policy(policy)
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
         _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
         for rival in reports:
             shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
-            click.echo(f"  rival {rival.name}: {shown}")
+            seen = remark(rival.trained_on, samples[0].dataset)
+            click.echo(f"  rival {rival.name} ({rival.target}; trained on: {seen}): {shown}")
+        if served:
+            _show_served(scorer.config, served)
         fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
         if fallen:
             _show_falls(fallen)
         if out:
-            _write_json(out, report, fallen)
+            _write_json(out, report, served, fallen)
         if folder:
             from training.reports.write import write
-            from training.research.documents.evaluation import evaluation_document
+            from training.research.documents.evaluation import evaluation_document, served_section
 
-            command = f"agiqa evaluate --checkpoint {checkpoint} --data {data.name} --part {part}"
             name = samples[0].dataset
-            document = evaluation_document(scorer.config, report, reports, name, command)
+            shown = _command(click.get_current_context())
+            document = evaluation_document(scorer.config, report, reports, name, shown)
+            if served:
+                sections = (*document.sections, served_section(scorer.config, report, served))
+                document = replace(document, sections=sections)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
+
+
+def _scorer(checkpoint: str, **options: Any) -> "Scorer":
+    import model
+
+    try:
+        return model.load(checkpoint, **options)
+    except ValueError as error:  # crops that do not suit the method
+        raise click.ClickException(str(error)) from error
+
+
+_NOT_SHOWN = {"device", "out", "folder"}
+
+
+def _command(context: click.Context) -> str:
+    """As a reader would give it: folders by their names; where it computes and writes is left
+    out.
+    """
+    words = ["agiqa evaluate"]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name in _NOT_SHOWN or value in (None, (), False, 0, "float32"):
+            continue
+        for one in value if option.multiple else [value]:
+            words += [option.opts[0], *_arguments(one)]
+    return " ".join(words)
+
+
+def _arguments(value: object) -> list[str]:
+    if value is True:
+        return []
+    if isinstance(value, tuple):
+        return [f"{number:g}" for number in value]
+    return [value.resolve().name if isinstance(value, Path) else str(value)]
 
 
 def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
@@ -123,6 +186,14 @@ def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
         click.echo(f"  {key:36} {value:7.4f}{interval}")
 
 
+def _show_served(config: "CheckpointConfig", served: "Report") -> None:
+    """The figures with the crops that the service takes, beside those that were just shown."""
+    measured, served_kind = config.measured_policy or config.crop_policy, config.crop_policy.kind
+    click.echo(f"  these are of the crops {measured.kind!r}; served, it takes {served_kind!r}:")
+    for key, value in served.flat_figures.items():
+        click.echo(f"  {'served_' + key:36} {value:7.4f}")
+
+
 def _show_falls(fallen: "Falls") -> None:
     """The rank correlations, and the mean quality from the image itself to the strongest."""
     click.echo(f"degraded, {fallen.images} images: SRCC of strength and quality; mean quality")
@@ -131,10 +202,14 @@ def _show_falls(fallen: "Falls") -> None:
         click.echo(f"  {kind:36} {value:7.4f}   {qualities}")
 
 
-def _write_json(out: Path, report: "Report", fallen: "Falls | None") -> None:
+def _write_json(
+    out: Path, report: "Report", served: "Report | None", fallen: "Falls | None"
+) -> None:
     from model.store.files import write_atomically
 
     content = report.as_dict() | {"predictions": report.predictions}
+    if served:
+        content["served"] = served.flat_figures
     if fallen:
         content["degraded"] = asdict(fallen)
     write_atomically(out, json.dumps(content, indent=2).encode())

@@ -89,11 +89,11 @@ def _pictures(images: Sequence[Path], chosen: dict[str, Any]) -> None:
         disable=len(images) == 1,
     ):
         try:
-            picture = read(image)
             maps = [
-                explained(subject, picture, chosen["head"], chosen["kind"], chosen["prompt"])
+                explained(subject, image, chosen["head"], chosen["kind"], chosen["prompt"])
                 for subject in subjects
             ]
+            picture = read(image)
         except ModelError as error:
             raise click.ClickException(f"{image}: {error}") from error
         place.parent.mkdir(parents=True, exist_ok=True)

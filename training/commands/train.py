@@ -33,7 +33,8 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
             trained = run(loaded, command)
             if trained is None:  # another process reports
                 return
-            figures = f"quality SRCC {trained.figures['quality_srcc']:.4f} on the test part"
+            (part,) = {each.part for each in trained.reports.values()}
+            figures = f"quality SRCC {trained.figures['quality_srcc']:.4f} on the {part} part"
             if report:
                 folder = loaded.work / "report"
                 results = trained.config, trained.reports, trained.progress

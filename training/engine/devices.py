@@ -43,9 +43,7 @@ def accelerator_for(device: str, precision: Precision) -> Accelerator:
     chosen = processes(device).device
     if chosen.type == "cpu":
         keep_freed_memory()
-    if precision == "auto":
-        native = choose_dtype("auto", chosen) is torch.bfloat16
-        precision = "bf16" if native else "fp32"
+    precision = precision_of(precision, chosen)
     if precision == "fp16" and chosen.type == "cpu":
         raise TrainingError("fp16 needs a GPU: set schedule.precision to bf16 or fp32")
     # One process may run several stages or cells that differ in precision.
@@ -57,6 +55,13 @@ def accelerator_for(device: str, precision: Precision) -> Accelerator:
         mixed_precision="no" if precision == "fp32" else precision,
         kwargs_handlers=kwargs,
     )
+
+
+def precision_of(precision: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """What ``auto`` is there."""
+    if precision != "auto":
+        return precision
+    return "bf16" if choose_dtype("auto", device) is torch.bfloat16 else "fp32"
 
 
 def keep_freed_memory() -> None:

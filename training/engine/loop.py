@@ -6,7 +6,8 @@ Everything random is derived from (seed, epoch), so a resumed run goes on as if 
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from model.clip.towers import recomputed_layers
 from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
-from training.engine.task import Step, Task, refuse_nan
+from training.engine.task import Outputs, Step, Task, refuse_nan
 from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet, flat_srcc
-from training.sampling.batches import Batches
+from training.sampling.batches import Batch, Batches
 
 
 @dataclass
@@ -78,6 +80,11 @@ class Run:
         return figures
 
     def _share(self, accelerator: Accelerator) -> None:
+        if self.schedule.accumulate > 1 and self.task.buffers():
+            raise TrainingError(
+                "batch norm takes statistics of a whole batch: set schedule.accumulate to 1, and "
+                "schedule.checkpoint_activations=true to save memory"
+            )
         if not len(self.batches):
             images = len(self.batches.samples)
             raise TrainingError(
@@ -109,12 +116,26 @@ class _Training:
         self.accelerator = accelerator
         self.task = run.task
         self.task.module.to(accelerator.device)
+        state = load_state(run.folder / f"{run.name}.state.pt", run.fingerprint)
+        step = Step(self.task, run.schedule.accumulate)
+        if state is None:
+            # Before the processes' weights are made equal, and their average is begun.
+            with torch.no_grad(), closing(self._first(step)) as first:
+                self.task.start(first)
         self.weights = Weights(self.task.trained(), run.schedule.ema)
         optimiser = run.schedule.optimiser_of(self.weights.parameters, self.task.hidden_maps())
-        self.step, self.optimiser = accelerator.prepare(Step(self.task), optimiser)
+        self.step, self.optimiser = accelerator.prepare(step, optimiser)
         self.progress = Progress()
-        if state := load_state(run.folder / f"{run.name}.state.pt", run.fingerprint):
+        if state is not None:
             self._restore(state)
+
+    def _first(self, step: Step) -> Generator[tuple[Outputs, Batch], None, None]:
+        """The outputs for the batches of the first epoch."""
+        for batch in self.run.batches.epoch(0):
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.autocast():
+                outputs, _ = step.outputs(batch)
+            yield outputs, batch
 
     def epoch(self) -> None:
         """Trains one more epoch and measures it."""
@@ -135,6 +156,7 @@ class _Training:
         run = self.run
         sums: dict[str, float] = defaultdict(float)
         parameters = list(self.weights.parameters.values())
+        balance = self.task.balance(self.progress.history)
         bar = tqdm(
             run.batches.epoch(number),
             total=len(run.batches),
@@ -147,8 +169,9 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = group["lr_scale"] * run.schedule.rate(place, len(run.batches))
             batch = batch.to(self.accelerator.device)
-            losses = self.step(batch)
-            total = torch.stack(list(losses.values())).sum()
+            with recomputed_layers(run.schedule.checkpoint_activations):
+                losses = self.step(batch)
+            total = torch.stack([balance.get(key, 1.0) * v for key, v in losses.items()]).sum()
             refuse_nan("loss", total, batch, losses)
             self.optimiser.zero_grad(set_to_none=True)
             self.accelerator.backward(total)

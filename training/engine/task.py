@@ -3,7 +3,8 @@ sees all of a batch.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.config import Normalisation
 from model.methods.network import normalise
+from model.methods.precision import widened, without_autocast
+from training.engine.history import Epoch
 from training.engine.validation import ValidationSet
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet
@@ -51,15 +55,34 @@ class Task(ABC):
         """The parameters that map hidden features to hidden features."""
         return ()
 
+    def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
+        """Before the first step of a new run: sets what should start at the training data's, off
+        the outputs for batches of the first epoch, without gradients. Nothing by default.
+        """
+        del first
+
+    def normalised(self, views: Tensor) -> Tensor:
+        """Pixels as the network takes them; features, which are no bytes, as they are."""
+        return views if views.is_floating_point() else normalise(views, self.normalisation)
+
     @abstractmethod
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s]."""
+        """The network on normalised windows [m, k, 3, s, s] and global views [m, 3, s, s], under
+        the run's autocast.
+        """
 
     @abstractmethod
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """Weighted terms of the loss over the n images of the whole batch; their sum is
-        minimised.
+        minimised. No autocast surrounds it, and the outputs are float32 at least.
         """
+
+    def balance(self, history: Sequence[Epoch]) -> Mapping[str, float]:
+        """What each term counts in the coming epoch, by what they were in those before; a term that
+        is not named counts as it is.
+        """
+        del history
+        return {}
 
     @abstractmethod
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
@@ -80,7 +103,7 @@ class Task(ABC):
         chunks: list[_Chunk] = []
         for views in validation.views(rank, processes):
             windows, wholes = (
-                None if v is None else normalise(v.to(accelerator.device), self.normalisation)
+                None if v is None else self.normalised(v.to(accelerator.device))
                 for v in (views.windows, views.wholes)
             )
             assert windows is not None
@@ -105,33 +128,68 @@ class Step(nn.Module):
     """One batch's losses. Each process computes its images; the loss is of all of them.
 
     Pairs and shuffled prompts reach across processes, so the network's outputs are gathered, with
-    their gradient, before the loss: every process has the whole loss.
+    their gradient, before the loss: every process has the whole loss. So do parts of a batch that
+    are computed one after the other (``accumulate``): a part keeps nothing but its outputs until
+    the backward pass comes to it, and is computed again there. Whatever the network runs in, the
+    loss is computed in float32.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, accumulate: int = 1) -> None:
         super().__init__()
         self.module = task.module
         self.task = task
+        self.accumulate = accumulate
 
     def forward(self, batch: Batch) -> Losses:
         """The terms of the loss."""
+        outputs, of_worse = self.outputs(batch)
+        with without_autocast(batch.mos):
+            losses = self.task.loss(outputs, batch)
+            if of_worse is None:
+                return losses
+            return losses | self.task.loss_of_degraded(outputs, of_worse, batch)
+
+    def outputs(self, batch: Batch) -> tuple[Outputs, Outputs | None]:
+        """The network's outputs for the images of the whole batch, and for its degraded ones."""
         worse = batch.degraded
         if worse is None:
             mine = self._forward(batch.windows, batch.wholes)
-            return self.task.loss({k: _gathered(v) for k, v in mine.items()}, batch)
+            return {name: _gathered(value) for name, value in mine.items()}, None
         none = batch.wholes is None or worse.wholes is None
         wholes = None if none else torch.cat([batch.wholes, worse.wholes])  # type: ignore[list-item]
         both = self._forward(torch.cat([batch.windows, worse.windows]), wholes)
         images = len(batch.windows)
-        outputs = {name: _gathered(value[:images]) for name, value in both.items()}
-        of_worse = {name: _gathered(value[images:]) for name, value in both.items()}
-        return self.task.loss(outputs, batch) | self.task.loss_of_degraded(outputs, of_worse, batch)
+        return (
+            {name: _gathered(value[:images]) for name, value in both.items()},
+            {name: _gathered(value[images:]) for name, value in both.items()},
+        )
 
     def _forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        norm = self.task.normalisation
-        return self.task.forward(
-            normalise(windows, norm), None if wholes is None else normalise(wholes, norm)
+        if self.accumulate == 1:
+            return self._part(windows, wholes)
+        # The backward pass has a thread of its own on a GPU, and layers that may be recomputed
+        # within a part ask the context whether they are.
+        parts = [
+            checkpoint(copy_context().run, self._part, *part, use_reentrant=False)
+            for part in _divided(windows, wholes, self.accumulate)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
+        normalised = self.task.normalised
+        outputs = self.task.forward(
+            normalised(windows), None if wholes is None else normalised(wholes)
         )
+        return {name: widened(value) for name, value in outputs.items()}
+
+
+def _divided(
+    windows: Tensor, wholes: Tensor | None, parts: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """As even as can be; fewer where there are fewer images."""
+    each = windows.tensor_split(min(parts, len(windows)))
+    no_wholes: tuple[None, ...] = (None,) * len(each)
+    return zip(each, no_wholes if wholes is None else wholes.tensor_split(len(each)), strict=True)
 
 
 def _gathered(mine: Tensor) -> Tensor:

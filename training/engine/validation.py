@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.preprocess.windows import place_windows
+from model.config import CropPolicy
+from model.preprocess.windows import for_file, place_windows
 from training.data.samples import Sample
 from training.evaluation.metrics import srcc
 from training.evaluation.results import SrccBySet, opinions
+from training.sampling.features import Features
 from training.sampling.pictures import Picture, Pictures
 
 # Views per chunk.
@@ -20,8 +22,8 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class ValidationViews:
-    """uint8 windows [n, k, 3, s, s] and global views [n, 3, s, s] (None where not wanted) of the
-    validation samples ``rows``.
+    """uint8 windows [n, k, 3, s, s], or features float32 [n, 1, d], and global views [n, 3, s, s]
+    (None where not wanted) of the validation samples ``rows``.
     """
 
     rows: list[int]
@@ -32,12 +34,15 @@ class ValidationViews:
 @dataclass(frozen=True)
 class ValidationSet:
     """The validation samples and the views of them that are scored: the middle window, or
-    ``all_windows`` of the crop policy, as the scorer does.
+    ``all_windows`` of the crop policy, as the scorer does (``policy`` None: that of the pictures);
+    or ``features`` of whole images.
     """
 
     samples: Sequence[Sample]
     pictures: Pictures
     all_windows: bool = False
+    policy: CropPolicy | None = None
+    features: Features | None = None
 
     def views(self, rank: int = 0, processes: int = 1) -> Iterator[ValidationViews]:
         """This process's share in chunks; images with as many windows share one."""
@@ -56,6 +61,10 @@ class ValidationSet:
         return figures
 
     def _chunks(self) -> Iterator[list[int]]:
+        if self.features is not None:
+            every = range(len(self.samples))
+            yield from (list(every[i : i + _CHUNK]) for i in every[::_CHUNK])
+            return
         waiting: dict[int, list[int]] = {}
         for row, sample in enumerate(self.samples):
             windows = len(self._corners(self.pictures[sample.path]))
@@ -66,6 +75,9 @@ class ValidationSet:
         yield from waiting.values()
 
     def _cut(self, rows: list[int]) -> ValidationViews:
+        if self.features is not None:
+            plain = [self.features[self.samples[row].path][:1] for row in rows]
+            return ValidationViews(rows, torch.stack(plain), None)
         size = self.pictures.policy.size
         pictures = [self.pictures[self.samples[row].path] for row in rows]
         windows = [
@@ -82,8 +94,8 @@ class ValidationSet:
     def _corners(self, picture: Picture) -> Sequence[tuple[int, int]]:
         """Top left (x, y) of the windows that are scored."""
         height, width = picture.pixels.shape[:2]
-        size = self.pictures.policy.size
+        policy = self.policy or self.pictures.policy
         # The whole image as a window has a shape of its own, which does not stack with others.
-        if self.all_windows and self.pictures.policy.kind != "whole":
-            return list(place_windows(self.pictures.policy, width, height).windows)
-        return [((width - size) // 2, (height - size) // 2)]
+        if self.all_windows and policy.kind != "whole":
+            return list(place_windows(for_file(policy, picture.digest), width, height).windows)
+        return [((width - policy.size) // 2, (height - policy.size) // 2)]

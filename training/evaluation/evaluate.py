@@ -88,13 +88,13 @@ def _head_result(
     train: Sequence[Sample],
 ) -> HeadResult:
     """``train``: empty where no baseline can be fitted."""
-    generators = [s.generator for s in samples]
+    generators, groups = [s.generator for s in samples], [s.group for s in samples]
     generated = bool(generators[0])
     baseline = predict_baseline(train, samples, TARGETS[head]) if train and generated else None
     return HeadResult(
         **agreement(predicted, mos),
         intervals={
-            metric.__name__: interval(metric, predicted, mos, rounds=rounds)
+            metric.__name__: interval(metric, predicted, mos, rounds=rounds, groups=groups)
             for metric, rounds in _ROUNDS.items()
         },
         within_generator=dict(within(generators, predicted, mos)) if generated else {},
@@ -116,6 +116,12 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
     if part == "all":
         return {"all": samples}
     if part == "unseen":
+        names = {sample.dataset for sample in samples} & set(config.provenance.trained_on)
+        if unlisted := names - set(digests):
+            raise DataError(
+                f"{config.name} does not list what it has seen of {' and '.join(unlisted)}: use "
+                "--part test"
+            )
         known = {id(sample) for sample in leakage.among(samples, digests)}
         left = [sample for sample in samples if id(sample) not in known]
         if not left:

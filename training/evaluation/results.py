@@ -43,7 +43,7 @@ class HeadResult:
     ``plcc`` and ``rmse`` are of the raw scores; ``_vqeg``: after the fitted logistic.
 
     Args:
-        intervals: 95 % bootstrap intervals, by metric.
+        intervals: 95 % bootstrap intervals over the groups (prompts, references), by metric.
         within_generator: SRCC inside each generator; empty for photographs.
         baseline: SRCC of the no-image baseline for the same opinion.
         permuted_srcc: of a consistency, with the prompts permuted among the images.
@@ -95,6 +95,11 @@ class Report:
     heads: dict[Head, HeadResult]
     accuracies: dict[str, Accuracy] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def image_groups(self) -> list[str]:
+        """The group of each prediction's image; the image itself where none is known."""
+        return [str(row.get("group") or row["image"]) for row in self.predictions]
 
     @property
     def flat_figures(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What the methods' trainings share: the declared parameters learn, on windows and global views."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from model.config import Normalisation
 from model.methods.network import Network, mix_views
+from model.methods.precision import widened, without_autocast
 from training.engine.task import Heads, Losses, Outputs, Task
 from training.methods.losses import degradation
 from training.methods.variant import Variant
@@ -40,16 +41,16 @@ class Objective(Task, Generic[N]):
 
     For tables and experiments a method may state what its paper calls it (``paper_name``), the
     table and the setting of the paper's figures for the whole method (``paper_table``,
-    ``paper_setting``), the data set whose published rounds can be drawn again (``paper_rounds``),
-    and the prompt lengths to compare, by the name of the option (``prompt_lengths``).
+    ``paper_setting``), the data sets whose published rounds can be drawn again (``paper_rounds``),
+    and the prompt lengths to compare, by the options that get them (``prompt_lengths``).
     """
 
     weights_type: ClassVar[type[LossWeights]] = LossWeights
     paper_name: ClassVar[str | None] = None
     paper_table: ClassVar[str | None] = None
     paper_setting: ClassVar[str | None] = None
-    paper_rounds: ClassVar[str | None] = None
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {}
+    paper_rounds: ClassVar[Collection[str]] = ()
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {}
     variants: ClassVar[Sequence[Variant]] = ()
 
     @classmethod
@@ -116,7 +117,9 @@ class Objective(Task, Generic[N]):
         return {"quality": self.quality(outputs)}
 
     def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
-        return self.heads(self.forward(windows, wholes), prompts)
+        outputs = {k: widened(v) for k, v in self.forward(windows, wholes).items()}
+        with without_autocast(windows):
+            return self.heads(outputs, prompts)
 
     def views(self, windows: Tensor, wholes: Tensor | None) -> Tensor:
         """[n, k, 3, h, w], with the global view as the last one where it is looked at."""

@@ -5,10 +5,13 @@ head.
       + 0.1 MSE(A, MOS_align) + 0.1 mean relu(m - A(x, u) + A(x, u')) + 0.1 fidelity(A)
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,12 +45,23 @@ class ClipAgiqaWeights(LossWeights):
         return any((self.consistency, self.shuffled_prompt, self.same_prompt_fidelity))
 
 
-_WITHOUT = (
-    Variant("without auxiliary task", {"options": {"auxiliary_task": False}}),
-    Variant("without deep text prompts", {"options": {"deep_text_prompts": False}}),
-    Variant("without visual prompts", {"options": {"visual_prompts": False}}),
+# The published code heeds the depth of the prompts only without the auxiliary task.
+_ALONE = {"auxiliary_task": False}
+_SWITCHES = (
+    Variant(
+        "text prompts only, no auxiliary task", {"options": _ALONE | {"visual_prompts": False}}
+    ),
+    Variant(
+        "visual prompts only, no auxiliary task",
+        {"options": _ALONE | {"deep_text_prompts": False}},
+    ),
+    Variant("text and visual prompts, no auxiliary task", {"options": _ALONE}),
 )
 _AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
+# Batches that tell the bias at which the head for users' prompts starts.
+_FIRST = 8
+# Opinions whose mean is an end of the scale would need a bias without end.
+_LEAST_MEAN = 1e-3
 
 
 class ClipAgiqaObjective(Objective[ClipAgiqa]):
@@ -57,22 +71,22 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
     weights: ClipAgiqaWeights
     paper_name = "CLIP-AGIQA"
     paper_setting = "quality; by prompt"
-    paper_rounds = "AGIQA-3K"
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
-        "context_length": (2, 4, 8, 16),
-        "visual_length": (2, 4, 8, 16),
+    paper_rounds = ("AGIQA-3K", "AIGCIQA2023")
+    # One switch of the published code sets both.
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {
+        ("context_length", "visual_length"): (2, 4, 8, 16)
     }
 
     @classmethod
     def ablations(cls, weights: Mapping[str, float]) -> Sequence[Variant]:
-        """Its own switches, and the weight of the auxiliary loss."""
+        """What the published code's own switches allow, and the weight of the auxiliary loss."""
         own = weights.get("alignment", ClipAgiqaWeights().alignment)
         others = [
             Variant(f"auxiliary loss x {weight:g}", {"weights": {"alignment": weight}})
             for weight in _AUXILIARY
             if weight != own
         ]
-        return [Variant(f"full model (auxiliary loss x {own:g})"), *_WITHOUT, *others]
+        return [Variant(f"full model (auxiliary loss x {own:g})"), *_SWITCHES, *others]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -82,6 +96,26 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
     def asks(self) -> bool:
         """Whether users' prompts are learned from; if not, no text of theirs is encoded."""
         return self.weights.asks and self.network.consistency is not None
+
+    def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
+        """A head that starts as CLIPScore gets the bias with which its mean over the first batches
+        is that of their opinions.
+        """
+        head = self.network.consistency
+        if head is None or not self.asks or self.network.options.consistency_start != "clipscore":
+            return
+        classes = self.network.text_features().alignment
+        assert classes is not None
+        logits, opinions = [], []
+        for outputs, batch in islice(first, _FIRST):
+            rated = ~batch.mos_align.isnan()
+            users = self._user_features([sample.prompt for sample in batch.samples])
+            z = pool_views(outputs["z"][:, ALIGNMENT_PASS])
+            logits.append(head.logit(z, users, classes)[rated].double())
+            opinions.append(batch.mos_align[rated].double())
+        mean = float(torch.cat(opinions).mean())
+        if not math.isnan(mean):
+            head.bias.add_(calibration(torch.cat(logits), mean))
 
     @property
     def wants_whole(self) -> bool:
@@ -178,3 +212,10 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
             with torch.no_grad():
                 self._known |= dict(zip(new, self.network.user_features(new), strict=True))
         return torch.stack([self._known[p] for p in prompts])
+
+
+def calibration(logits: Tensor, mean: float) -> float:
+    """The b with which the mean of sigmoid(logits + b) is that mean."""
+    wanted = min(max(mean, _LEAST_MEAN), 1 - _LEAST_MEAN)
+    reach = float(logits.abs().max()) - math.log(_LEAST_MEAN) + 1
+    return float(brentq(lambda b: float((logits + b).sigmoid().mean()) - wanted, -reach, reach))

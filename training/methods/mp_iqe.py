@@ -2,14 +2,16 @@
 
     L = L_scene + lambda1 * L_distortion + lambda2 * SmoothL1(S, MOS)
 
-An image with M scenes has the soft target 1 / M on each of them. Every window, and the global view
-where there is one, is judged alone; the score also as the mix that scoring gives.
+An image of several scenes has them as a soft target, in equal shares. Every window, and the global
+view where there is one, is a crop that is judged alone. What the paper leaves open is an option
+(docs/methods.md).
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,15 +28,23 @@ _LEAST = 0.02
 
 
 class MpIqeWeights(LossWeights):
-    """``distortion`` and ``score`` are lambda1 and lambda2 (0.1 on LIVE and CSIQ); the paper has no
-    ranking.
+    """``distortion`` and ``score`` are lambda1 and lambda2 (0.1 on LIVE and CSIQ).
+
+    - ``image_score``: weight of a second SmoothL1, of the mix that scoring gives an image, and
+      ``ranking`` of pairs of those; the paper has neither;
+    - ``mean_over_classes``: scene and distortion are divided by the number of their classes, the
+      1/M and 1/N of Eq. 9 and 11;
+    - ``label_scale``: scores and opinions reach from 0 to it when they are compared.
     """
 
     scene: float = 1.0
     distortion: float = 1.0
     score: float = 0.5
+    image_score: float = 0.0
     ranking: float = 0.0
-    smooth_l1_beta: float = 1.0
+    smooth_l1_beta: float = Field(default=1.0, ge=0)
+    label_scale: float = Field(default=1.0, gt=0)
+    mean_over_classes: bool = False
     degradation_floor: float = 10.0
 
 
@@ -45,6 +55,8 @@ _TABLE_4: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("without visual prompts", {"visual_prompts": "none"}, "w/o Deep visual prompts"),
     ("shallow visual prompts", {"visual_prompts": "shallow"}, "Shallow visual prompts"),
 )
+# "An encoder with 12 transformer layers and a decoder with a single transformer layer".
+_VISUAL_ONLY = {"scene_prompts": False, "distortion_prompts": False, "decoder_layers": 1}
 
 
 class MpIqeObjective(Objective[MpIqe]):
@@ -53,16 +65,16 @@ class MpIqeObjective(Objective[MpIqe]):
     weights_type = MpIqeWeights
     paper_name = "MP-IQE"
     paper_table = "1"
-    prompt_lengths: ClassVar[Mapping[str, Sequence[int]]] = {
-        "context_length": (2, 4, 8, 16),
-        "visual_length": (1, 2, 4, 8),
+    prompt_lengths: ClassVar[Mapping[tuple[str, ...], Sequence[int]]] = {
+        ("context_length",): (2, 4, 8, 16),
+        ("visual_length",): (1, 2, 4, 8),
     }
 
     # Table 4, and the visual-only variant of the paper's pictures.
     variants = (
         Variant("full model", setting="full", table="4"),
         *(Variant(name, {"options": options}, row, "4") for name, options, row in _TABLE_4),
-        Variant(VISUAL_ONLY, {"options": {"scene_prompts": False, "distortion_prompts": False}}),
+        Variant(VISUAL_ONLY, {"options": _VISUAL_ONLY}),
     )
 
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
@@ -80,21 +92,18 @@ class MpIqeObjective(Objective[MpIqe]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:
         """Eq. 15 and 16 on the images that tell scene, distortion and score."""
-        w, each = self.weights, outputs["score"]
-        image = self._score(outputs)
-        beta = w.smooth_l1_beta
-        score = F.smooth_l1_loss(image, batch.mos, beta=beta) + F.smooth_l1_loss(
-            each, batch.mos[:, None].expand_as(each), beta=beta
-        )
-        losses = {"score": w.score * score}
+        w, image = self.weights, self._score(outputs)
+        losses = {"score": w.score * self._distance(outputs["score"], batch.mos[:, None])}
+        if w.image_score:
+            losses["image_score"] = w.image_score * self._distance(image, batch.mos)
         if w.ranking:
             losses["ranking"] = w.ranking * ranking(image, batch.mos, batch.same_set)
         if "scene" in outputs:
             labels = [sample.scenes for sample in batch.samples]
-            losses["scene"] = w.scene * _cross_entropy(outputs["scene"], labels, SCENES)
+            losses["scene"] = w.scene * self._cross_entropy(outputs["scene"], labels, SCENES)
         if "distortion" in outputs:
             words = [(sample.distortion,) for sample in batch.samples]
-            named = _cross_entropy(outputs["distortion"], words, DISTORTIONS)
+            named = self._cross_entropy(outputs["distortion"], words, DISTORTIONS)
             losses["distortion"] = w.distortion * named
         return losses
 
@@ -108,7 +117,7 @@ class MpIqeObjective(Objective[MpIqe]):
         if "distortion" in worse:
             assert batch.degraded is not None
             words = [(word,) for word in batch.degraded.words]
-            named = _cross_entropy(worse["distortion"], words, DISTORTIONS)
+            named = self._cross_entropy(worse["distortion"], words, DISTORTIONS)
             losses["degradation_kind"] = self.weights.distortion * named
         return losses
 
@@ -124,10 +133,15 @@ class MpIqeObjective(Objective[MpIqe]):
         """[n], not clipped."""
         return self.mixed(outputs["score"], torch.sigmoid(self.network.global_logit))
 
+    def _distance(self, scores: Tensor, mos: Tensor) -> Tensor:
+        """SmoothL1(S, MOS) on the scale of the labels (Eq. 16)."""
+        scale, beta = self.weights.label_scale, self.weights.smooth_l1_beta
+        return F.smooth_l1_loss(scale * scores, scale * mos.expand_as(scores), beta=beta)
 
-def _cross_entropy(logits: Tensor, labels: Sequence[Sequence[str]], names: Sequence[str]) -> Tensor:
-    """Of k views per image [n, k, c], each with its image's soft target."""
-    targets = multi_hot(labels, names).to(logits.device)
-    return soft_cross_entropy(
-        logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0)
-    )
+    def _cross_entropy(
+        self, logits: Tensor, labels: Sequence[Sequence[str]], names: Sequence[str]
+    ) -> Tensor:
+        """Of k views per image [n, k, c], each with its image's soft target (Eq. 9 and 11)."""
+        targets = multi_hot(labels, names).to(logits.device).repeat_interleave(logits.shape[1], 0)
+        found = soft_cross_entropy(logits.flatten(0, 1), targets)
+        return found / len(names) if self.weights.mean_over_classes else found

@@ -23,6 +23,7 @@ from model.clip.towers import TextTower, VisionTower
 from model.config import Normalisation
 from model.methods.antonyms import positive_probability
 from model.methods.clip_agiqa import ALIGNMENT_WORDS, QUALITY_WORDS
+from model.methods.precision import without_autocast
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.samples import Sample
 from training.engine.task import Heads, Losses, Outputs, Task
@@ -187,17 +188,18 @@ class Pretraining(Task):
         del prompts
         assert wholes is not None
         self.clip.eval()
-        texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
         z = [
             F.normalize(self.vision.encode(self.vision.patchify(views)).float(), dim=-1)
             for views in (windows[:, 0], wholes)
         ]
-        return {
-            head: torch.stack(
-                [positive_probability(view, classes, self._scale()).double() for view in z]
-            ).mean(0)
-            for head, classes in zip(("quality", "alignment"), texts, strict=True)
-        }
+        with without_autocast(windows):
+            texts = self._texts([*QUALITY_WORDS, *ALIGNMENT_WORDS]).split(2)
+            return {
+                head: torch.stack(
+                    [positive_probability(view, classes, self._scale()).double() for view in z]
+                ).mean(0)
+                for head, classes in zip(("quality", "alignment"), texts, strict=True)
+            }
 
     def _rated(
         self, name: str, views: Tensor, texts: Mapping[str, Tensor], mos: Tensor, same: Tensor

@@ -13,7 +13,8 @@ class Variant:
     """One row of the table: ``settings`` over the recipe's, section by section.
 
     ``setting`` is what the paper's table calls it, ``table`` which of its tables; ``rounds``: how
-    many it runs, None as many as asked for. ``group`` tells rows of unlike kinds apart.
+    many it runs, None as many as asked for. ``group`` tells rows of unlike kinds apart; ``note``
+    stands in the row behind the name.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Variant:
     table: str = ""
     rounds: int | None = None
     group: str = ""
+    note: str = ""

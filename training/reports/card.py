@@ -21,21 +21,17 @@ def model_card(
     """The text of the checkpoint's README.md: the figures of ``reports``, one per data set, the
     plots that lie beside it, and what degrading clean images did to their quality.
     """
-    shares = ", ".join(f"{part} {share:.0%}" for part, share in recipe.split.shares.items())
     low, high = config.score_range.low, config.score_range.high
     scale = f"mos = {low:g} + quality x {high - low:g}"
     if any(data.lower_better for data in recipe.sets.values()):
         scale += f", where the data tells DMOS = {low + high:g} - mos, low = better"
     about = "\n".join(fill(data.about) for data in recipe.sets.values())
-    groups = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
     limits = "\n".join(fill(f"- {limit}", subsequent_indent="  ") for limit in recipe.limits)
     measured = "\n".join(
         _measured(recipe, name, report, one_of_many=len(reports) > 1)
         for name, report in reports.items()
     )
-    commands = "\n".join(
-        f"agiqa evaluate --checkpoint {config.name} --data {name}" for name in reports
-    )
+    commands = "\n".join(_measuring(config, recipe, name) for name in reports)
     return f"""---
 license: apache-2.0
 library_name: agiqa
@@ -48,12 +44,12 @@ datasets: [{", ".join(recipe.data)}]
 
 {fill(recipe.about)}
 
-Scores lie in [0, 1], high = better; {scale}.
+Scores lie in [0, 1], high = better; {scale}.{_served(config)}
 
 ## Data and split
 
 {about}
-Split by {groups} with seed {recipe.split.seed}: {shares}.
+{_divided(recipe)}
 {_chosen(recipe)}{_backbone(config)}
 
 {measured}{_drawn(figures)}{_fallen(fallen)}
@@ -70,18 +66,49 @@ Split by {groups} with seed {recipe.split.seed}: {shares}.
 """
 
 
+def _served(config: CheckpointConfig) -> str:
+    """What serves it, where its figures are of other crops."""
+    measured, serving = config.measured_policy, config.crop_policy
+    if measured is None:
+        return ""
+    sentence = fill(
+        f"It serves the crops of the policy `{serving.kind}`; the figures here are of "
+        f"`{measured.kind}` (`--crop-policy {measured.kind}`), those of `{serving.kind}` stand in "
+        "metrics.json under `served`."
+    )
+    return f"\n\n{sentence}"
+
+
 def _measured(recipe: MethodRecipe, name: str, report: Report, *, one_of_many: bool) -> str:
     """The figures on one data set's test part."""
     unseen = f"{report.groups} unseen {recipe.sets[name].split_by}s"
     if report.groups < report.images:
         unseen = f"{report.images} images, {unseen}"
     where = f" of {name}" if one_of_many else ""
-    return f"""## Measured on the test part{where} ({unseen})
+    return f"""## Measured on the {report.part} part{where} ({unseen})
 
 {markdown_table(_agreement(report))}
 
-PLCC and RMSE are of the raw scores; metrics.json has them after the VQEG logistic too.
+{fill(_about_figures(recipe.sets[name].split_by))}
 {_beside(report)}"""
+
+
+def _about_figures(split_by: str) -> str:
+    return (
+        f"Intervals are bootstrapped over the {split_by}s, each with all of its images. PLCC and "
+        "RMSE are of the raw scores; metrics.json has them after the VQEG logistic too."
+    )
+
+
+def _measuring(config: CheckpointConfig, recipe: MethodRecipe, name: str) -> str:
+    """The command that measures the checkpoint on a set again."""
+    words = [f"agiqa evaluate --checkpoint {config.name} --data {name}"]
+    if table := recipe.tables.get(name):
+        words.append(f"--range {table.low:g} {table.high:g}")
+        words += ["--lower-better"] * table.lower_better
+    words += ["--labels IQA_Database"] * (name in recipe.labels)
+    words += ["--part validation"] * (not recipe.split.tests)
+    return " ".join(words)
 
 
 def _drawn(figures: Sequence[Figure]) -> str:
@@ -100,21 +127,38 @@ def _fallen(fallen: Falls | None) -> str:
         return ""
     steps = [f"strength {strength:g}" for strength in STRENGTHS]
     rows = [
-        (kind, f"{value:.3f}", *(f"{quality:.3f}" for quality in fallen.quality[kind]))
+        (kind, *(f"{n:.3f}" for n in (value, qualities[0] - qualities[-1], *qualities)))
         for kind, value in fallen.srcc.items()
+        for qualities in [fallen.quality[kind]]
     ]
-    header = ("degradation", "SRCC with strength", "quality as it is", *steps)
+    header = ("degradation", "SRCC with strength", "falls by", "quality as it is", *steps)
     table = markdown_table(Table(header, tuple(rows)))
     about = fill(
         f"The {fallen.images} best-rated images of the test part, made worse at their own size "
         "(`training.sampling.degradations` says what the strengths are). The rank correlation of "
-        "strength and quality is the mean over the images; -1 is a perfect fall."
+        "strength and quality is the mean over the images; -1 is a perfect fall, however small: "
+        "how far the mean quality falls stands beside it."
     )
     return f"\n## Degraded images\n\n{about}\n\n{table}\n"
 
 
+def _divided(recipe: MethodRecipe) -> str:
+    """How the data was split."""
+    split = recipe.split
+    groups = " or ".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
+    if split.kind == "official":
+        return "Split as the set itself states."
+    if split.kind == "paper":
+        return f"Split by {groups} as CLIP-AGIQA was published, round {split.round}."
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in split.shares.items())
+    text = f"Split by {groups} with seed {split.seed}: {shares}."
+    if split.states_validation or not split.inner:
+        return text
+    return f"{text} {split.inner:.0%} of the training part are left to validation."
+
+
 def _chosen(recipe: MethodRecipe) -> str:
-    if recipe.protocol == "paper":
+    if recipe.judged_by == "test":
         return fill(f"**Published protocol**: {PUBLISHED_PROTOCOL}")
     if recipe.schedule.select == "best":
         return "The epoch was chosen on the validation part."

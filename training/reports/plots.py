@@ -153,8 +153,8 @@ def reliability(predicted: Floats, mos: Floats, bins: int = 10) -> Figure:
             sheet,
             "reliability",
             f"Mean opinion score in {len(parts)} bins of equally many images, by predicted score, "
-            f"with 95 % intervals; dashed: a score means what it says. Mean distance {error:.3f}. "
-            "Below: how often each score is given.",
+            "with 95 % intervals over the images; dashed: a score means what it says. Mean "
+            f"distance {error:.3f}. Below: how often each score is given.",
             f"Reliability plot in {len(parts)} bins; the mean opinion differs from the mean "
             f"prediction by {error:.3f} on average, by {np.abs(at - mean).max():.3f} at most.",
         )

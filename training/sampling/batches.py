@@ -18,6 +18,7 @@ from torch import Tensor
 from training.data.samples import Sample
 from training.sampling import degraded
 from training.sampling.degraded import Degraded
+from training.sampling.order import Order
 from training.sampling.pictures import Picture, Pictures
 
 # Batches in the making while one is trained on: each has a thread, and a GPU eats many.
@@ -27,7 +28,8 @@ _AHEAD = max(2, os.cpu_count() or 1)
 @dataclass(frozen=True)
 class Batch:
     """uint8 windows [m, k, 3, s, s] and global views [m, 3, s, s] (None: not wanted) of the images
-    that this process computes, and what is known of all n images of the batch.
+    that this process computes, and what is known of all n images of the batch. Where the image
+    tower does not learn, ``windows`` may be the views' features already, float32 [m, k, d].
 
     ``mos_align`` [n] is NaN where the data set tells no alignment. With one process m = n.
     ``degraded``: some of the images once more, made worse; None: not wanted.
@@ -62,8 +64,9 @@ class Batch:
 class Batches:
     """Shuffled training batches of ``size`` images, with ``windows`` random windows each; an epoch
     is fixed by its number and the seed. ``degraded`` of a batch's images, the best-rated ones, come
-    in two degraded versions too, some kinds as many times as ``often`` says. Of each batch, this
-    process cuts the part ``rank`` of ``processes``.
+    in two degraded versions too, some kinds as many times as ``often`` says; ``flips`` of the views
+    are mirrored. ``order``: which images each batch takes; None: every image once an epoch. Of each
+    batch, this process cuts the part ``rank`` of ``processes``.
     """
 
     def __init__(
@@ -75,15 +78,19 @@ class Batches:
         seed: int,
         windows: int = 1,
         wholes: bool = True,
+        flips: float = 0.5,
         degraded: int = 0,
         often: Mapping[str, int] | None = None,
+        order: Order | None = None,
     ) -> None:
         self.samples = list(samples)
+        self.order = order or Order(self.samples, size)
         self.pictures = pictures
         self.size = size
         self.seed = seed
         self.windows = windows
         self.wholes = wholes
+        self.flips = flips
         self.degraded = degraded
         self.often = often
         self.rank = 0
@@ -103,11 +110,11 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch; the last, smaller one is left out."""
-        return len(self.samples) // self.size
+        return len(self.order)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at every call."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.samples))
+        order = self.order.epoch(self.seed, number).ravel()
         coming: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
             for batch in range(len(self)):
@@ -126,17 +133,14 @@ class Batches:
         for place in places[self.rank * mine : (self.rank + 1) * mine]:
             rng = np.random.default_rng((self.seed, epoch, place))
             picture = self.pictures[self.samples[order[place]].path]
-            crops = [_flip(self._cut(_planes(picture), rng), rng) for _ in range(self.windows)]
+            crops = [self._flip(self._cut(_planes(picture), rng), rng) for _ in range(self.windows)]
             windows.append(np.stack(crops))
             if self.wholes:
-                wholes.append(_flip(self._whole(picture, rng), rng))
-        align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
-        return Batch(
+                wholes.append(self._flip(self._whole(picture, rng), rng))
+        return batch_of(
+            samples,
             torch.from_numpy(np.stack(windows)),
             torch.from_numpy(np.stack(wholes)) if wholes else None,
-            torch.tensor([s.mos for s in samples]),
-            torch.tensor(align),
-            samples,
             self._degraded(samples, epoch, number) if self.degraded else None,
         )
 
@@ -149,7 +153,8 @@ class Batches:
         for plan in plans[self.rank * mine : (self.rank + 1) * mine]:
             rng = np.random.default_rng((self.seed, epoch, start + plan.base, 2))
             pixels = self.pictures[samples[plan.base].path].pixels
-            views, whole = degraded.cut(pixels, plan, self.pictures.policy.size, self.windows, rng)
+            size = self.pictures.policy.size
+            views, whole = degraded.cut(pixels, plan, size, self.windows, rng, self.flips)
             windows.append(views)
             wholes.append(whole)
         return Degraded(
@@ -168,10 +173,21 @@ class Batches:
         y, x = (int(rng.integers(0, side - size + 1)) for side in pixels.shape[1:])
         return pixels[:, y : y + size, x : x + size]
 
+    def _flip(self, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return view[..., ::-1] if rng.random() < self.flips else view
+
+
+def batch_of(
+    samples: list[Sample],
+    windows: Tensor,
+    wholes: Tensor | None = None,
+    worse: Degraded | None = None,
+) -> Batch:
+    """The batch of these samples and views of this process's part of them."""
+    align = [math.nan if s.mos_align is None else s.mos_align for s in samples]
+    mos = torch.tensor([s.mos for s in samples])
+    return Batch(windows, wholes, mos, torch.tensor(align), samples, worse)
+
 
 def _planes(picture: Picture) -> np.ndarray:
     return picture.pixels.transpose(2, 0, 1)
-
-
-def _flip(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return view[..., ::-1] if rng.random() < 0.5 else view

@@ -94,7 +94,12 @@ def _drawn(base: int, choices: Sequence[str], rng: np.random.Generator) -> Plan:
 
 
 def cut(
-    pixels: np.ndarray, planned: Plan, size: int, windows: int, rng: np.random.Generator
+    pixels: np.ndarray,
+    planned: Plan,
+    size: int,
+    windows: int,
+    rng: np.random.Generator,
+    flips: float = 0.5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both versions of one image, uint8: windows [2, k, 3, s, s] at the same places, and the wholes
     [2, 3, s, s].
@@ -105,6 +110,7 @@ def cut(
         size: side of a window.
         windows: how many.
         rng: draws part, places and flips; kinds that need chance go on with it.
+        flips: how probable it is that all of them are mirrored.
     """
     y, x = (int(rng.integers(max(1, side - _SIDE + 1))) for side in pixels.shape[:2])
     part = pixels[y : y + _SIDE, x : x + _SIDE]
@@ -113,7 +119,7 @@ def cut(
         (int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1)))
         for _ in range(windows)
     ]
-    step = -1 if rng.random() < 0.5 else 1
+    step = -1 if rng.random() < flips else 1
     each, wholes = [], []
     for strength in planned.strengths:
         worse = degrade(part, planned.kind, strength, rng)

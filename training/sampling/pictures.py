@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from model.config import CropPolicy
 from model.errors import ImageError
 from model.preprocess import images
-from model.preprocess.crops import squash
-from model.preprocess.windows import place_windows
+from model.preprocess.crops import pixels_of, squash
+from model.preprocess.windows import file_digest, place_windows
 from training.data.samples import Sample
 from training.errors import DataError
 
@@ -27,11 +27,13 @@ from training.errors import DataError
 @dataclass(frozen=True)
 class Picture:
     """One decoded image: uint8 [h, w, 3] as the windows see it, and the whole image squashed to
-    [3, s, s], first at the crop's size, then larger; no whole where none is wanted.
+    [3, s, s], first at the crop's size, then larger; no whole where none is wanted. ``digest`` is
+    that of its file.
     """
 
     pixels: np.ndarray
     wholes: tuple[np.ndarray, ...]
+    digest: bytes = b""
 
     @property
     def size(self) -> int:
@@ -88,29 +90,37 @@ class Pictures:
 
     def _decode(self, path: Path) -> Picture:
         try:
-            image = images.decode(path.read_bytes())
+            data = path.read_bytes()
+            image = images.decode(data)
         except (OSError, ImageError) as error:
             raise DataError(
                 f"{path} can't be read ({error}): replace it, or remove it from the set; "
                 "agiqa data check names all such files"
             ) from error
         wholes = tuple(squash(image, round(self.policy.size * zoom)) for zoom in self.zooms)
-        grid = place_windows(self.policy, *image.size)
-        if image.size != (grid.width, grid.height):
-            image = image.resize((grid.width, grid.height), Image.Resampling.BICUBIC)
-        return Picture(np.asarray(image), wholes)
+        pixels = pixels_of(image, place_windows(self.policy, *image.size))
+        return Picture(pixels, wholes, file_digest(data))
 
 
 class Shelf:
-    """Pictures that several runs of a process share, as far as they look at images alike."""
+    """Pictures that several runs of a process share, as far as they look at images alike, and
+    ``features`` of images (``training.sampling.features``).
+    """
 
     def __init__(self) -> None:
+        self.features: dict[str, dict[str, Tensor]] = {}
         self._pictures: list[Pictures] = []
 
     def pictures(self, policy: CropPolicy, zooms: tuple[float, ...], limit: int) -> Pictures:
         """Those of an earlier run that has at least these views, or new ones."""
         for pictures in self._pictures:
-            if pictures.policy == policy and zooms in {(), pictures.zooms}:
+            alike = _prepares(pictures.policy) == _prepares(policy)
+            if alike and pictures.limit == limit and zooms in {(), pictures.zooms}:
                 return pictures
         self._pictures.append(Pictures(policy, zooms, limit))
         return self._pictures[-1]
+
+
+def _prepares(policy: CropPolicy) -> CropPolicy:
+    """What of a policy changes the pictures: not where its windows lie."""
+    return policy.model_copy(update={"seed": 0})

@@ -6,16 +6,34 @@ seed, as the paper drew them, as the set itself says, or with one generator kept
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter
+from typing import Any
 
+from training.data.readers import aigciqa2023
 from training.data.samples import Sample
 from training.errors import DataError, LeakError
 
 PARTS = ("train", "validation", "test")
 
-# CLIP-AGIQA's rounds: the seed, the prompts of AGIQA-3K, and how many of them train.
-_PAPER_SEED, _PAPER_PROMPTS, _PAPER_TRAIN = 10, 300, 240
+
+@dataclass(frozen=True)
+class _Rounds:
+    """CLIP-AGIQA's published rounds of a set: its prompts, how many of them train, and the name by
+    which they are shuffled, which sorts them as the published code has them.
+    """
+
+    prompts: int
+    train: int
+    name_of: Callable[[Sample], Any]
+
+
+_PAPER_SEED, PAPER_ROUNDS = 10, 10
+_PUBLISHED: Mapping[str, _Rounds] = {
+    "AGIQA-3K": _Rounds(300, 240, attrgetter("prompt")),
+    "AIGCIQA2023": _Rounds(100, 80, lambda sample: aigciqa2023.prompt_number(sample.path)),
+}
 
 
 def split_by_group(
@@ -51,26 +69,34 @@ def split_by_group(
 
 
 def paper_rounds(samples: Sequence[Sample], round: int) -> dict[str, list[Sample]]:
-    """Round 0, 1, ... of the splits that CLIP-AGIQA was published with: {"train", "test"}, 240 and
-    60 of AGIQA-3K's 300 prompts.
+    """Round 0 to 9 of the splits that CLIP-AGIQA was published with: {"train", "test"}, 240 and 60
+    of AGIQA-3K's 300 prompts, in their alphabetical order, or 80 and 20 of AIGCIQA2023's 100, by
+    their numbers.
 
     Raises:
-        DataError: not all 300 prompts are there, or more.
+        DataError: another set, not all of its prompts, or more; or no such round.
     """
-    prompts = sorted({sample.prompt for sample in samples})
-    if len(prompts) != _PAPER_PROMPTS:
+    (name,) = {sample.dataset for sample in samples}
+    if name not in _PUBLISHED:
+        known = " and ".join(_PUBLISHED)
+        raise DataError(f"the paper has no rounds of {name}, only of {known}: draw your own")
+    published = _PUBLISHED[name]
+    prompts = sorted({published.name_of(sample) for sample in samples})
+    if len(prompts) != published.prompts:
         raise DataError(
-            f"the paper's rounds are drawn from {_PAPER_PROMPTS} prompts, and {len(prompts)} are "
-            "here: draw rounds of your own, one per seed"
+            f"the paper's rounds are drawn from all {published.prompts} prompts of {name}, and "
+            f"{len(prompts)} are here: draw rounds of your own, one per seed"
         )
-    rng, order = random.Random(_PAPER_SEED), list(range(_PAPER_PROMPTS))
+    if round >= PAPER_ROUNDS:
+        raise DataError(f"the paper has rounds 0 to {PAPER_ROUNDS - 1}, not {round}")
+    rng, order = random.Random(_PAPER_SEED), list(range(published.prompts))
     for _ in range(round + 1):
         rng.shuffle(order)
-    tested = {prompts[i] for i in order[_PAPER_TRAIN:]}
-    return {
-        "train": [sample for sample in samples if sample.prompt not in tested],
-        "test": [sample for sample in samples if sample.prompt in tested],
-    }
+    tested = {prompts[i] for i in order[published.train :]}
+    parts: dict[str, list[Sample]] = {"train": [], "test": []}
+    for sample in samples:
+        parts["test" if published.name_of(sample) in tested else "train"].append(sample)
+    return parts
 
 
 def official(samples: Sequence[Sample]) -> dict[str, list[Sample]]:

@@ -31,12 +31,14 @@ class Split(BaseModel):
     - ``random``: shares of the images; a leak, so an error, where a set has groups;
     - ``official``: the parts that the set itself states; with LIQE's label files, those of its
       split ``round`` + 1;
-    - ``paper``: ``round`` of CLIP-AGIQA's published rounds on all 300 prompts of AGIQA-3K.
+    - ``paper``: ``round`` of CLIP-AGIQA's published rounds, on all prompts of AGIQA-3K or of
+      AIGCIQA2023.
 
-    Parts are drawn in the order of the shares, which may name one ``unused`` that nobody looks at.
-    A split without a validation part gives ``inner`` of the training groups to it. ``leave_out``: a
-    generator that training never sees and the test alone has. ``pinned``: the split under which the
-    backbone saw this data; its training groups train here too.
+    Parts are drawn in the order of the shares, which may name one ``unused`` that nobody looks at;
+    a ``test`` of 0 leaves the test to other sets. A split without a validation part gives ``inner``
+    of the training groups to it, none if 0. ``leave_out``: a generator that training never sees and
+    the test alone has. ``pinned``: the split under which the backbone saw this data; its training
+    groups train here too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +47,7 @@ class Split(BaseModel):
     seed: int = 1
     shares: dict[str, float] = Field(default={"train": 0.75, "validation": 0.10, "test": 0.15})
     round: int = Field(default=0, ge=0)
-    inner: float = Field(default=0.1, gt=0, lt=1)
+    inner: float = Field(default=0.1, ge=0, lt=1)
     leave_out: str | None = None
     pinned: "Split | None" = None
 
@@ -64,13 +66,25 @@ class Split(BaseModel):
             return None
         return cls.model_validate({k: v for k, v in provenance.items() if k in cls.model_fields})
 
+    @property
+    def states_validation(self) -> bool:
+        """Whether a validation part is among what is drawn, before ``inner`` gives one."""
+        drawn = self.kind in {"content", "random"}
+        return "validation" in self.shares if drawn else self.kind == "official"
+
+    @property
+    def tests(self) -> bool:
+        """Whether there is a test part."""
+        return self.kind in {"official", "paper"} or self.shares["test"] > 0
+
     def draws_as(self, other: "Split") -> bool:
         """Whether both draw the same parts: the order of the shares counts too."""
         return self.model_dump_json() == other.model_dump_json()
 
 
 def draw(split: Split, samples: Sequence[Sample]) -> Parts:
-    """The parts of one data set: train, validation, test, and what the shares name beside.
+    """The parts of one data set: train, validation (unless ``inner`` is 0 and none is stated), test
+    (empty if its share is 0), and what the shares name beside.
 
     Raises:
         LeakError: a prompt or reference image would lie in two parts.
@@ -79,12 +93,15 @@ def draw(split: Split, samples: Sequence[Sample]) -> Parts:
     parts = _drawn(split, samples)
     # Now, since leaving images out could hide a leak; and below, since moving some could make one.
     refuse_leaks(parts)
-    if "validation" not in parts:
+    if "validation" not in parts and split.inner:
         parts = _with_validation(parts, split)
     if split.leave_out:
         parts = without_generator(parts, split.leave_out)
-    if empty := [part for part in PARTS if not parts.get(part)]:
-        raise DataError(f"the split leaves no image to {' and '.join(empty)}: set other shares")
+    needed = {"train", *(["test"] * split.tests)}
+    needed |= {"validation"} if split.inner or split.states_validation else set()
+    if empty := [part for part in PARTS if part in needed and not parts.get(part)]:
+        remedy = "draw one" if split.kind == "official" else "set other shares"
+        raise DataError(f"the split leaves no image to {' and '.join(empty)}: {remedy}")
     refuse_leaks(parts)
     return parts
 

@@ -23,6 +23,7 @@ from model.preprocess.windows import place_windows
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 PLENTY = DecodeLimits(cpu_seconds=60)
+GRID = CropPolicy()
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,14 @@ def encoded(form: str, width: int = 500, height: int = 300, mode: str = "RGB") -
     return buffer.getvalue()
 
 
-def layout_for(header: Header) -> Layout:
-    grid = place_windows(CropPolicy(), header.width, header.height)
+def layout_for(header: Header, policy: CropPolicy = GRID) -> Layout:
+    grid = place_windows(policy, header.width, header.height)
     return Layout(grid, ("quality",), ((0, len(grid.windows) + 1),))
 
 
-def crops(decoder: CropDecoder, data: bytes) -> np.ndarray:
+def crops(decoder: CropDecoder, data: bytes, policy: CropPolicy = GRID) -> np.ndarray:
     header = read_header(data)
-    return decoder.crops(data, header, layout_for(header))
+    return decoder.crops(data, header, layout_for(header, policy))
 
 
 def pid(decoder: CropDecoder) -> int:
@@ -81,6 +82,18 @@ def test_its_crops_are_those_of_decoding_here_within_the_header_s_estimate(
         here = np.empty(layout.array_shape, np.uint8)
         cut(images.decode(data), layout, here)
         assert (crops(decoder, data) == here).all()
+
+
+@pytest.mark.parametrize("size", [(1500, 1000), (7000, 7000), (20000, 800)], ids=str)
+def test_it_reduces_an_image_for_liqe_as_decoding_here_does(
+    decoder: CropDecoder, size: tuple[int, int]
+) -> None:
+    data = encoded("JPEG", *size, "L")
+    layout = layout_for(read_header(data), CropPolicy.liqe())
+    here = np.empty(layout.array_shape, np.uint8)
+    cut(images.decode(data), layout, here)
+    assert layout.grid.bilinear
+    assert (crops(decoder, data, CropPolicy.liqe()) == here).all()
 
 
 def test_an_image_that_cannot_be_decoded_says_why_and_harms_nothing(decoder: CropDecoder) -> None:

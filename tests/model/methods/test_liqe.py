@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from model.config import CLIP_NORMALISATION, CropPolicy
 from model.errors import BackboneError
-from model.methods.liqe import Liqe, Marginals, joint_texts, to_unit
-from model.methods.network import Options, Views
+from model.methods.liqe import Liqe, LiqeOptions, Marginals, joint_texts, to_unit
+from model.methods.network import Views
 from model.methods.registry import build_network
 from model.scorer import Scorer
 from model.scores import Score
@@ -57,7 +57,7 @@ def network() -> Liqe:
     clip: Any = tiny.random_clip()
     with torch.no_grad():
         clip.logit_scale.fill_(math.log(100))
-    return Liqe(clip, Options()).eval()
+    return Liqe(clip, LiqeOptions()).eval()
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,24 @@ def test_there_are_495_texts_in_the_papers_order() -> None:
     assert texts[11] == jpeg2000.replace("animal", "cityscape")
     assert texts[99] == jpeg2000.replace("bad", "poor")
     assert texts[-1] == "a photo of a others with other artifacts, which is of perfect quality"
+
+
+def test_with_texts_of_quality_alone_it_expects_the_grade_and_names_nothing_else(
+    exact: Any,
+) -> None:
+    """As the authors train on one data set: softmax over five, then the expectation."""
+    clip = network().text.text
+    net = Liqe(clip, LiqeOptions(texts="quality")).eval()
+    plain = []
+    for quality in QUALITIES:
+        t = plain_text_feature(exact, sentence(None, f"a photo with {quality} quality", None))
+        plain.append(t / t.norm())
+    z = F.normalize(torch.randn(4, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
+    p = (100 * z.double() @ torch.stack(plain).T).mean(0).softmax(0).tolist()
+    score = read(net, z)
+    expected = sum((grade + 1) * share for grade, share in enumerate(p))
+    assert score.quality == pytest.approx((expected - 1) / 4, abs=1e-4)
+    assert (score.scene, score.distortion, len(score.crop_quality or ())) == (None, None, 4)
 
 
 def test_text_features_are_those_of_plain_clip_for_each_of_the_495(plain_texts: Tensor) -> None:
@@ -255,7 +273,7 @@ def loss(net: Liqe) -> Tensor:
 
 def test_both_towers_learn_wholly_and_the_logit_scale_does_not() -> None:
     clip: Any = tiny.random_clip()
-    net = Liqe(clip, Options()).train()
+    net = Liqe(clip, LiqeOptions()).train()
     loss(net).backward()
     everything = {id(p): n for n, p in clip.named_parameters() if n != "logit_scale"}
     assert {id(p) for p in net.trainable_parameters().values()} == everything.keys()
@@ -274,7 +292,7 @@ def test_a_logit_bias_takes_no_part() -> None:
     """It is the one parameter that a CLIP of open_clip may have and LIQE does not use."""
     settings = tiny.ARCHITECTURE.model_dump(exclude={"stem"})
     clip: Any = open_clip.CLIP(**settings, init_logit_bias=-10.0)
-    net = Liqe(clip, Options())
+    net = Liqe(clip, LiqeOptions())
     loss(net).backward()
     assert not any(name.endswith("logit_bias") for name in net.trainable_parameters())
     assert all(p.grad is not None for p in net.trainable_parameters().values())

@@ -92,6 +92,7 @@ BUILT = {
     "clip-agiqa": "ClipAgiqa",
     "clip-iqa": "ClipIqa",
     "clip-iqa-plus": "ClipIqaPlus",
+    "clipscore": "ClipScore",
     "liqe": "Liqe",
     "mp-iqe": "MpIqe",
 }

@@ -1,5 +1,6 @@
 """The grid's windows, and what every policy's windows cost and hold."""
 
+import importlib
 import itertools
 import pickle
 import random
@@ -332,6 +333,18 @@ def test_crops_of_a_scaled_image_come_from_one_bicubic_resize() -> None:
     resized = np.asarray(image.resize((1024, 512), Image.Resampling.BICUBIC))
     assert np.array_equal(crops[0], resized[:224, :224].transpose(2, 0, 1))
     assert np.array_equal(crops[-1], resized[-224:, -224:].transpose(2, 0, 1))
+
+
+def test_crops_of_liqe_come_from_one_bilinear_resize_as_torchvision_s() -> None:
+    transforms = importlib.import_module("torchvision.transforms")
+    image = tiny.picture(1500, 1000)
+    planner = CropPlanner(tiny.config_of(heads=("quality",)), CropPolicy.liqe())
+    crops = planner.crops(image, ("quality",))
+    resized = np.asarray(transforms.Resize(768)(image))
+    assert resized.shape == (768, 1152, 3)
+    windows = place_windows(planner.policy, 1500, 1000).windows
+    for crop, (x, y) in zip(crops, windows, strict=True):
+        assert np.array_equal(crop, resized[y : y + 224, x : x + 224].transpose(2, 0, 1))
 
 
 def test_the_global_view_is_the_whole_image_squashed() -> None:

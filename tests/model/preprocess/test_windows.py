@@ -5,6 +5,7 @@ import math
 import pickle
 import random
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -73,8 +74,9 @@ def test_the_picks_of_liqe_are_those_of_its_code() -> None:
         ((1023, 600), 32),
         ((1024, 600), 48),
         ((600, 1024), 48),
-        ((1024, 1024), 48),
+        ((1024, 768), 48),
         ((600, 1023), 32),
+        ((768, 768), 32),
     ],
     ids=str,
 )
@@ -84,6 +86,71 @@ def test_liqe_strides_48_where_a_side_has_1024_pixels(size: tuple[int, int], str
     step = across * down // 15
     wanted = [(stride * (i % across), stride * (i // across)) for i in range(0, 15 * step, step)]
     assert list(grid.windows) == wanted
+
+
+@pytest.mark.parametrize(
+    ("size", "placed"),
+    [
+        ((4000, 3000), (1024, 768)),
+        ((3000, 4000), (768, 1024)),
+        ((1280, 960), (1024, 768)),
+        ((1000, 777), (988, 768)),  # 988.4, rounded down as torchvision does
+        ((2000, 769), (1997, 768)),
+        ((769, 769), (768, 768)),
+    ],
+    ids=str,
+)
+def test_liqe_reduces_the_short_side_to_768_and_strides_over_what_is_left(
+    size: tuple[int, int], placed: tuple[int, int]
+) -> None:
+    grid = place_windows(LIQE, *size)
+    assert (grid.width, grid.height, grid.bilinear) == (*placed, True)
+    assert grid == replace(place_windows(LIQE, *placed), bilinear=True)
+
+
+@pytest.mark.parametrize("size", [(768, 768), (5000, 768), (767, 2000), (500, 300), (100, 90)])
+def test_liqe_leaves_an_image_alone_whose_short_side_has_768_pixels_or_fewer(
+    size: tuple[int, int],
+) -> None:
+    native = LIQE.model_copy(update={"max_short_side": None})
+    assert place_windows(LIQE, *size) == place_windows(native, *size)
+    assert not place_windows(LIQE, *size).bilinear
+
+
+def test_windows_over_a_reduced_image_are_told_in_pixels_of_the_original() -> None:
+    grid = place_windows(LIQE, 4000, 3000)
+    assert len(grid.windows) == 15  # of 17 x 12 at stride 48: every thirteenth
+    corner = 13 * 48, 0
+    assert list(grid.windows)[1] == corner
+    left, across = round(13 * 48 * 4000 / 1024), round((13 * 48 + 224) * 4000 / 1024)
+    assert grid.boxes(4000, 3000)[1] == (left, 0, across - left, 875)
+
+
+def test_a_policy_of_0_5_without_a_short_side_keeps_native_pixels() -> None:
+    stored = '{"kind": "liqe", "size": 224, "stride": 32, "max_windows": 15}'
+    policy = CropPolicy.model_validate_json(stored)
+    grid = place_windows(policy, 4000, 3000)
+    assert (grid.width, grid.height, grid.bilinear) == (4000, 3000, False)
+    every = [(48 * (i % 79), 48 * (i // 79)) for i in range(79 * 58)]
+    assert list(grid.windows) == every[:: 79 * 58 // 15][:15]
+
+
+def test_the_short_side_can_be_reduced_for_the_other_kinds_of_native_pixels_too() -> None:
+    for kind in ("official", "random"):
+        reduced = POLICIES[kind].model_copy(update={"max_short_side": 384})
+        grid = place_windows(reduced, 1024, 768)
+        assert grid == replace(place_windows(POLICIES[kind], 512, 384), bilinear=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "short", "says"),
+    [("grid", 768, "max_side"), ("whole", 768, "max_side"), ("liqe", 200, "no window")],
+)
+def test_a_short_side_that_can_not_be_reduced_so_is_refused(
+    kind: str, short: int, says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        CropPolicy(kind=kind, max_short_side=short)
 
 
 def test_liqe_takes_fifteen_windows_wherever_there_are_so_many() -> None:
@@ -217,7 +284,7 @@ def test_small_images_are_scaled_up_until_a_window_fits(
 
 @every_kind
 def test_images_at_least_as_large_as_a_window_are_not_scaled(kind: str) -> None:
-    for width, height in [(224, 224), (224, 900), (512, 512), (777, 1023)]:
+    for width, height in [(224, 224), (224, 900), (512, 512), (767, 1023)]:
         grid = place_windows(POLICIES[kind], width, height)
         assert (grid.width, grid.height) == (width, height)
 

@@ -20,12 +20,17 @@ import torch
 from torch import Tensor, nn
 
 import model
+from model.config import CropPolicy
 from model.errors import CheckpointError
 from model.scorer import Scorer
 from model.store.checkpoint import load_network
 from model.store.official import convert, import_official, learner_weights
 from tests.model import tiny
 from tests.model.clip.test_weights import save_openai_archive
+from training.data.samples import Sample
+from training.errors import DataError
+from training.evaluation.evaluate import part_of
+from training.splits.groups import paper_rounds
 
 
 def drawn(key: str, shape: tuple[int, ...], std: float, mean: float = 0.0) -> Tensor:
@@ -89,7 +94,7 @@ def golden(vit_b_32: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Ite
     torch.save(learner("tar", VIT_B_32, conditioned=True), folder / "tar.pth")
     out = folder / "imported"
     import_official(folder / "backbone.pt", folder / "aux.pth", folder / "tar.pth", out)
-    yield model.load(str(out), device="cpu", dtype="float32")
+    yield model.load(str(out), device="cpu", dtype="float32", crop_policy="official")
     shutil.rmtree(folder)  # over a gigabyte
 
 
@@ -149,7 +154,8 @@ def imported(files: Published) -> Path:
 def test_an_imported_checkpoint_says_what_it_is(published: Published) -> None:
     config, network = load_network(imported(published))
     assert (config.name, config.method) == ("imported", "clip-agiqa")
-    assert config.crop_policy.kind == "official"
+    assert config.crop_policy == CropPolicy()
+    assert config.measured_policy == CropPolicy.official()
     assert (config.score_range.low, config.score_range.high) == (0, 5)
     assert (config.options["context_length"], config.options["visual_length"]) == (3, 3)
     learned = network.trainable_parameters()
@@ -158,6 +164,44 @@ def test_an_imported_checkpoint_says_what_it_is(published: Published) -> None:
         learned["condition.2.bias"].data,
         drawn("tar.compound_prompt_projections.1.bias", (32,), 0.02),
     )
+
+
+def listed(data_set: str = "AGIQA-3K", prompts: int = 300) -> list[Sample]:
+    return [
+        Sample(data_set, Path(f"{4 * n}.png"), f"prompt {n:03}", 0.5, prompt=f"prompt {n:03}")
+        for n in range(prompts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data_set", "prompts", "high"), [("AGIQA-3K", 300, 5), ("AIGCIQA2023", 100, 100)]
+)
+def test_imported_weights_are_measured_on_the_prompts_that_their_round_tests(
+    published: Published, data_set: str, prompts: int, high: float
+) -> None:
+    out = published.main.parent / "imported"
+    config = import_official(*published, out, architecture=TINY_NAME, trained_on=data_set, round=3)
+    samples = listed(data_set, prompts)
+    assert part_of(config, samples, "test")["test"] == paper_rounds(samples, 3)["test"]
+    assert config.provenance.trained_on == (data_set,)
+    assert config.score_range.high == high
+    assert "round 3 of the published splits" in (out / "README.md").read_text()
+    with pytest.raises(DataError, match="use --part test"):
+        part_of(config, samples, "unseen")
+
+
+@pytest.mark.parametrize(
+    ("data_set", "number"), [("AGIQA-3K", 10), ("AGIQA-3K", None), ("LIVE", 0), (None, 0)]
+)
+def test_a_split_that_was_not_published_is_refused_before_a_file_is_read(
+    tmp_path: Path, data_set: str | None, number: int | None
+) -> None:
+    nothing = tmp_path / "nothing.pt"
+    with pytest.raises(CheckpointError, match=r"AGIQA-3K or AIGCIQA2023.*\(0 to 9\), or neither"):
+        import_official(
+            *(nothing, nothing, nothing, tmp_path / "out"), trained_on=data_set, round=number
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_import_rounds_the_backbones_matrices_as_openai_ships_them(

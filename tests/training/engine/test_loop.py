@@ -1,5 +1,6 @@
 import contextlib
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from model.methods.network import normalise
 from tests.training.engine.regression import Regression, run_of
+from training.engine.history import Epoch
 from training.engine.loop import Run
 from training.engine.schedule import Schedule
 from training.engine.task import Losses, Outputs
@@ -247,3 +249,24 @@ def test_a_run_that_fails_in_an_epoch_keeps_the_one_before(
 def test_a_measurement_is_of_the_task_as_it_is(tmp_path: Path) -> None:
     measured = run_of(tmp_path, Regression()).measure()
     assert measured == {"AGIQA-3K": {"quality": pytest.approx(0.3)}}
+
+
+class Halved(Regression):
+    """Its term counts half as much from the second epoch on, nothing from the third."""
+
+    def balance(self, history: Sequence[Epoch]) -> Mapping[str, float]:
+        return {"squares": 1 - len(history) / 2}
+
+
+def test_terms_count_as_the_task_balances_them_by_the_epochs_before(tmp_path: Path) -> None:
+    settings = {"optimiser": "sgd", "weight_decay": 0, "decay": "none", "clip_norm": None}
+    plain, halved = Regression(), Halved()
+    run_of(tmp_path / "plain", plain, **settings).fit()
+    progress = run_of(tmp_path / "halved", halved, **settings).fit()
+    first, second, third = halved.evaluated
+    assert same(first, plain.evaluated[0])
+    assert not same(second, plain.evaluated[1])
+    assert not same(second, first)
+    assert same(third, second)
+    # What a term was is recorded as it was, not as it counted.
+    assert progress.history[2]["squares"] > 0

@@ -37,6 +37,35 @@ def test_a_warm_up_as_long_as_the_run_never_falls() -> None:
     assert lr == pytest.approx([2 * (i + 1) / 8 for i in range(8)])
 
 
+def test_waves_are_the_rates_of_the_scheduler_that_liqe_s_script_steps() -> None:
+    weight = nn.Parameter(torch.zeros(()))
+    optimiser = torch.optim.AdamW([weight], lr=2.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=5)
+    expected = []
+    for _ in range(80):
+        if optimiser.param_groups[0]["lr"] == 0:  # as the script does
+            scheduler.step()
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    lr = rates(epochs=80, warmup_epochs=0, decay="waves", period=5)
+    assert lr[::4] == lr[3::4]
+    assert lr[::4] == pytest.approx(expected, abs=1e-12)
+    assert min(lr) > 0.1
+
+
+def test_a_cosine_of_a_longer_period_than_the_run_is_cut_off() -> None:
+    whole = rates(epochs=15, warmup_epochs=0)
+    assert rates(epochs=4, warmup_epochs=0, period=15) == whole[:16]
+
+
+def test_what_does_not_add_up_is_refused() -> None:
+    with pytest.raises(ValueError, match="quotas add up to 20, batch is 32: set it so"):
+        Schedule(epochs=1, quotas={"LIVE": 4, "CSIQ": 16})
+    with pytest.raises(ValueError, match="waves needs a period"):
+        Schedule(epochs=1, decay="waves")
+
+
 KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from model.config import CropPolicy
+from model.preprocess.crops import CropPlanner
+from tests.model import tiny
 from training.data.samples import Sample
 from training.engine.validation import ValidationSet
 from training.sampling.pictures import Pictures
@@ -41,6 +43,25 @@ def test_processes_share_the_images_and_miss_none(tmp_path: Path) -> None:
     assert sorted(shares[0] + shares[1]) == list(range(5))
     assert shares[0]
     assert shares[1]
+
+
+def test_random_windows_are_those_that_scoring_places_over_the_file(tmp_path: Path) -> None:
+    samples = []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (60, 80, 3), "u1")).save(
+            path
+        )
+        samples.append(Sample("A", path, path.name, number / 10))
+    rounds = [CropPolicy.random(32, seed=seed) for seed in range(2)]
+    pictures = Pictures(rounds[0], ())
+    for policy in rounds:  # which share the pictures
+        (views,) = ValidationSet(samples, pictures, True, policy).views()
+        planner = CropPlanner(tiny.config_of(crop_policy=policy))
+        for row, windows in zip(views.rows, views.windows, strict=True):
+            own = planner.for_file(samples[row].path.read_bytes())
+            expected = own.crops(Image.open(samples[row].path), ("quality",))
+            assert np.array_equal(windows.numpy(), expected)
 
 
 def test_srcc_is_per_data_set_and_of_the_heads_whose_opinion_it_has(tmp_path: Path) -> None:

@@ -170,6 +170,36 @@ def test_the_interval_of_the_srcc_is_the_one_that_cards_were_made_with() -> None
     assert list(interval(srcc, x, y, 3)) == expected
 
 
+def test_images_of_one_group_are_drawn_together_or_not_at_all() -> None:
+    x, y = noisy(0.2, 60)
+    groups = [f"prompt {n % 6}" for n in range(60)]
+    places = [np.arange(n, 60, 6) for n in range(6)]
+
+    def of_groups(drawn: np.ndarray) -> float:
+        images = np.concatenate([places[n] for n in drawn])
+        return float(stats.spearmanr(x[images], y[images]).statistic)
+
+    expected = by_hand(of_groups, seed=3, images=6, rounds=200)
+    assert interval(srcc, x, y, 3, 200, groups) == pytest.approx(tuple(expected))
+    alone = [str(n) for n in range(60)]
+    assert interval(srcc, x, y, 3, 200, alone) == interval(srcc, x, y, 3, 200)
+    assert np.isnan(interval(srcc, x, y, groups=["the same"] * 60)).all()
+
+
+def test_scores_that_hang_together_within_a_group_have_a_wider_interval() -> None:
+    rng = np.random.default_rng(0)
+    place = np.repeat(np.arange(20), 10)
+    mos = rng.random(20)[place]
+    predicted = mos + rng.normal(0, 0.3, 20)[place] + rng.normal(0, 0.01, 200)
+    groups = [str(group) for group in place]
+    wide, narrow = interval(srcc, predicted, mos, groups=groups), interval(srcc, predicted, mos)
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+    other = mos + rng.normal(0, 0.3, 20)[place]
+    apart = difference_interval(srcc, predicted, other, mos, groups=groups)
+    near = difference_interval(srcc, predicted, other, mos)
+    assert apart[1] - apart[0] > 2 * (near[1] - near[0])
+
+
 @pytest.mark.parametrize("metric", [plcc, plcc_vqeg, krcc, rmse, rmse_vqeg])
 def test_every_metric_has_an_interval_that_holds_it(metric) -> None:  # type: ignore[no-untyped-def]
     x, y = noisy(0.1, 80)

@@ -64,6 +64,8 @@ def test_runs_that_look_alike_share_their_pictures() -> None:
     assert shelf.pictures(POLICY, (), 100) is first  # looks at less
     assert shelf.pictures(POLICY, (1.0, 1.3), 100) is not first
     assert shelf.pictures(CropPolicy(size=16), (1.0,), 100) is not first
+    rounds = [shelf.pictures(CropPolicy.random(32, seed=seed), (), 100) for seed in range(3)]
+    assert rounds[1] is rounds[2] is rounds[0]  # windows alone differ
 
 
 def test_what_several_threads_read_at_once_is_kept_once(tmp_path: Path) -> None:

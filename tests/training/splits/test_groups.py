@@ -114,6 +114,29 @@ def test_the_rounds_of_the_paper_need_all_its_prompts() -> None:
         paper_rounds(paper_samples(299), 0)
 
 
+def test_the_rounds_of_aigciqa2023_go_by_the_number_of_the_prompt() -> None:
+    samples = [
+        Sample("AIGCIQA2023", Path(f"{n}.png"), prompt, 0.5, prompt=prompt)
+        for n in range(2400)
+        for prompt in [f"prompt {(7 * (n % 400 // 4)) % 100}"]  # not in the order of their names
+    ]
+    random.seed(10)
+    order = list(range(100))
+    for number in range(3):
+        random.shuffle(order)
+        parts = paper_rounds(samples[::-1], number)
+        tested = {int(s.path.stem) % 400 // 4 for s in parts["test"]}
+        assert tested == set(order[80:])
+        assert [len(part) for part in parts.values()] == [1920, 480]
+
+
+def test_a_set_or_a_round_that_the_paper_does_not_have_is_named() -> None:
+    with pytest.raises(DataError, match=r"no rounds of B, only of AGIQA-3K and AIGCIQA2023"):
+        paper_rounds([Sample("B", Path("x.jpg"), "a dog", 0.5)], 0)
+    with pytest.raises(DataError, match="rounds 0 to 9, not 10"):
+        paper_rounds(paper_samples(), 10)
+
+
 def test_the_official_parts_are_the_sets_own_in_their_usual_order() -> None:
     samples = [sample("a", part="test"), sample("b", part="extra"), sample("c", part="train")]
     assert official(samples) == {"train": samples[2:], "test": samples[:1], "extra": samples[1:2]}

@@ -38,6 +38,31 @@ def test_without_a_validation_part_training_gives_some_of_its_prompts() -> None:
     )
 
 
+def test_without_an_inner_part_all_but_the_test_part_trains() -> None:
+    split = Split(shares={"train": 0.8, "test": 0.2}, inner=0)
+    drawn = groups(draw(split, generated()))
+    assert {part: len(g) for part, g in drawn.items()} == {"train": 16, "test": 4}
+    assert Split.of_provenance(split.model_dump()) == split
+
+
+def test_where_other_sets_are_the_test_all_but_the_inner_part_trains() -> None:
+    parts = draw(Split(shares={"train": 1.0, "test": 0.0}), generated())
+    assert {part: len(g) for part, g in groups(parts).items()} == {
+        "train": 18,
+        "validation": 2,
+        "test": 0,
+    }
+
+
+def test_an_official_split_without_a_validation_part_says_what_to_do() -> None:
+    samples = [
+        replace(s, group=s.path.name, part=part)
+        for s, part in zip(generated(1), ("train", "test"), strict=True)
+    ]
+    with pytest.raises(DataError, match="leaves no image to validation: draw one"):
+        draw(Split(kind="official", inner=0), samples)
+
+
 def test_the_test_part_stays_when_training_gets_less() -> None:
     shares = [{"test": 0.2, "train": t, "unused": 0.8 - t} for t in (0.2, 0.4)]
     less, more = (groups(draw(Split(shares=s), generated())) for s in shares)

@@ -54,6 +54,11 @@ def annotations(folder: Path) -> list[Sample]:
     return read_rows(folder, frame, parse)
 
 
+def prompt_number(path: Path) -> int:
+    """0 to 99, of the prompt that an image was generated from."""
+    return int(path.stem) % (PER_PROMPT * PROMPTS) // PER_PROMPT
+
+
 def _scores(folder: Path, name: str) -> list[float]:
     """[2400], of 100."""
     scores = variable(locate(*(folder / place for place in _SCORE_FOLDERS))(name), "MOSz")

@@ -21,6 +21,7 @@ from training.reports.contact import captioned, contact_sheet, extremes
 from training.research.documents.findings import findings, head_findings
 from training.research.published import Measured, comparison, rivals
 from training.research.rivals.compare import compare
+from training.research.rivals.pyiqa_weights import remark
 from training.research.rivals.rival import RivalReport
 
 _FEWEST = 3  # images, under which a plot shows nothing
@@ -67,7 +68,7 @@ def evaluation_document(
     foreign = trained_on if data_set not in config.provenance.trained_on else ""
     sections = evaluation_sections(report, data_set=data_set, trained_on=foreign)
     if rivals_:
-        sections.append(rivals_section(report, rivals_))
+        sections.append(rivals_section(report, rivals_, data_set))
     summary = f"{config.name} ({config.method}, revision {config.revision}) on {data_set}."
     if config.provenance.split.get("protocol") == "paper":
         summary += f" PUBLISHED PROTOCOL: {PUBLISHED_PROTOCOL}"
@@ -76,26 +77,61 @@ def evaluation_document(
     return Document(f"{config.name} on {data_set}", summary, tuple(sections), facts)
 
 
-def rivals_section(report: Report, rivals_: Sequence[RivalReport]) -> Section:
-    """The quality score against each rival's on the same images."""
-    predicted, mos = _scores(report, "quality")
-    cells = tuple(
+def rivals_section(report: Report, rivals_: Sequence[RivalReport], data_set: str) -> Section:
+    """The model's scores against each rival's on the same images: quality, and of what tells
+    alignment every head.
+    """
+    tables = []
+    for head in report.heads:
+        if own := [rival for rival in rivals_ if rival.target == opinion(head)]:
+            rows = _beside_rivals(report, head, own, data_set)
+            tables.append(Table(_RIVALS_HEADER, rows, f"{head.capitalize()}, measured here"))
+    text = (
+        "Both scored the same images; the interval is of the difference, on the same draws. PLCC "
+        "is of the raw scores, which a rival on another scale may lose by its curve alone. A rival "
+        "that has seen this set in its training may have learned these very images."
+    )
+    return Section("Beside rivals", text, tuple(tables))
+
+
+_RIVALS_HEADER = (
+    *("rival", "trained on", "metric", "this model", "rival"),
+    *("difference (95 %)", "this model is"),
+)
+
+
+def _beside_rivals(
+    report: Report, head: Head, rivals_: Sequence[RivalReport], data_set: str
+) -> tuple[tuple[str, ...], ...]:
+    predicted, mos = _scores(report, head)
+    learned = {rival.name: remark(rival.trained_on, data_set) for rival in rivals_}
+    return tuple(
         (
             d.rival,
+            learned[d.rival],
             d.metric.upper(),
             number(d.model_figure),
             number(d.rival_figure),
             f"{d.model_figure - d.rival_figure:+.3f} ({d.low:+.3f} to {d.high:+.3f})",
             d.verdict,
         )
-        for d in compare(predicted, rivals_, mos)
+        for d in compare(predicted, rivals_, mos, groups=report.image_groups)
     )
-    header = ("rival", "metric", "this model", "rival", "difference (95 %)", "this model is")
+
+
+def served_section(config: CheckpointConfig, report: Report, served: Report) -> Section:
+    """The figures of the crops that the service takes, where the report's are of others."""
+    measured = config.measured_policy or config.crop_policy
+    rows = tuple(
+        (head, number(result.srcc), number(report.heads[head].srcc), number(result.plcc))
+        for head, result in served.heads.items()
+    )
+    header = ("head", "SRCC served", f"SRCC of {measured.kind}", "PLCC served")
     text = (
-        "Both scored the same images; the interval is of the difference, on the same draws. PLCC "
-        "is of the raw scores, which a rival on another scale may lose by its curve alone."
+        f"This report is of the crop policy {measured.kind}; served, the checkpoint takes "
+        f"{config.crop_policy.kind}, which has a ceiling on the windows of large images."
     )
-    return Section("Beside rivals", text, (Table(header, cells, "Quality, measured here"),))
+    return Section("As served", text, (Table(header, rows, "With the crops of the service"),))
 
 
 def figures_table(report: Report) -> Table:
@@ -120,9 +156,9 @@ def _overview(report: Report) -> Section:
     of_groups = f" of {report.groups} prompts or references" if grouped else ""
     text = (
         f"Measured on {report.images} images{of_groups}. "
-        "Intervals are bootstrapped over the images. PLCC and RMSE are of the raw scores; fitted "
-        "means after the VQEG 4-parameter logistic, fitted on these very images, which flatters a "
-        "little."
+        f"Intervals are bootstrapped over the {'prompts or references' if grouped else 'images'}. "
+        "PLCC and RMSE are of the raw scores; fitted means after the VQEG 4-parameter logistic, "
+        "fitted on these very images, which flatters a little."
     )
     if any(result.baseline is not None for result in report.heads.values()):
         text += (

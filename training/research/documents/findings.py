@@ -103,7 +103,7 @@ def _of_rivals(report: Report, head: Head, data_set: str, trained_on: str) -> It
     if theirs:
         yield (
             "Published figures are mostly means or medians of ten splits; the one here is of one "
-            "split, and its interval covers the choice of images, not that of the split."
+            "split, and its interval covers the choice of what is tested, not of the split."
         )
     else:
         pair = f"{data_set}, trained on {trained_on}" if trained_on else data_set

@@ -35,7 +35,7 @@ def training_document(
 def _summary(recipe: MethodRecipe, config: CheckpointConfig) -> str:
     sets = " and ".join(recipe.data)
     summary = f"{config.method}, revision {config.revision}, trained on {sets}."
-    if recipe.protocol == "paper":
+    if recipe.judged_by == "test":
         summary += f" PUBLISHED PROTOCOL: {PUBLISHED_PROTOCOL}"
     return summary
 

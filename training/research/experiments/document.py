@@ -16,7 +16,8 @@ from training.reports import plots
 from training.research.documents.evaluation import evaluation_sections
 from training.research.experiments.attention_section import attention_section
 from training.research.experiments.grid import Grid
-from training.research.experiments.rivals_table import rivals_table
+from training.research.experiments.paper_table import paper_tables
+from training.research.experiments.rivals_table import rivals_tables
 from training.research.experiments.run import Result
 from training.research.experiments.tables import (
     ByVariant,
@@ -49,13 +50,18 @@ def experiment_document(
     by_variant = {v.name: [r for r in results if r.variant == v.name] for v in grid.variants}
     full = by_variant[grid.variants[0].name]
     sections: list[Section] = []
-    for data_set in grid.base.data:
+    tested = [name for name in grid.base.data if full[0].reports[name].part == "test"]
+    for data_set in tested:
         sections += _of_set(grid, by_variant, full, data_set)
         if rivals:
-            table = rivals_table(rivals, full, samples[data_set], data_set)
-            sections.append(Section(f"Rivals on {data_set}", _RIVALS, (table,)))
+            tables = rivals_tables(rivals, full, samples[data_set], data_set)
+            sections.append(Section(f"Rivals on {data_set}", _RIVALS, tables))
     if results[0].also:
-        sections.append(Section("Across data sets", "", (cross_table(grid, results),)))
+        remarks = () if tested else tuple(grid.remarks)
+        table = cross_table(grid, results)
+        sections.append(Section("Across data sets", "", (table,), findings=remarks))
+    if whole := paper_tables(grid, results):
+        sections.append(Section("The paper's own table", "", tuple(whole)))
     sections.append(_how_it_went(grid, results))
     sections += _first_run(results, samples)
     title = f"{grid.kind}: {grid.base.name}"
@@ -63,14 +69,15 @@ def experiment_document(
 
 
 _RIVALS = (
-    "Rivals scored the test images of every round of the first variant; they were not trained here."
+    "Rivals scored the test images of every round of the first variant; they were not trained "
+    "here, and one that has seen this set may have learned these very images."
 )
 
 
 def _summary(grid: Grid, results: Sequence[Result]) -> str:
     protocol = (
         f"PUBLISHED PROTOCOL: in each run, {PUBLISHED_PROTOCOL}"
-        if grid.base.protocol == "paper"
+        if grid.base.judged_by == "test"
         else "Epochs were chosen on an inner validation part, if at all; each test part was looked "
         "at once."
     )
@@ -112,7 +119,7 @@ def _mean(grid: Grid, full: Sequence[Result], data_set: str) -> Measured:
         "SRCC": float(np.mean([head.srcc for head in quality])),
         "PLCC": float(np.mean([head.plcc for head in quality])),
     }
-    protocol = "published protocol" if grid.base.protocol == "paper" else "clean protocol"
+    protocol = "published protocol" if grid.base.judged_by == "test" else "clean protocol"
     rounds = f"mean of {len(quality)} rounds" if len(quality) > 1 else "one round"
     setting = f"{rounds}, {protocol}"
     return Measured(f"{grid.base.name}, {full[0].variant}", figures, setting)

@@ -1,4 +1,4 @@
-"""One experiment from what was asked for to its report."""
+"""One experiment from its request to its report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from training.splits.groups import paper_rounds
 from training.splits.split import Split, seen_groups
 
 _FOLDER = Path("runs/experiments")
+# Experiments of which every cell may train on a published round: others divide the data their way.
+_ON_PUBLISHED_ROUNDS = frozenset({"rounds", "ablation", "prompt-length"})
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,7 @@ def run_experiment(request: Request) -> Path | None:
     Raises:
         TrainingError: a recipe, data set or rival that can't be used, or a run that fails.
     """
-    content, called = read_content(request.recipe, request.settings)
-    base = validated(content, called)
-    if not isinstance(base, MethodRecipe):
-        raise RecipeError(f"{called} is no recipe of a method; experiments train methods")
+    base, content = recipe_of(request)
     rivals = [parse_rival(text, base.device) for text in request.rivals]
     if request.kind == "cross-dataset" and not request.tests:
         raise RecipeError("cross-dataset needs other data sets: --test NAME=FOLDER")
@@ -60,27 +59,43 @@ def run_experiment(request: Request) -> Path | None:
         )
     require_folders(base)
     samples = read_sets(base)
-    content, remarks = _with_rounds(request, base, content, samples)
-    grid = _grid(request, base, content, samples, remarks)
-    results = run_grid(grid, request.tests, request.kind)
+    grid = grid_of(request, base, content, samples)
+    command = _command(request, base)
+    results = run_grid(grid, request.tests, command)
     if not processes(base.device).is_main_process:
         return None
-    document = experiment_document(grid, results, samples, rivals, _command(request, base))
+    document = experiment_document(grid, results, samples, rivals, command)
     write(document, grid.folder)
     return grid.folder / "report.html"
 
 
-def _grid(
+def recipe_of(request: Request) -> tuple[MethodRecipe, Content]:
+    """The recipe with the request's settings, and what it states before it is validated.
+
+    Raises:
+        RecipeError: it can't be run, or trains no method.
+    """
+    content, called = read_content(request.recipe, request.settings)
+    base = validated(content, called)
+    if not isinstance(base, MethodRecipe):
+        raise RecipeError(f"{called} is no recipe of a method; experiments train methods")
+    return base, content
+
+
+def grid_of(
     request: Request,
     base: MethodRecipe,
     content: Content,
     samples: Mapping[str, Sequence[Sample]],
-    remarks: list[str],
 ) -> Grid:
+    """What the request runs. Without ``samples`` it has as many cells, but neither the published
+    rounds nor the rows of the single generators: enough to plan by.
+    """
     folder = request.out or _FOLDER / f"{request.kind}-{base.name}"
     variants = variants_of(request.kind, base, samples)
     if not request.leave_one_out:
         variants = [variant for variant in variants if variant.group != "left out"]
+    content, remarks = _with_rounds(request, base, content, samples)
     remarks = [*remarks, *_of_the_backbone(base, samples)]
     return Grid(request.kind, base, variants, request.rounds, folder.resolve(), content, remarks)
 
@@ -92,15 +107,15 @@ def _with_rounds(
     samples: Mapping[str, Sequence[Sample]],
 ) -> tuple[Content, list[str]]:
     """The paper's own rounds where they can be drawn again, else rounds of one's own."""
-    paper = samples.get(objective_type(base.method).paper_rounds or "")
-    if request.kind != "rounds" or paper is None or base.split.kind != "content":
+    named = objective_type(base.method).paper_rounds
+    paper = next((several for name, several in samples.items() if name in named), None)
+    if request.kind not in _ON_PUBLISHED_ROUNDS or paper is None or base.split.kind != "content":
         return content, []
     try:
         paper_rounds(paper, 0)
-    except DataError:
-        prompts = len({sample.prompt for sample in paper})
-        reason = f"the paper's are drawn from all 300 prompts, and {prompts} are here."
-        return content, [f"These are rounds of our own: {reason}"]
+    except DataError as error:
+        reason, _, _ = str(error).partition(":")
+        return content, [f"These are rounds of our own: {reason}."]
     return merged(content, {"split": {"kind": "paper"}}), ["The rounds are the paper's own."]
 
 

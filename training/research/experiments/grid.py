@@ -60,6 +60,7 @@ class Grid:
         stated = split.get("kind") in {"paper", "official"}
         drawn = {"round": number} if stated else {"seed": self.base.split.seed + number}
         paths = {"out": folder / "checkpoint", "work": folder / "work"}
+        paths["features"] = self.folder / "features"  # rounds and variants look at the same images
         own: Content = {
             "name": f"{self.base.name}-{_file_name(variant.name)}-{number}",
             "seed": self.base.seed + number,
@@ -68,6 +69,10 @@ class Grid:
             "spare_backbone": True,
             **paths,
         }
+        if self.base.crop_policy.kind == "random":
+            own["crop_policy"] = merged(
+                content.get("crop_policy") or {}, {"seed": self.base.crop_policy.seed + number}
+            )
         recipe = validated(content | own, f"{variant.name}, round {number}")
         assert isinstance(recipe, MethodRecipe)
         return Cell(variant, number, recipe, folder)

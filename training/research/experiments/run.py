@@ -3,12 +3,13 @@
 import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from accelerate import PartialState
 from tqdm import tqdm
 
 import model
@@ -19,12 +20,15 @@ from training.errors import TrainingError
 from training.evaluation.evaluate import evaluate
 from training.evaluation.results import Report
 from training.manifest import git_revision
-from training.prepared_data import NOT_SETTINGS
+from training.prepared_data import settings_json
+from training.recipe import MethodRecipe
 from training.research.experiments.grid import Cell, Grid
 from training.run import Trained, train
 from training.sampling.pictures import Shelf
 
 RESULT = "result.json"
+# States of stopped runs, as training.engine.loop names them.
+_STATES = "*.state.pt"
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,23 @@ class Result:
         return next(iter(self.reports.values()))
 
 
-def run_grid(grid: Grid, also: Mapping[str, Path], command: str) -> list[Result]:
+# Trains a cell, or measures what needs no training; None in all processes but the main one.
+Runner = Callable[[MethodRecipe, str, Shelf], Trained | None]
+
+
+def run_grid(
+    grid: Grid, also: Mapping[str, Path], command: str, runner: Runner = train
+) -> list[Result]:
     """Every cell's result, in the order of the cells; ``also`` are data sets that every trained
-    model is measured on as a whole.
+    model is measured on as a whole. The state by which a stopped run goes on is dropped when its
+    cell is finished: those of many cells would fill a disk.
 
     Raises:
         TrainingError: a cell that can't be trained, or a folder that holds other settings' results.
     """
     cells = grid.cells()
-    grid.folder.mkdir(parents=True, exist_ok=True)
     foreign = {name: DATA_SETS[name].read(folder) for name, folder in also.items()}
+    grid.folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     here, shelf = processes(grid.base.device), Shelf()
     bar = tqdm(cells, desc=grid.kind, unit="run", disable=not here.is_main_process)
@@ -67,13 +78,15 @@ def run_grid(grid: Grid, also: Mapping[str, Path], command: str) -> list[Result]
         bar.set_postfix_str(f"{cell.variant.name}, round {cell.round}")
         if (found := read_result(cell)) is not None:
             results.append(found)
+            _drop_states(cell, here)
             continue
         started = time.monotonic()
-        trained = train(cell.recipe, command, shelf)
+        trained = runner(cell.recipe, command, shelf)
         if trained is not None:
             measured = {n: _whole(cell, samples) for n, samples in foreign.items()}
             seconds = time.monotonic() - started
             results.append(_written(cell, trained, measured, seconds))
+            _drop_states(cell, here)
         here.wait_for_everyone()
     return results
 
@@ -113,6 +126,7 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
         git_revision=git_revision(),
         checkpoint=str(cell.recipe.out),
     )
+    cell.folder.mkdir(parents=True, exist_ok=True)
     for name, report in (result.reports | also).items():
         text = pd.DataFrame(report.predictions).to_csv(index=False, lineterminator="\n")
         write_atomically(_predictions_file(cell, name), text.encode())
@@ -124,15 +138,23 @@ def _written(cell: Cell, trained: Trained, also: dict[str, Report], seconds: flo
     return result
 
 
+def _drop_states(cell: Cell, here: PartialState) -> None:
+    """Of a finished cell: also what one left that was killed between its result and this."""
+    if here.is_main_process:
+        for state in cell.recipe.work.glob(_STATES):
+            state.unlink()
+
+
 def _whole(cell: Cell, samples: Sequence[Any]) -> Report:
     """The cell's checkpoint on all images of a set that it has not seen."""
-    scorer = model.load(str(cell.recipe.out), device=cell.recipe.device, dtype="float32")
+    recipe = cell.recipe
+    scorer = model.load(str(recipe.out), recipe.device, "float32", recipe.crop_policy)
     return evaluate(scorer, {"all": list(samples)}, "all")
 
 
 def _settings(cell: Cell) -> dict[str, Any]:
     """What a result hangs on."""
-    settings: dict[str, Any] = json.loads(cell.recipe.model_dump_json(exclude=NOT_SETTINGS))
+    settings: dict[str, Any] = json.loads(settings_json(cell.recipe))
     if not isinstance(cell.recipe.backbone, Path):
         return settings
     return settings | {"backbone": cell.recipe.backbone.name}

@@ -32,7 +32,8 @@ def variants_table(
     for variant in variants:
         reports = [result.reports[data_set] for result in results[variant.name]]
         theirs = [_published(grid, variant, data_set, metric) for metric in ("SRCC", "PLCC")]
-        rows.append((variant.name, str(len(reports)), *agreement_cells(reports), *theirs))
+        name = f"{variant.name} ({variant.note})" if variant.note else variant.name
+        rows.append((name, str(len(reports)), *agreement_cells(reports), *theirs))
     header = ("variant", "rounds", *_OURS, "published SRCC", "published PLCC")
     caption = f"Quality on {data_set}, {grid.kind}; mean ± deviation over rounds (median)"
     return Table(header, tuple(rows), caption)
@@ -54,7 +55,7 @@ def rounds_table(results: Sequence[Result], data_set: str) -> Table:
         rows.append(
             (result.variant, str(result.round), str(report.images), *cells, epochs, minutes)
         )
-    return Table(header, tuple(rows), f"Every run on {data_set}")
+    return Table(header, tuple(rows), f"Every run on {data_set}, {reports[0].part} part")
 
 
 _OPINIONS = ("quality", "alignment")

@@ -26,7 +26,6 @@ from torch import Tensor
 from model.clip.towers import VisionTower, attention_weights
 from model.config import Head
 from model.methods.network import Reading
-from model.preprocess import images
 from training.research.explain.stitching import lay_back
 from training.research.explain.subject import HeadCrops, Source, Subject
 
@@ -72,14 +71,13 @@ def explain(
         ValueError: a head that the method lacks, consistency without a prompt, no such layer.
     """
     reading = subject.reading(head, prompt)
-    picture = images.read(image)
-    crops = subject.crops(picture, head)
+    crops = subject.crops(image, head)
     if kind == "grad-cam":
         maps, score = _grad_cam(subject, crops, reading, layer)
     else:
         maps, score = _roll_out(subject, crops, reading)
     maps = maps.unflatten(1, subject.tower.visual.grid_size).cpu()  # [views, h', w']
-    laid = lay_back(maps, crops.layout.grid, picture.size)
+    laid = lay_back(maps, crops.layout.grid, crops.size)
     return Explanation(
         laid / max(float(laid.max()), np.finfo(np.float32).tiny),
         float(score.clamp(0, 1)),

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.methods.consistency import pool_views
-from model.preprocess import images
 from training.data import datasets
 from training.data.samples import Sample
 from training.errors import DataError
@@ -36,7 +35,7 @@ def semantic_feature(subject: Subject, image: Source) -> np.ndarray:
     """The image's class feature float32 [d] of the quality pass: the normalised mean over the
     normalised features of its views.
     """
-    crops = subject.crops(images.read(image), "quality")
+    crops = subject.crops(image, "quality")
     with torch.inference_mode():
         features = subject.folded.class_features(crops.pixels).cpu()
     return pool_views(F.normalize(features, dim=-1)).numpy()

@@ -15,6 +15,7 @@ from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import BackboneError
 from model.methods.network import Explainable, Network, Reading, Views, normalise
 from model.methods.policy import check_policy, choose_policy
+from model.preprocess import images
 from model.preprocess.crops import CropPlanner, Layout
 from model.scorer import choose_device
 from model.store.checkpoint import find, load_network
@@ -27,11 +28,13 @@ Source = str | Path | bytes | Image.Image | np.ndarray
 @dataclass(frozen=True)
 class HeadCrops:
     """The crops of one image that a head reads in its one pass: normalised ``pixels``
-    [n, 3, s, s], the windows before the global view, as the ``layout`` has them.
+    [n, 3, s, s], the windows before the global view, as the ``layout`` has them. ``size`` is the
+    image's, (width, height).
     """
 
     pixels: Tensor
     layout: Layout
+    size: tuple[int, int]
 
     @property
     def has_whole(self) -> bool:
@@ -88,11 +91,21 @@ class Subject:
         """
         return cls(*load_network(find(name_or_path)), device=device)
 
-    def crops(self, picture: Image.Image, head: Head) -> HeadCrops:
-        """The crops of an upright RGB image that a head reads."""
-        layout = self.planner.layout(*picture.size, (head,))
+    def crops(self, source: Source, head: Head) -> HeadCrops:
+        """The crops of an image that a head reads, as scoring cuts them.
+
+        Raises:
+            ImageError: the image can't be read.
+        """
+        planner = self.planner
+        if isinstance(source, str | Path):
+            source = Path(source).read_bytes()
+        if isinstance(source, bytes):
+            planner = planner.for_file(source)
+        picture = images.read(source)
+        layout = planner.layout(*picture.size, (head,))
         pixels = torch.from_numpy(self.planner.cut(picture, layout)).to(self.device)
-        return HeadCrops(normalise(pixels, self.config.normalisation), layout)
+        return HeadCrops(normalise(pixels, self.config.normalisation), layout, picture.size)
 
     def rows(self, pixels: Tensor, layout: Layout) -> Tensor:
         """Float32 rows [n, d] of normalised crops [n, 3, s, s] in the layout's pass, on the CPU,

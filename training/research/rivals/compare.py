@@ -37,15 +37,16 @@ def compare(
     rivals: Sequence[RivalReport],
     mos: FloatList,
     rounds: int = 1000,
+    groups: Sequence[str] | None = None,
 ) -> list[Difference]:
     """The model's ``predicted`` (high = better) against each rival, by SRCC and raw PLCC, on the
-    same draws of images.
+    same draws of the images' groups.
     """
     differences = []
     for rival in rivals:
         theirs = rival.predictions
         for metric in _METRICS:
             figures = metric(predicted, mos), metric(theirs, mos)
-            ends = difference_interval(metric, predicted, theirs, mos, rounds=rounds)
+            ends = difference_interval(metric, predicted, theirs, mos, rounds=rounds, groups=groups)
             differences.append(Difference(rival.name, metric.__name__, *figures, *ends))
     return differences

@@ -33,6 +33,8 @@ class ScoreTable:
     name: str
     lower_better: bool
     scores: dict[Parts, float]
+    target: str = "quality"
+    trained_on: tuple[str, ...] | None = None
 
     def predict(self, samples: Sequence[Sample]) -> list[float]:
         """One score per sample: of the row whose path is the sample's or the end of it; else of the

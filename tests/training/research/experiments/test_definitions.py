@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from training.data.samples import Sample
 from training.errors import RecipeError
-from training.methods.variant import Variant
-from training.recipe import MethodRecipe, load_recipe
+from training.methods.variant import VISUAL_ONLY, Variant
+from training.recipe import MethodRecipe, load_recipe, read_content
 from training.research.experiments.definitions import variants_of
 from training.research.experiments.grid import Grid
 from training.research.experiments.tables import published_value
@@ -73,6 +74,39 @@ def test_the_paper_s_figure_stands_beside_each_row(
     assert published(kind, name, data_set) == expected
 
 
+def test_the_ablation_has_the_switches_of_clip_agiqa_s_code() -> None:
+    recipe = recipe_of("clip-agiqa/agiqa-3k", "AGIQA-3K")
+    rows = {
+        v.name: v.settings["options"]
+        for v in variants_of("ablation", recipe, {})
+        if "only" in v.name or " and " in v.name
+    }
+    assert rows == {
+        "text prompts only, no auxiliary task": {"auxiliary_task": False, "visual_prompts": False},
+        "visual prompts only, no auxiliary task": {
+            "auxiliary_task": False,
+            "deep_text_prompts": False,
+        },
+        "text and visual prompts, no auxiliary task": {"auxiliary_task": False},
+    }
+
+
+def test_clip_agiqa_s_prompts_have_one_length() -> None:
+    recipe = recipe_of("clip-agiqa/agiqa-3k", "AGIQA-3K")
+    lengths = [v.settings["options"] for v in variants_of("prompt-length", recipe, {})]
+    assert lengths == [{"context_length": n, "visual_length": n} for n in (2, 4, 8, 16)]
+
+
+def test_the_visual_only_variant_has_a_decoder_of_one_layer() -> None:
+    recipe = recipe_of("mp-iqe/live", "LIVE")
+    options = {v.name: v.settings.get("options") for v in variants_of("ablation", recipe, {})}
+    assert options[VISUAL_ONLY] == {
+        "scene_prompts": False,
+        "distortion_prompts": False,
+        "decoder_layers": 1,
+    }
+
+
 def test_the_auxiliary_loss_is_varied_around_the_recipe_s_own_weight() -> None:
     def names(*settings: str) -> list[str]:
         recipe = recipe_of("clip-agiqa/agiqa-3k", "AGIQA-3K", *settings)
@@ -92,6 +126,16 @@ def test_shares_of_the_data_leave_the_test_part_first_and_the_same() -> None:
     assert [s["train"] for s in shares] == [0.2, 0.4, 0.6, 0.8]
 
 
+def test_a_row_of_less_data_tells_what_is_left_without_the_validation_part() -> None:
+    photographs = [Sample("LIVE", Path(f"{n}"), f"{n % 29}", 0.5) for n in range(58)]
+    recipe = recipe_of("mp-iqe/live", "LIVE")
+    notes = [v.note for v in variants_of("data-efficiency", recipe, {"LIVE": photographs})]
+    assert notes[0] == "17% without its validation part"  # 5 of 29 references, and 1 validates
+    paper = recipe_of("mp-iqe/live", "LIVE", "protocol=paper")
+    variants = variants_of("data-efficiency", paper, {"LIVE": photographs})
+    assert {variant.note for variant in variants} == {""}
+
+
 def test_all_variants_that_are_refused_are_named_before_anything_runs() -> None:
     recipe = recipe_of("mp-iqe/live", "LIVE")
     broken = [
@@ -102,3 +146,14 @@ def test_all_variants_that_are_refused_are_named_before_anything_runs() -> None:
     grid = Grid("ablation", recipe, broken, 1, Path("out"), content)
     with pytest.raises(RecipeError, match=r"(?s)broken, round 0 .*colour.*too, round 0"):
         grid.cells()
+
+
+def test_every_round_looks_at_the_test_images_in_other_random_places() -> None:
+    settings = ["data.LIVE=x", "labels.LIVE=y", "crop_policy.seed=5"]
+    content, _ = read_content("mp-iqe/live", settings)
+    recipe = load_recipe("mp-iqe/live", settings)
+    assert isinstance(recipe, MethodRecipe)
+    cells = Grid("rounds", recipe, [Variant("line")], 3, Path("out"), content).cells()
+    policies = [cell.recipe.crop_policy for cell in cells]
+    assert [policy.seed for policy in policies] == [5, 6, 7]
+    assert {policy.seeded_by for policy in policies} == {"file"}

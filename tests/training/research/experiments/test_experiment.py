@@ -56,7 +56,7 @@ def test_rounds_of_generated_images_leave_each_generator_out_once(
     assert second == first + 1
     report = (out / "report.md").read_text()
     assert "pre-trained on 6 of the 12 prompts" in report
-    assert "rounds of our own: the paper's are drawn from all 300 prompts" in report
+    assert "rounds of our own: the paper's rounds are drawn from all 300 prompts" in report
     assert "Leave-one-generator-out" in report
     assert "0.8747" in report
     html = (out / "report.html").read_text()
@@ -82,10 +82,13 @@ def test_a_stopped_experiment_goes_on_where_it_was(
         patch.setattr(Run, "_save", save_and_stop)
         assert run("ablation", recipe, stopped).exit_code != 0
     assert set(results(stopped)) == {"full-model/round-0"}
+    states = [path.relative_to(stopped / "cells").parts[0] for path in stopped.rglob("*.state.pt")]
+    assert states == ["without-scene-prompts"]  # only of the run that was stopped
     begun = (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns
     assert run("ablation", recipe, stopped).exit_code == 0
     assert (stopped / "cells/full-model/round-0/result.json").stat().st_mtime_ns == begun
     assert "What it looks at" in (stopped / "report.md").read_text()
+    assert not [*whole.rglob("*.state.pt"), *stopped.rglob("*.state.pt")]
     one, other = results(whole), results(stopped)
     assert len(one) == 6
     for name, result in one.items():
@@ -114,7 +117,15 @@ def test_other_data_sets_are_measured_as_a_whole_beside_the_published_figure(
     assert invoked.exit_code == 0, invoked.output
     (result,) = results(out).values()
     assert result["also"]["AGIQA-3K"]["images"] == 36
-    assert "LIVE-Challenge to AGIQA-3K" in (out / "report.md").read_text()
+    report = (out / "report.md").read_text()
+    assert "LIVE-Challenge to AGIQA-3K" in report
+    # All but the validation part trained, and that is no result.
+    manifest = json.loads((out / "cells/full-model/round-0/checkpoint/manifest.json").read_text())
+    assert manifest["data"] == {"LIVE-Challenge": {"train": 32, "validation": 4, "test": 0}}
+    assert result["reports"]["LIVE-Challenge"]["part"] == "validation"
+    assert "Result on LIVE-Challenge" not in report
+    card = (out / "cells/full-model/round-0/checkpoint/README.md").read_text()
+    assert "## Measured on the validation part" in card
 
 
 def test_rivals_are_measured_on_the_same_images(
@@ -135,13 +146,17 @@ def test_rivals_are_measured_on_the_same_images(
 def test_the_published_protocol_is_labelled_so(
     data: Data, pretrained: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_file(data, pretrained, tmp_path, "mp-iqe")
+    split = {"shares": {"train": 0.75, "test": 0.25}}
+    recipe = recipe_file(data, pretrained, tmp_path, "mp-iqe", split=split)
     out = tmp_path / "out"
     invoked = run("rounds", recipe, out, "--rounds", "1", "--protocol", "paper")
     assert invoked.exit_code == 0, invoked.output
     assert "PUBLISHED PROTOCOL" in (out / "report.md").read_text()
     card = (out / "cells/full-model/round-0/checkpoint/README.md").read_text()
     assert "**Published protocol**" in card
+    # What rebuilds the cell is a command that can be given.
+    assert f"agiqa experiment rounds {recipe} --rounds 1" in card
+    assert "--set protocol=paper" in card
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Grad-CAM and roll-out: against hand-made networks, slow versions, and the scorer."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -271,3 +272,15 @@ def test_without_a_global_view_the_windows_are_all_there_is() -> None:
         found = explain(subject, PICTURE, kind=kind)
         score = scorer_of("clip-agiqa", crop_policy=alone).score(PICTURE, heads=("quality",))
         assert found.score == pytest.approx(score.quality, abs=1e-6)
+
+
+def test_random_windows_are_explained_where_the_file_is_scored(tmp_path: Path) -> None:
+    file = tmp_path / "photograph.png"
+    PICTURE.save(file)
+    policy = CropPolicy.random()
+    subject = subject_of("mp-iqe", crop_policy=policy)
+    scorer = scorer_of("mp-iqe", crop_policy=policy)
+    assert explain(subject, file).score == pytest.approx(scorer.score(file).quality, abs=1e-5)
+    placed = subject.crops(file, "quality").layout.grid
+    assert placed == scorer.planner.for_file(file.read_bytes()).plan(*PICTURE.size).grid
+    assert placed != subject.crops(PICTURE, "quality").layout.grid

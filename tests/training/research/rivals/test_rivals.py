@@ -30,13 +30,17 @@ def write(folder: Path, text: str, name: str = "scores.csv") -> str:
 
 
 MODES = {"niqe": "NR", "dbcnn": "NR", "musiq": "NR", "musiq-ava": "NR", "lpips": "FR"}
+MODES |= {"clipscore": "NR"}
 
 
 class FakePyiqa(ModuleType):
     """pyiqa's interface as of 0.1.13 to 0.1.16; the metrics score by the digit in a file's name."""
 
+    __version__ = "0"
+
     def __init__(self) -> None:
         super().__init__("pyiqa")
+        self.captions: list[str | None] = []
         self.made: list[tuple[str, torch.device | None]] = []
         self.grad: list[bool] = []
 
@@ -54,8 +58,9 @@ class FakeMetric(SimpleNamespace):
     def __init__(self, owner: FakePyiqa, *, lower_better: bool) -> None:
         super().__init__(owner=owner, lower_better=lower_better)
 
-    def __call__(self, target: str) -> torch.Tensor:
+    def __call__(self, target: str, caption_list: Sequence[str] = ()) -> torch.Tensor:
         assert isinstance(target, str), "pyiqa takes no pathlib.Path"
+        self.owner.captions += caption_list
         self.owner.grad.append(torch.is_grad_enabled())
         if "broken" in target:
             raise AssertionError("Input must be RGB")
@@ -66,8 +71,9 @@ class FakeMetric(SimpleNamespace):
 
 
 @pytest.fixture
-def pyiqa(monkeypatch: pytest.MonkeyPatch) -> FakePyiqa:
+def pyiqa(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePyiqa:
     fake = FakePyiqa()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "pyiqa", fake)
     return fake
 
@@ -282,6 +288,8 @@ class FixedScores:
     """A rival that was told what to answer."""
 
     name = "fixed"
+    target = "quality"
+    trained_on = None
 
     def __init__(self, answers: FloatList, *, lower_better: bool = False) -> None:
         self.answers, self.lower_better = list(answers), lower_better
