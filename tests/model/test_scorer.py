@@ -282,7 +282,6 @@ class Recorder:
     """A network that only embeds, and writes down what it was asked for."""
 
     input_size = 224
-
     tokenizer = Tokenizer()
 
     def __init__(self) -> None:

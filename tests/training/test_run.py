@@ -93,7 +93,7 @@ def test_training_changes_what_is_declared_and_nothing_else(
     first = weights(folder / "checkpoint")
     shutil.rmtree(folder / "checkpoint")
     # Stored in 16 bit: steps must be large enough to be seen.
-    longer = {"schedule": {**SCHEDULE, "epochs": 3, "lr": 1.0e-2}}
+    longer = {"schedule": {**SCHEDULE, "epochs": 3, "lr": 3.0e-2}}
     train(method_recipe(data, folder, method, work=folder / "other", **longer), "x")
     second = weights(folder / "checkpoint")
     same = [name for name in first if torch.equal(first[name], second[name])]
