@@ -45,9 +45,8 @@ class _Pieces:
         self._pieces.clear()
         return whole
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int) -> int:
         """The parser asks for the beginning before anything was read."""
-        del whence
         return offset
 
     def tell(self) -> int:

@@ -120,7 +120,7 @@ def test_what_is_at_the_device_for_too_long_counts(
 ) -> None:
     admission.admit("m", Load(10, 1), deadline=10.0)
     admission.admit("m", Load(10, 1), deadline=10.0).release()
-    device.late = 5.0  # something stands still
+    device.late = 8.0  # something stands still
     with pytest.raises(Overloaded):
         admission.admit("m", Load(10, 1), deadline=10.0)
 

@@ -377,4 +377,4 @@ def test_the_settings_reach_the_supervisor() -> None:
 
     app = create_app(SETTINGS.model_copy(update={"load_seconds": 7.0}), device=make)
     assert seen[0].load_seconds == 7
-    app.state.service._arena.close()
+    app.state.service._slots.close()
