@@ -119,7 +119,9 @@ class Admission:
     def require_fits(self, load: Load) -> None:
         """Raises TooLarge for an image that would not fit even into an empty queue."""
         if load.cost > self._ceilings.rows or load.bytes > self._ceilings.bytes:
-            raise TooLarge("This image is more work than the queue can ever hold; send a smaller.")
+            raise TooLarge(
+                "This image is more work than the queue can ever hold; send a smaller one."
+            )
 
     def has_room(self, load: Load) -> bool:
         """Whether the ceilings leave room for so much more."""
