@@ -62,7 +62,13 @@ _LAST_BATCH_SECONDS = 3.0
 # milliseconds, and beside one busy process those it waits for are often not even running: on two
 # cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
 # where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
-VARIABLES = {"GOMP_SPINCOUNT": "1000"}
+# And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
+# filled over a gigabyte in ten minutes (`make soak`). With 64 it stays where the first took it.
+VARIABLES = {
+    "GOMP_SPINCOUNT": "1000",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    "LRU_CACHE_CAPACITY": "64",
+}
 
 
 class StartError(Exception):
