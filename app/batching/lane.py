@@ -62,12 +62,14 @@ class Lane:
             await future
         except asyncio.CancelledError:
             self.leave(ticket)  # it may have been let in just now
+            self.look()
             raise
 
     def leave(self, ticket: Ticket) -> None:
-        """The image is answered, and its slot free."""
+        """The image is answered, and its slot free; whose ticket is released next, which is when
+        others are let in.
+        """
         self._inside.pop(ticket, None)
-        self.look()
 
     def look(self) -> None:
         """Lets in whoever there is room for."""

@@ -1,6 +1,7 @@
 """``agiqa evaluate``."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from model.scorer import Scorer
     from training.evaluation.degradation import Falls
     from training.evaluation.results import Report
+    from training.research.rivals.rival import RivalReport
 
 
 @click.command()
@@ -96,7 +98,6 @@ def evaluate(
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.evaluate import part_of
         from training.prepared_data import labelled
-        from training.research.rivals.pyiqa_weights import remark
         from training.research.rivals.rival import measure_rival, parse_rival
         from training.splits.split import Split
 
@@ -114,10 +115,7 @@ def evaluate(
         report = measure(scorer, parts, part)
         reports = [measure_rival(rival, parts[part]) for rival in others]
         _show(checkpoint, report, scorer.config.provenance.split.get("protocol"))
-        for rival in reports:
-            shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
-            seen = remark(rival.trained_on, samples[0].dataset)
-            click.echo(f"  rival {rival.name} ({rival.target}; trained on: {seen}): {shown}")
+        _show_rivals(reports, samples[0].dataset)
         if served:
             _show_served(scorer.config, served)
         fallen = falls(scorer, clean(parts[part], degraded)) if degraded else None
@@ -137,6 +135,15 @@ def evaluate(
                 document = replace(document, sections=sections)
             write(document, folder)
             click.echo(f"wrote {folder / 'report.html'}", err=True)
+
+
+def _show_rivals(reports: Sequence["RivalReport"], data_set: str) -> None:
+    from training.research.rivals.pyiqa_weights import remark
+
+    for rival in reports:
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in rival.figures.items())
+        seen = remark(rival.trained_on, data_set)
+        click.echo(f"  rival {rival.name} ({rival.target}; trained on: {seen}): {shown}")
 
 
 def _scorer(checkpoint: str, **options: Any) -> "Scorer":

@@ -109,6 +109,7 @@ def test_what_would_make_an_admitted_answer_late_is_refused(admission: Admission
 def test_what_is_late_in_any_case_refuses_nobody(admission: Admission) -> None:
     admission.admit("slow", Load(20, 1), deadline=1.0)  # takes two seconds, alone
     admission.admit("m", Load(10, 1), deadline=0.9)
+    assert admission.cost == 30
 
 
 def test_a_lone_request_is_tried_even_if_it_looks_late(admission: Admission) -> None:
