@@ -1,10 +1,8 @@
 """Checkpoints: what is saved comes back, and what is damaged, unfitting or unsafe is refused."""
 
 import json
-import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,6 @@ from model.store.checkpoint import (
     without_digests,
     write_config,
 )
-from model.store.files import write_atomically
 from tests.model import tiny
 from tests.model.clip.test_weights import pickled
 
@@ -355,44 +352,6 @@ def test_find_prefers_a_folder_and_names_what_is_bundled(
         CheckpointError, match=r"give a folder with a config\.json, hf://owner/name"
     ):
         find(folder / "nowhere")
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel refuses to write more, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_when_writing_fails_the_old_file_stays_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
-        write_atomically(path, b"x" * 5000)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_written_file_replaces_the_old_one_and_others_may_read_it(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_checkpoint_whose_saving_failed_half_way_is_not_taken_for_one(tmp_path: Path) -> None:
-    clip = tiny.random_clip()
-    network = tiny.random_network(clip=clip)
-    with files_of_at_most(10_000), pytest.raises(OSError, match="too large"):
-        save_checkpoint(tmp_path, tiny.config_of(), network, card="", metrics={}, backbone=clip)
-    with pytest.raises(CheckpointError, match="no checkpoint"):
-        find(tmp_path)
 
 
 def test_a_malicious_pickle_in_place_of_the_parameters_does_not_run(
