@@ -10,16 +10,14 @@ quotes it.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmarks.drills.aside import Aside
-from benchmarks.drills.load.burner import busy, cores
+from benchmarks.drills.load.burner import busy_loops, cores
 
 # Name -> variables; all others of OpenMP are taken away.
 SETTINGS: dict[str, dict[str, str]] = {
@@ -44,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---" * (2 + len(options.rows)) + "|")
     for loops in options.loops:
         for name in options.settings:
-            with _busy(loops):
+            with busy_loops(loops):
                 rates = _apart(options, SETTINGS[name])
             figures = " | ".join(f"{rate:.0f}" for rate in rates)
             print(f"| {name} | {loops} | {figures} |", flush=True)
@@ -90,14 +88,6 @@ def _apart(options: argparse.Namespace, variables: Mapping[str, str]) -> list[fl
     )
     rates: list[float] = json.loads(done.stdout)
     return rates
-
-
-@contextlib.contextmanager
-def _busy(loops: int) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for _ in range(loops):
-            stack.enter_context(Aside(busy))
-        yield
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -63,7 +63,7 @@ _LAST_BATCH_SECONDS = 3.0
 # cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
 # where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
 # And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
-# filled over a gigabyte in ten minutes (`make soak`). With 64 it stays where the first took it.
+# filled over a gigabyte in ten minutes (`make soak`). With 64 it stays where a minute takes it.
 VARIABLES = {
     "GOMP_SPINCOUNT": "1000",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",

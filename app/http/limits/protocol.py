@@ -92,14 +92,41 @@ class Connections:
             oldest.transport.abort()
 
 
+class _Timer:
+    """Calls ``late`` when what was awaited does not come in time."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, late: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._late = late
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins to wait, unless it waits already."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._seconds, self._fire)
+
+    def stop(self) -> None:
+        """It has come."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._late()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's own, with limits."""
 
     def __init__(self, *arguments: Any, limits: Connections, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
-        self._header_timer: asyncio.TimerHandle | None = None
-        self._reader_timer: asyncio.TimerHandle | None = None
+        self._headers_due = _Timer(self.loop, limits.header_seconds, self._headers_are_late)
+        self._reading_due = _Timer(self.loop, limits.read_seconds, self._reading_is_late)
         self._is_in_headers = False
         self._is_crowded = False
         self._bytes_of_headers = 0
@@ -113,19 +140,19 @@ class LimitedProtocol(HttpToolsProtocol):
             transport.abort()
             return
         self._is_crowded = self._limits.is_crowded
-        self._await_headers()
+        self._headers_due.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limits.remove(self)
-        self._stop_header_timer()
-        self._stop_reader_timer()
+        self._headers_due.stop()
+        self._reading_due.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has come, no more of headers than they may have."""
         was_in_headers = self._is_in_headers
         if self._is_answered():
-            self._await_headers()
+            self._headers_due.start()
         super().data_received(data)
         if was_in_headers and self._is_in_headers and not self.transport.is_closing():
             # httptools hands over a header when it is complete, and one may never be.
@@ -141,7 +168,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_headers = True
         self._bytes_of_headers = 0
         self._bytes_fed = 0
-        self._await_headers()
+        self._headers_due.start()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -154,7 +181,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request begins."""
         self._is_in_headers = False
-        self._stop_header_timer()
+        self._headers_due.stop()
         self._limits.serves(self)
         super().on_headers_complete()
         if self._is_crowded:
@@ -164,7 +191,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Its body is there; where it was answered before that, the next request is due."""
         super().on_message_complete()
         if self._is_answered() and not self.transport.is_closing():
-            self._stop_header_timer()
+            self._headers_due.stop()
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -173,7 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self._expect_reading()  # of what is not sent yet
+            self._reading_due.start()  # of what is not sent yet
         elif self._is_answered():
             self._limits.waits(self)
 
@@ -187,14 +214,14 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self._refuse(self._status)
             self._limits.closed("large_headers")
-        self._expect_reading()
+        self._reading_due.start()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._expect_reading()
+        self._reading_due.start()
 
     def resume_writing(self) -> None:
-        self._stop_reader_timer()
+        self._reading_due.stop()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -220,14 +247,7 @@ class LimitedProtocol(HttpToolsProtocol):
         )
         self.transport.close()
 
-    def _await_headers(self) -> None:
-        if self._header_timer is None:
-            self._header_timer = self.loop.call_later(
-                self._limits.header_seconds, self._headers_are_late
-            )
-
     def _headers_are_late(self) -> None:
-        self._header_timer = None
         if self.transport.is_closing():
             return
         self._limits.closed("slow_headers")
@@ -235,27 +255,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         elif self._is_in_headers:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-            self._expect_reading()
+            self._reading_due.start()
         else:
             self.transport.abort()
 
-    def _expect_reading(self) -> None:
-        if self._reader_timer is None:
-            self._reader_timer = self.loop.call_later(
-                self._limits.read_seconds, self._reading_is_late
-            )
-
     def _reading_is_late(self) -> None:
-        self._reader_timer = None
         self._limits.closed("slow_reader")
         self.transport.abort()
-
-    def _stop_header_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _stop_reader_timer(self) -> None:
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
-            self._reader_timer = None

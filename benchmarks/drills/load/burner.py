@@ -1,8 +1,12 @@
 """Processes that use a core, always or for a share of the time as a load generator does."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from multiprocessing.synchronize import Event
+
+from benchmarks.drills.aside import Aside
 
 _SLICE = 0.002
 
@@ -28,6 +32,15 @@ def busy(stop: Event) -> float:
     while not stop.is_set():
         _spin(0.05)
     return (time.process_time() - used) / (time.monotonic() - begin)
+
+
+@contextlib.contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """So many of them, in processes of their own."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(Aside(busy))
+        yield
 
 
 def cores() -> int:

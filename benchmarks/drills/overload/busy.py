@@ -2,15 +2,13 @@
 keeps beside them, and is itself again soon after.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 
 from benchmarks.drills.aside import Aside
 from benchmarks.drills.frame import Drill, Report
 from benchmarks.drills.load import bare, judge
-from benchmarks.drills.load.burner import busy
+from benchmarks.drills.load.burner import busy_loops
 from benchmarks.drills.load.figures import Figures, rate_between
 from benchmarks.drills.load.generator import GRACE_SECONDS, Stream, generate
 from benchmarks.drills.load.loads import (
@@ -39,7 +37,7 @@ def run(report: Report) -> None:
         for loops in _LOOPS[:1] if report.short else _LOOPS:
             scorer = math.nan
             if not report.short:
-                with _busy(loops):
+                with busy_loops(loops):
                     scorer = bare.best(photographs(), seconds / 3)
             _beside(report, running, loops, scorer, calm, seconds)
 
@@ -53,7 +51,7 @@ def _beside(
     streams = (Stream(NAME, small(), clients=CLIENTS),)
     with Aside(generate, running.url, streams, total) as sending:
         begin = time.monotonic()
-        with _busy(loops):
+        with busy_loops(loops):
             started = time.monotonic()
             time.sleep(max(0.0, begin + WARM_SECONDS + seconds - started))
             ended = time.monotonic()
@@ -73,14 +71,6 @@ def _beside(
         f"{later:.1f} of {calm:.1f} images/s",
         later >= _RECOVERED * calm,
     )
-
-
-@contextlib.contextmanager
-def _busy(loops: int) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for _ in range(loops):
-            stack.enter_context(Aside(busy))
-        yield
 
 
 DRILL = Drill("busy", run, seconds=240, short_seconds=120)
