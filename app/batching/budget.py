@@ -6,7 +6,7 @@ from app.batching.rate import Rate
 
 # Batches without a failure after which a budget that memory had halved is doubled again.
 _RECOVERY = 200
-# Times as long as it should a batch may take for the sake of its overhead.
+# Times as long as it should a batch may take for the sake of its overhead, or of a whole image.
 _LONGEST = 2
 
 
@@ -33,6 +33,13 @@ class Limits:
         seconds = self.batch_seconds / 2 if gives_way else self.batch_seconds
         worthwhile = min(rate.worthwhile_rows(), rate.rows_within(_LONGEST * seconds))
         return min(most, max(worthwhile, rate.rows_within(seconds)))
+
+    @staticmethod
+    def keeps_whole(cost: int, budget: int, most: int) -> bool:
+        """Whether an image of that cost is computed at once rather than split: what is left of one
+        that is a little over the budget would be a batch of little but overhead.
+        """
+        return cost <= min(most, _LONGEST * budget)
 
 
 @dataclass

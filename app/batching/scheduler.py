@@ -247,8 +247,8 @@ class Scheduler:
         return self._pack(now)
 
     def _pack(self, now: float) -> tuple[Slice, ...]:
-        """Whole jobs of one kind by urgency, as many as fit; one larger than the budget is split,
-        if it comes first.
+        """Whole jobs of one kind by urgency, as many as fit; one much larger than the budget is
+        split, if it comes first.
         """
         queue = self._next_queue()
         first = queue.first()
@@ -257,8 +257,11 @@ class Scheduler:
         is_bulk = first.priority is Priority.BULK
         gives_way = is_bulk and self.interactive_use(now) > _SEEN
         budget = self.budget(first.model, gives_way=gives_way)
-        # At least one row, however much it costs: waiting makes it no smaller.
-        take = min(first.left, max(1, budget // first.row_cost))
+        if self.limits.keeps_whole(first.cost, budget, self._cap(first.model).now):
+            take = first.left
+        else:
+            # At least one row, however much it costs: waiting makes it no smaller.
+            take = min(first.left, max(1, budget // first.row_cost))
         head = Slice(first, first.done, first.done + take)
         queue.remove(first)
         others = queue.take(first.kind, budget - head.cost)

@@ -344,6 +344,20 @@ def test_beside_a_busy_neighbour_batches_do_not_shrink_to_single_rows() -> None:
     assert house.scheduler.budget("m") >= 8
 
 
+def test_an_image_a_little_over_the_budget_is_not_split_unless_memory_is_short() -> None:
+    house = make(batch_rows=30, batch_seconds=0.1)
+    for rows in (5, 10, 20) * 5:
+        house.scheduler.rates.of("m").observe(rows, 0.01 * rows)
+    assert house.scheduler.budget("m") == 10
+    house.add("image", 17)
+    assert parts(house.next()) == [("image", 0, 17)]
+    house = make(batch_rows=12, batch_seconds=0.1)
+    for rows in (5, 10, 20) * 5:
+        house.scheduler.rates.of("m").observe(rows, 0.01 * rows)
+    house.add("image", 17)
+    assert parts(house.next()) == [("image", 0, 10)]
+
+
 def test_bulk_runs_in_shorter_batches_while_somebody_more_urgent_comes_now_and_then() -> None:
     house = make(batch_rows=100, batch_seconds=0.25)
     for rows in (10, 20, 40) * 5:
