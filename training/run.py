@@ -121,15 +121,9 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     recipe = sparing(recipe, before)
     clip = load_backbone(backbone, recipe.out)
     torch.manual_seed(recipe.seed + 1)
-    network = build_network(recipe.method, clip, recipe.options)
+    task = task_of(recipe, clip)
+    network = task.network
     _check_policies(recipe, network)
-    kind = objective_type(recipe.method)
-    task: Objective[Network] = kind(
-        network,
-        kind.weights_type.model_validate(recipe.weights),
-        whole=recipe.crop_policy.global_view,
-        normalisation=recipe.normalisation,
-    )
     _require_memory(recipe, task)
     shelf = shelf or Shelf()
     encoder = encoder_of(recipe, task)
@@ -156,6 +150,17 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     config, reports = publish(recipe, prepared, network, clip, config)
     write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
+
+
+def task_of(recipe: MethodRecipe, clip: nn.Module) -> Objective[Network]:
+    """What the recipe trains on a backbone: its network, new, with its losses."""
+    kind = objective_type(recipe.method)
+    return kind(
+        build_network(recipe.method, clip, recipe.options),
+        kind.weights_type.model_validate(recipe.weights),
+        whole=recipe.crop_policy.global_view,
+        normalisation=recipe.normalisation,
+    )
 
 
 def encoder_of(recipe: MethodRecipe, task: Objective[Network]) -> Encodes | None:

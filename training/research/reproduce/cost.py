@@ -14,15 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.clip.backbone import build, random_open_clip
 from model.config import BackboneConfig
-from model.methods.registry import build_network
 from model.preprocess.windows import place_windows
 from training.data.samples import Sample
 from training.engine.devices import processes
 from training.engine.memory import MemoryModel
 from training.engine.task import Step
-from training.methods.base import Objective, objective_type
+from training.methods.base import Objective
 from training.recipe import MethodRecipe
-from training.run import encoder_of, find_backbone, memory_of
+from training.run import encoder_of, find_backbone, memory_of, task_of
 from training.sampling.batches import Batch
 
 # An image's sides where its windows are counted.
@@ -165,13 +164,7 @@ def _counted(recipe: MethodRecipe) -> _Counted:
 
 def random_task(recipe: MethodRecipe) -> Objective[Any]:
     """The recipe's task on a backbone of its architecture with random weights."""
-    kind = objective_type(recipe.method)
-    return kind(
-        build_network(recipe.method, _random_clip(recipe), recipe.options),
-        kind.weights_type.model_validate(recipe.weights),
-        whole=recipe.crop_policy.global_view,
-        normalisation=recipe.normalisation,
-    )
+    return task_of(recipe, _random_clip(recipe))
 
 
 def _random_clip(recipe: MethodRecipe) -> nn.Module:
