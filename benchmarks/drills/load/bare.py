@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.drills.aside import Aside
 from benchmarks.drills.load.burner import cores
+from benchmarks.drills.load.loads import DTYPE
 
 if TYPE_CHECKING:
     from model.scorer import Scorer
@@ -30,7 +31,7 @@ def _rates(_: Event, images: Sequence[bytes], seconds: float) -> list[float]:
     from model.scorer import limit_threads
 
     limit_threads(cores())
-    scorer = model.load(_MODEL, device="cpu")
+    scorer = model.load(_MODEL, device="cpu", dtype=DTYPE)
     pictures = itertools.cycle(images)
     rates = []
     for size in _BATCHES:
