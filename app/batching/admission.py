@@ -23,9 +23,8 @@ _PATIENCE = 0.45
 # Times what is left of that, a sender may have: alone it fills five ninths of it, and there is
 # always room for one more (a dynamic threshold, as of Choudhury and Hahne, 1998).
 _GREED = 1.25
-# Whoever has less than so much of its share of what waits is served for so much longer: it is not
-# the one that fills the queue.
-_MODEST = 0.95
+# Whoever has less than its share of what waits is served for so much longer: it is not the one that
+# fills the queue.
 _GRACE = 1.15
 # So long a request that was let in at the door is reckoned with, and its body not yet there: some
 # time, and as long as its bytes take over a line of that speed.
@@ -259,7 +258,7 @@ class Admission:
             mine = before.own / share
             threshold = sender.weight * _GREED
             unfair = (mine - threshold * (queue - wait)) / (1 + threshold)
-            if mine <= _MODEST * before.share * wait:
+            if before.share < 1 and mine < before.share * wait:
                 unfair = min(unfair, wait - _GRACE * queue)
             excess = max(unfair, (wait + own) * margin - patience, harm)
         if excess > 0:
