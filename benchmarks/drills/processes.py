@@ -51,10 +51,20 @@ def is_alive(pid: int) -> bool:
 
 def pss(pid: int) -> int:
     """Bytes of memory, shared pages by their share; 0 where it has ended."""
+    return _memory(pid, "Pss:")
+
+
+def written(pid: int) -> int:
+    """Of these, what is no page of a file: that share would grow whenever another process ends that
+    has the same libraries open.
+    """
+    return _memory(pid, "Pss_Anon:", "Pss_Shmem:")
+
+
+def _memory(pid: int, *kinds: str) -> int:
     with contextlib.suppress(OSError):
-        for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return 1024 * int(line.split()[1])
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kinds))
     return 0
 
 

@@ -130,7 +130,7 @@ def test_a_leak_is_seen_and_a_large_batch_is_not() -> None:
     def samples(*extra: int, slope: float) -> list[Sample]:
         points = range(0, 600, 5)
         peaks = dict.fromkeys(extra, 200 * MIB)
-        return [Sample(t, int(slope * t / 60 * MIB) + peaks.get(t, 0), 1, 1) for t in points]
+        return [Sample(t, 0, int(slope * t / 60 * MIB) + peaks.get(t, 0), 1, 1) for t in points]
 
     assert growth(samples(slope=2)) == pytest.approx(2, rel=0.01)
     assert abs(growth(samples(595, 590, slope=0))) < 0.01

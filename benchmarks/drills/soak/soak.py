@@ -32,10 +32,13 @@ _SIZES = ((224, 224), (320, 240), (512, 512), (640, 360), (1024, 768), (333, 777
 
 @dataclass(frozen=True)
 class Sample:
-    """The service's processes together, at a moment."""
+    """The service's processes together, at a moment: bytes of memory, and of these what is no page
+    of a file.
+    """
 
     seconds: float
     pss: int
+    written: int
     threads: int
     files: int
 
@@ -57,7 +60,7 @@ def growth(samples: Sequence[Sample]) -> float:
     third = max(1, len(samples) // 3)
     first, last = samples[:third], samples[-third:]
     minutes = (_middle(last, "seconds") - _middle(first, "seconds")) / 60
-    grown = (_middle(last, "pss") - _middle(first, "pss")) / _MIB
+    grown = (_middle(last, "written") - _middle(first, "written")) / _MIB
     return grown / minutes if minutes > 0 else 0.0
 
 
@@ -83,7 +86,9 @@ def _judge(report: Report, samples: Sequence[Sample]) -> None:
         return
     first, last = samples[0], samples[-1]
     grown = growth(samples)
-    figure = f"{grown:+.2f} MiB a minute, {first.pss / _MIB:.0f} to {last.pss / _MIB:.0f} MiB"
+    figure = f"{grown:+.2f} MiB a minute, {first.written / _MIB:.0f} to {last.written / _MIB:.0f}"
+    whole = f"PSS with the pages of files {first.pss / _MIB:.0f} to {last.pss / _MIB:.0f} MiB"
+    report.note("memory", whole)
     report.timing("memory grows by less than 1 MiB a minute", figure, grown < _MOST_GROWTH)
     third = max(1, len(samples) // 3)
     for what in ("threads", "files"):
@@ -110,6 +115,7 @@ def _watch(running: Service, seconds: float) -> list[Sample]:
             Sample(
                 now,
                 sum(map(processes.pss, pids)),
+                sum(map(processes.written, pids)),
                 sum(map(processes.threads, pids)),
                 sum(map(processes.open_files, pids)),
             )
