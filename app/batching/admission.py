@@ -23,9 +23,9 @@ _PATIENCE = 0.45
 # Times what is left of that, a sender may have: alone it fills five ninths of it, and there is
 # always room for one more (a dynamic threshold, as of Choudhury and Hahne, 1998).
 _GREED = 1.25
-# Whoever has less than its share of what waits is served for so much longer: it is not the one that
-# fills the queue.
-_GRACE = 1.15
+# Whoever has less than its share of what waits is served for so much longer, since others fill the
+# queue; whoever has more, for so much shorter, so that the bursts of others find room.
+_GRACE, _TIGHT = 1.15, 0.85
 # So long a request that was let in at the door is reckoned with, and its body not yet there: some
 # time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0
@@ -256,9 +256,12 @@ class Admission:
         else:
             queue = _PATIENCE * patience / margin
             mine = before.own / share
+            is_modest = mine < before.share * wait
+            if before.share < 1 and not is_modest:
+                queue *= _TIGHT
             threshold = sender.weight * _GREED
             unfair = (mine - threshold * (queue - wait)) / (1 + threshold)
-            if before.share < 1 and mine < before.share * wait:
+            if before.share < 1 and is_modest:
                 unfair = min(unfair, wait - _GRACE * queue)
             excess = max(unfair, (wait + own) * margin - patience, harm)
         if excess > 0:
