@@ -137,12 +137,15 @@ class _Recipe(_Section):
 class Stage(_Section):
     """A stage of pre-training; ``data`` tells how often an epoch takes each image of a set.
     ``part``: only a square of so many patches a side is looked at of every view; null: all.
+    ``freeze_stem``: the convolutions of a pretrained stem learn nothing yet, so that steps are
+    cheaper, and nothing that is random undoes them.
     """
 
     name: str
     data: dict[str, Annotated[int, Field(ge=1)]]
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
+    freeze_stem: bool = False
 
     @model_validator(mode="after")
     def _takes_some_of_each_set(self) -> Self:
@@ -151,10 +154,13 @@ class Stage(_Section):
 
 
 class BackboneRecipe(_Recipe):
-    """Pre-training; a share of the patches is left out of every training view."""
+    """Pre-training; a share of the patches is left out of every training view. ``stem_weights``:
+    what the stem starts from, where the architecture names a network that has been trained.
+    """
 
     kind: Literal["backbone"]
     architecture: Architecture
+    stem_weights: Literal["imagenet"] | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     weights: PretrainWeights = PretrainWeights()
     patch_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -164,6 +170,15 @@ class BackboneRecipe(_Recipe):
         for stage in self.stages:
             if unknown := set(stage.data) - set(self.data):
                 raise ValueError(f"stage {stage.name}: data has no {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_stem(self) -> Self:
+        named = isinstance(self.architecture.stem, str)
+        if self.stem_weights and not named:
+            raise ValueError("stem_weights are for an architecture whose stem is a named network")
+        if parts := [stage.name for stage in self.stages if stage.part and named]:
+            raise ValueError(f"stage {parts[0]}: part is for stems of plain convolutions")
         return self
 
 

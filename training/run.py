@@ -24,6 +24,7 @@ from model.scorer import Scorer
 from model.seal import seal
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
+from training import pretrained_stem
 from training.engine.devices import precision_of, processes
 from training.engine.memory import MemoryModel, free_memory, require_memory
 from training.engine.state import Progress
@@ -78,12 +79,22 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
         write_manifest(recipe.work, recipe, prepared, command)
     torch.manual_seed(recipe.seed)
     clip = build(recipe.architecture)
+    if recipe.stem_weights:
+        pretrained_stem.fill(clip.visual.conv1.convolutions)  # type: ignore[union-attr, arg-type]
     train = [s for parts in prepared.parts.values() for s in parts["train"]]
     sources = sorted({sample.source for sample in train if sample.source})
-    task = Pretraining(clip, sources, recipe.weights, recipe.patch_dropout, recipe.normalisation)
+    task = Pretraining(
+        clip,
+        sources,
+        recipe.weights,
+        recipe.patch_dropout,
+        recipe.normalisation,
+        prompts=[sample.prompt for sample in train if sample.prompt],
+    )
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
         task.part = stage.part
+        task.freeze_stem(frozen=stage.freeze_stem)
         run = prepared.run(recipe, stage, task, recipe.seed + number)
         run.fit()
         round_to_16_bit(clip)
