@@ -51,6 +51,10 @@ _OF_CELL = 2 * sum(_SUMMED) - _SUMMED[-1]
 _OF_VIEW = 2 * (sum(_SUMMED) + _LAST)
 # Under the root of a variance, where its slope would have no end.
 _TINY = 1e-6
+# In deviations.
+_FAR = 8.0
+# So many of a view's 3552 features are left out of each training step: there are as many images.
+_DROPOUT = 0.3
 
 
 class _Convolution(nn.Conv2d):
@@ -149,7 +153,8 @@ class Standardisation(nn.Module):
         self.scale.copy_(2.0 ** -deviation.log2().round())
 
     def forward(self, features: Tensor) -> Tensor:
-        return (features - self.mean.float()) * self.scale.float()
+        """What lies far out, as no image of the first ones did, counts as if it lay less far."""
+        return ((features - self.mean.float()) * self.scale.float()).clamp(-_FAR, _FAR)
 
 
 class EfficientNetStem(nn.Module):
@@ -182,7 +187,8 @@ class EfficientNetStem(nn.Module):
         dtype = self.view.weight.dtype
         logits = self.convolutions.classifier(seen.to(dtype)).float()
         shown = (logits / self.temperature.float()).softmax(-1)
-        first = self.view(self.of_views(view).to(dtype)) + shown.to(dtype) @ self.class_vectors
+        features = F.dropout(self.of_views(view), _DROPOUT, self.training).to(dtype)
+        first = self.view(features) + shown.to(dtype) @ self.class_vectors
         patches = self.cells(self.of_cells(cells).to(dtype))
         return torch.cat([first[:, None], patches], dim=1), shown
 
