@@ -48,20 +48,21 @@ def share_beaten(own: float, others: Sequence[float]) -> float:
 
 def own_prompt_shares(samples: Sequence[Sample], beaten: Sequence[float]) -> dict[str, Share]:
     """The mean of the images' shares, by flat name: of all, and of those with a good opinion of
-    alignment. Empty where the part has but one prompt.
+    alignment. Empty where there is no consistency, or the part has but one prompt.
     """
+    if not beaten or not np.isfinite(beaten).all():
+        return {}
     chosen = {
         OWN_PROMPT: range(len(beaten)),
         OWN_PROMPT_ALIGNED: [i for i, s in enumerate(samples) if (s.mos_align or 0) > WELL_ALIGNED],
     }
     figures = {}
     for name, places in chosen.items():
-        shares = [beaten[place] for place in places]
-        if shares and np.isfinite(shares).all():
+        if shares := [beaten[place] for place in places]:
             groups = [samples[place].group for place in places]
             figures[name] = Share(float(np.mean(shares)), mean_interval(shares, groups=groups))
     return figures
 
 
 def _plain(prompt: str) -> str:
-    return "".join(prompt.split()).lower()
+    return " ".join(prompt.lower().split())

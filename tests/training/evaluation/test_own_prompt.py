@@ -56,7 +56,7 @@ def test_the_share_is_the_mean_over_images_and_again_of_those_rated_over_three_o
 def test_without_opinions_there_is_one_share_and_of_one_prompt_there_is_none() -> None:
     assert own_prompt_shares([sample("a"), sample("b")], [1.0, 0.0]).keys() == {OWN_PROMPT}
     assert own_prompt_shares([sample("a")], [float("nan")]) == {}
-    assert own_prompt_shares([sample("a")], []) == {}
+    assert own_prompt_shares([sample("a", 0.9)], []) == {}
 
 
 @pytest.mark.parametrize("kind", ["generated_image_model", "prompt_model"])
