@@ -52,7 +52,7 @@ def own_prompt_shares(samples: Sequence[Sample], beaten: Sequence[float]) -> dic
     """
     if not beaten or not np.isfinite(beaten).all():
         return {}
-    chosen = {
+    chosen: dict[str, Sequence[int]] = {
         OWN_PROMPT: range(len(beaten)),
         OWN_PROMPT_ALIGNED: [i for i, s in enumerate(samples) if (s.mos_align or 0) > WELL_ALIGNED],
     }
