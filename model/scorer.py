@@ -13,7 +13,7 @@ another.
 import copy
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -39,6 +39,7 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 AUTO_DTYPE = "TEST_AUTO_DTYPE"
 _CACHED_PROMPTS = 4096
+_BLIND: Mapping[Head, Head] = {"consistency": "alignment"}
 # Some 400 words; what generates images reads 77 to 512 tokens of a prompt.
 MAX_PROMPT_TOKENS = 512
 
@@ -289,7 +290,7 @@ class Scorer:
         """
         if "alignment" not in self.config.heads:
             return heads
-        return tuple({*heads, "alignment"} - {"consistency"})
+        return list(dict.fromkeys(_BLIND.get(head, head) for head in heads))
 
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None
