@@ -50,7 +50,7 @@ def test_a_clip_that_lists_nothing_knows_every_prompt() -> None:
 def test_the_digests_are_sorted_and_few_bytes_and_do_not_hang_on_order_or_case() -> None:
     made = digests(["cat", "dog", "a hen"])
     assert made.dtype == torch.int32
-    assert (made.diff() > 0).all()
+    assert made.tolist() == sorted(made.tolist())
     assert made.equal(digests(["HEN", "Dog", "cat", "cat"]))
     assert 80_000 * made.element_size() < MOST_BYTES
 

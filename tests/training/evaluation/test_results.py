@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from model.config import Head
 from model.store.checkpoint import bundled_names, find, read_config
 from training.evaluation.results import (
     OWN_PROMPT,
@@ -33,7 +34,7 @@ def test_the_metrics_of_a_bundled_model_come_back_byte_for_byte(name: str) -> No
 def test_a_report_comes_back_from_its_dictionary() -> None:
     consistency = HeadResult(0.6, 0.6, 0.6, 0.5, 0.2, 0.2, baseline=0.4, permuted_srcc=0.55)
     accuracies = {"scene": Accuracy(0.7, 0.3), "distortion": Accuracy(0.5)}
-    heads = {"quality": QUALITY, "consistency": consistency}
+    heads: dict[Head, HeadResult] = {"quality": QUALITY, "consistency": consistency}
     shares = {OWN_PROMPT: Share(0.7, (0.6, 0.8)), OWN_PROMPT_ALIGNED: Share(0.8, (0.7, 0.9))}
     report = Report("test", 9, 3, heads, accuracies, [{"mos": 0.1}], shares)
     content = json.loads(json.dumps(report.as_dict()))
