@@ -299,7 +299,7 @@ RESNET = Architecture(
 
 
 def weights_of(architecture: Architecture) -> dict[str, Tensor]:
-    settings = architecture.model_dump(exclude={"stem"})
+    settings = architecture.model_dump(exclude={"stem", "known_words"})
     return dict(open_clip.CLIP(**settings).state_dict())
 
 
