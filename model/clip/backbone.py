@@ -90,6 +90,9 @@ def build(architecture: Architecture) -> nn.Module:
         if own != (patch, patch):
             raise BackboneError(f"the stem makes patches of {patch}, not {own}")
         clip.visual.conv1 = _stem(architecture.stem, clip.visual.class_embedding.shape[0])
+    if architecture.known_words:
+        room = torch.zeros(architecture.known_words, dtype=torch.int32)
+        clip.register_buffer("known_words", room)
     return clip
 
 
