@@ -137,15 +137,15 @@ class _Recipe(_Section):
 class Stage(_Section):
     """A stage of pre-training; ``data`` tells how often an epoch takes each image of a set.
     ``part``: only a square of so many patches a side is looked at of every view; null: all.
-    ``freeze_stem``: the convolutions of a pretrained stem learn nothing yet, so that steps are
-    cheaper, and nothing that is random undoes them.
+    ``frozen_stem``: so many of the seven stages of a pretrained stem learn nothing, so that steps
+    are cheaper, and nothing that is random undoes them; 8: all of it.
     """
 
     name: str
     data: dict[str, Annotated[int, Field(ge=1)]]
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
-    freeze_stem: bool = False
+    frozen_stem: int = Field(default=0, ge=0, le=8)
 
     @model_validator(mode="after")
     def _takes_some_of_each_set(self) -> Self:

@@ -94,7 +94,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
         task.part = stage.part
-        task.freeze_stem(frozen=stage.freeze_stem)
+        task.freeze_stem(stage.frozen_stem)
         run = prepared.run(recipe, stage, task, recipe.seed + number)
         run.fit()
         round_to_16_bit(clip)

@@ -131,6 +131,14 @@ class EfficientNetLite(nn.Module):
                 maps.append(x)
         return [*maps, F.relu6(self.last(x))]
 
+    def freeze(self, stages: int) -> None:
+        """The first so many of the seven stages, with all before them, learn nothing; more: none
+        of the network does.
+        """
+        self.requires_grad_(stages <= len(self.stages))
+        self.first.requires_grad_(not stages)
+        self.stages[:stages].requires_grad_(False)
+
 
 class Standardisation(nn.Module):
     """Features less a mean, times a scale, both fixed: they make features of unlike sizes learn
@@ -167,7 +175,6 @@ class EfficientNetStem(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.is_frozen = False  # whether the convolutions learn nothing
         self.convolutions = EfficientNetLite()
         self.of_cells = Standardisation(_OF_CELL)
         self.of_views = Standardisation(_OF_VIEW)
@@ -182,8 +189,7 @@ class EfficientNetStem(nn.Module):
 
     def see(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens, and float32 the probabilities of ImageNet's classes [B, 1000]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
-            cells, view, seen = statistics(self.convolutions(pixels))
+        cells, view, seen = statistics(self.convolutions(pixels))
         dtype = self.view.weight.dtype
         logits = self.convolutions.classifier(seen.to(dtype)).float()
         shown = (logits / self.temperature.float()).softmax(-1)

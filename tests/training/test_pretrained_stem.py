@@ -22,7 +22,7 @@ HYBRID: dict[str, Any] = {**ARCHITECTURE, "vision_cfg": _VISION, "stem": "effici
 _POLICY = {**COMMON["crop_policy"], "size": 64, "stride": 64, "max_side": 128}
 _ONE = {**SCHEDULE, "epochs": 1, "degraded": 0}
 _STAGES = [
-    {"name": "first", "data": {"AGIQA-3K": 1}, "freeze_stem": True, "schedule": _ONE},
+    {"name": "first", "data": {"AGIQA-3K": 1}, "frozen_stem": 8, "schedule": _ONE},
     {"name": "second", "data": {"AGIQA-3K": 1}, "schedule": _ONE},
 ]
 

@@ -100,12 +100,11 @@ class Pretraining(Task):
         """Those of both towers."""
         return [*self.vision.hidden_maps(), *self.text.hidden_maps()]
 
-    def freeze_stem(self, *, frozen: bool) -> None:
-        """Whether the convolutions of a pretrained stem learn nothing."""
+    def freeze_stem(self, stages: int) -> None:
+        """So many stages of a pretrained stem learn nothing (8: none of it does)."""
         stem = self.vision.visual.conv1
         if isinstance(stem, EfficientNetStem):
-            stem.is_frozen = frozen
-            stem.convolutions.requires_grad_(not frozen)
+            stem.convolutions.freeze(stages)
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         return {name: p for name, p in super().trained().items() if p.requires_grad}
