@@ -26,11 +26,13 @@ from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
 from training.data.table import table_set
+from training.data.wordnet import FOLDER
 from training.engine.schedule import Schedule
 from training.errors import RecipeError
 from training.methods.base import OBJECTIVES, objective_type
 from training.methods.pretrain import PretrainWeights
 from training.splits.split import Split
+from training.words.recipe import WordsRecipe
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -155,12 +157,14 @@ class Stage(_Section):
 
 class BackboneRecipe(_Recipe):
     """Pre-training; a share of the patches is left out of every training view. ``stem_weights``:
-    what the stem starts from, where the architecture names a network that has been trained.
+    what the stem starts from, where the architecture names a network that has been trained;
+    ``words``: what the text tower learns before it sees an image; null: nothing.
     """
 
     kind: Literal["backbone"]
     architecture: Architecture
     stem_weights: Literal["imagenet"] | None = None
+    words: WordsRecipe | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     weights: PretrainWeights = PretrainWeights()
     patch_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -360,9 +364,13 @@ def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecip
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
     """
-    private = ("data.", "data=", "labels.", "labels=", "out=", "work=", "features=")
+    private = (
+        *("data.", "data=", "labels.", "labels=", "out=", "work=", "features=", "words.folder="),
+    )
     folders = [f"data.{name}={name}" for name in recipe.data]
     folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
+    if isinstance(recipe, BackboneRecipe) and recipe.words:
+        folders.append(f"words.folder={FOLDER}")
     return [*folders, *(setting for setting in settings if not setting.startswith(private))]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.clip.backbone import WEIGHTS, build, load_backbone
+from model.clip.backbone import WEIGHTS, load_backbone
 from model.clip.weights import sha256_of
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
 from model.methods.network import Network
@@ -24,7 +24,7 @@ from model.scorer import Scorer
 from model.seal import seal
 from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
 from model.store.files import write_atomically
-from training import pretrained_stem
+from training.beginning import beginning
 from training.engine.devices import precision_of, processes
 from training.engine.memory import MemoryModel, free_memory, require_memory
 from training.engine.state import Progress
@@ -77,19 +77,19 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     here = processes(recipe.device)
     if here.is_main_process:
         write_manifest(recipe.work, recipe, prepared, command)
-    torch.manual_seed(recipe.seed)
-    clip = build(recipe.architecture)
-    if recipe.stem_weights:
-        pretrained_stem.fill(clip.visual.conv1.convolutions)  # type: ignore[union-attr, arg-type]
     train = [s for parts in prepared.parts.values() for s in parts["train"]]
     sources = sorted({sample.source for sample in train if sample.source})
+    prompts = [sample.prompt for sample in train if sample.prompt]
+    architecture, clip, taught = beginning(recipe, prompts)
     task = Pretraining(
         clip,
         sources,
         recipe.weights,
         recipe.patch_dropout,
         recipe.normalisation,
-        prompts=[sample.prompt for sample in train if sample.prompt],
+        prompts=prompts,
+        class_names=taught.class_names,
+        words=taught.words,
     )
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):
@@ -105,7 +105,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
     write_weights(recipe.out / WEIGHTS, clip.state_dict(), torch.float16)
     described = BackboneDescription(
         name=recipe.name,
-        architecture=recipe.architecture,
+        architecture=architecture,
         sha256=sha256_of(recipe.out / WEIGHTS),
         provenance=_provenance(recipe, command, prepared, metrics=figures),
     )

@@ -38,6 +38,8 @@ _MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
 _FIRST = 12
 # Of an image, the likeliest classes that a step compares; beside them others, at random.
 _LIKELY, _OTHERS = 4, 64
+# Words that a step looks at, and that are encoded together.
+_KEPT, _CHUNK = 128, 512
 # Beside a batch's own prompts, so many of others.
 _OTHER_PROMPTS = 64
 
@@ -56,6 +58,7 @@ class PretrainWeights(BaseModel):
     distortion: float = 0.5
     caption: float = 0.2
     classes: float = 0.0
+    words: float = 0.0
     degradation: float = 1.0
     degradation_kind: float = 0.5
 
@@ -76,9 +79,11 @@ class Pretraining(Task):
         part: int | None = None,
         prompts: Sequence[str] = (),
         class_names: Sequence[str] = (),
+        words: Sequence[str] = (),
     ) -> None:
         """``sources``: generators; ``prompts``: all of the training part; ``class_names``: of
-        ImageNet's classes, where the stem knows them.
+        ImageNet's classes, where the stem knows them; ``words``: what the text tower knows already,
+        and keeps.
         """
         super().__init__(clip, normalisation)
         self.clip = clip
@@ -88,6 +93,8 @@ class Pretraining(Task):
         self.vision = VisionTower(clip.visual)
         self.text = TextTower(clip)
         self.tokenizer = Tokenizer()
+        self.words = list(words)
+        self.meanings = self._meanings() if self.words else None
         self.sources = list(sources)
         self.prompts = list(dict.fromkeys(prompts))
         self.class_names = list(class_names)
@@ -169,6 +176,8 @@ class Pretraining(Task):
         if self.class_names and self.weights.classes:
             mean = F.normalize(views.sum(0), dim=-1)
             losses["classes"] = self.weights.classes * self._classes(mean, outputs["classes"])
+        if self.meanings is not None and self.weights.words:
+            losses["words"] = self.weights.words * self._drift(self.meanings)
         return losses | self._described(views, t, batch)
 
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
@@ -213,6 +222,18 @@ class Pretraining(Task):
         others = [prompt for prompt in self.prompts if prompt not in set(own)] if own else []
         chosen = torch.randperm(len(others))[:_OTHER_PROMPTS].tolist()
         return own + [others[i] for i in chosen]
+
+    @torch.no_grad()
+    def _meanings(self) -> Tensor:
+        """The features of all words as they are now [n, d]."""
+        chunks = range(0, len(self.words), _CHUNK)
+        return torch.cat([self._texts(self.words[i : i + _CHUNK]) for i in chunks])
+
+    def _drift(self, meanings: Tensor) -> Tensor:
+        """How far some of the words are from where they were: 1 - cosine."""
+        chosen = torch.randint(len(self.words), (_KEPT,))
+        features = self._texts([self.words[i] for i in chosen.tolist()])
+        return (1 - (features * meanings[chosen].to(features.device)).sum(-1)).mean()
 
     def _classes(self, z: Tensor, probabilities: Tensor) -> Tensor:
         """Cross entropy of [n, d] with the names of classes: those that the images show, and some
