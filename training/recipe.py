@@ -31,6 +31,7 @@ from training.engine.schedule import Schedule
 from training.errors import RecipeError
 from training.methods.base import OBJECTIVES, objective_type
 from training.methods.pretrain import PretrainWeights
+from training.settings import apply, merged
 from training.splits.split import Split
 from training.words.recipe import WordsRecipe
 
@@ -339,27 +340,6 @@ def _checked(content: Any, faults: Sequence[str]) -> Any:
     return content
 
 
-def apply(content: dict[str, Any], setting: str) -> None:
-    """Sets one ``key.sub=value`` in a recipe's content.
-
-    Raises:
-        RecipeError: no equals sign, no YAML, or a key inside of what is no section.
-    """
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {setting!r}: write key=value")
-    *parents, last = key.split(".")
-    section: Any = content
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {setting!r}: {parent} is no section")
-    try:
-        section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {setting!r}: the value is no YAML: {error}") from error
-
-
 def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecipe) -> list[str]:
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
@@ -395,16 +375,3 @@ def _read(path: Path) -> dict[str, Any]:
         return content
     beside = path.parent / f"{base}.yaml"
     return merged(_read(beside if beside.is_file() else _find(str(base))), content)
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, section by section; data sets and shares are replaced as a whole,
-    since a recipe may name fewer of them than the one below it.
-    """
-    result = dict(below)
-    for key, value in above.items():
-        section = result.get(key)
-        if key not in {"data", "shares", "quotas"} and isinstance(section, Mapping):
-            value = merged(section, value) if isinstance(value, Mapping) else value
-        result[key] = value
-    return result

@@ -12,10 +12,10 @@ from model.clip.efficientnet import EfficientNetStem
 from model.clip.towers import VisionTower
 from model.config import Architecture, BackboneConfig
 from tests.training.runs import ARCHITECTURE, COMMON, SCHEDULE, backbone_recipe
+from training.backbone import pretrain
 from training.errors import TrainingError
 from training.pretrained_stem import imagenet_weights
 from training.recipe import Stage
-from training.run import pretrain
 
 _VISION = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 32, "image_size": 64}
 HYBRID: dict[str, Any] = {**ARCHITECTURE, "vision_cfg": _VISION, "stem": "efficientnet-lite0"}
