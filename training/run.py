@@ -170,7 +170,7 @@ def sparing(recipe: MethodRecipe, backbone: Provenance) -> MethodRecipe:
     """The recipe with the backbone's own split pinned, where it asks for that and the backbone saw
     its data under another split.
     """
-    own = Split.ofprovenance_of(backbone.split)
+    own = Split.of_provenance(backbone.split)
     met = set(recipe.data) & set(backbone.trained_on)
     if not (recipe.spare_backbone and met and own) or own.draws_as(recipe.split):
         return recipe

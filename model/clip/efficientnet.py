@@ -224,7 +224,7 @@ def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     means and deviations; and the last map's mean [B, 1280], which the classifier reads.
     """
     *depths, last = maps
-    size = last.shape[-2:]
+    size = (last.shape[-2], last.shape[-1])
     cells, view = [], []
     for x in depths:
         mean = F.adaptive_avg_pool2d(x.float(), size)

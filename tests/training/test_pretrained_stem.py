@@ -19,9 +19,10 @@ from training.recipe import Stage
 
 _VISION = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 32, "image_size": 64}
 HYBRID: dict[str, Any] = {**ARCHITECTURE, "vision_cfg": _VISION, "stem": "efficientnet-lite0"}
-_POLICY = {**COMMON["crop_policy"], "size": 64, "stride": 64, "max_side": 128}
+_CROPS: dict[str, Any] = COMMON["crop_policy"]
+_POLICY = {**_CROPS, "size": 64, "stride": 64, "max_side": 128}
 _ONE = {**SCHEDULE, "epochs": 1, "degraded": 0}
-_STAGES = [
+_STAGES: list[dict[str, Any]] = [
     {"name": "first", "data": {"AGIQA-3K": 1}, "frozen_stem": 8, "schedule": _ONE},
     {"name": "second", "data": {"AGIQA-3K": 1}, "schedule": _ONE},
 ]
@@ -43,7 +44,7 @@ def test_a_hybrid_learns_in_stages_and_is_read_as_it_was_measured(
     assert "quality_srcc_AGIQA-3K" in figures
     config = BackboneConfig(source="checkpoint", architecture=recipe.architecture)
     clip = load_backbone(config, tmp_path / "backbone")
-    stem = clip.visual.conv1  # type: ignore[union-attr]
+    stem = clip.visual.conv1
     assert isinstance(stem, EfficientNetStem)
     assert stem.is_fitted
     tokens = VisionTower(clip.visual).patchify(torch.zeros(2, 3, 64, 64))
@@ -54,14 +55,14 @@ def test_a_frozen_stem_keeps_its_weights_and_a_free_one_does_not(
     data: dict[str, Path], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    before = build(Architecture.model_validate(HYBRID)).visual.conv1.convolutions.state_dict()  # type: ignore[union-attr]
-    changes = {"architecture": HYBRID, "crop_policy": _POLICY}
+    before = build(Architecture.model_validate(HYBRID)).visual.conv1.convolutions.state_dict()
+    changes: dict[str, Any] = {"architecture": HYBRID, "crop_policy": _POLICY}
     for name, stages, same in (("frozen", _STAGES[:1], True), ("free", _STAGES[1:], False)):
         recipe = backbone_recipe(data, tmp_path / name, stages=stages, **changes)
         pretrain(recipe, "agiqa train backbone")
         config = BackboneConfig(source="checkpoint", architecture=recipe.architecture)
         clip = load_backbone(config, tmp_path / name / "backbone")
-        after = clip.visual.conv1.convolutions.state_dict()  # type: ignore[union-attr]
+        after = clip.visual.conv1.convolutions.state_dict()
         kept = all(torch.equal(after[key], before[key].half().float()) for key in before)
         assert kept is same, name
 
@@ -71,7 +72,7 @@ def test_what_a_stem_starts_from_fits_the_architecture(
 ) -> None:
     with pytest.raises(ValidationError, match="stem is a named network"):
         backbone_recipe(data, tmp_path, stem_weights="imagenet")
-    stages = [Stage.model_validate({**_STAGES[0], "part": 2})]
+    stages = [Stage.model_validate(_STAGES[0] | {"part": 2})]
     with pytest.raises(ValidationError, match="part is for stems of plain convolutions"):
         backbone_recipe(data, tmp_path, architecture=HYBRID, stages=stages)
 
