@@ -185,4 +185,4 @@ class _Row:
 
 
 def _one_of(items: Sequence[_T], generator: np.random.Generator) -> _T:
-    return items[generator.integers(len(items))]
+    return items[int(generator.integers(len(items)))]
