@@ -19,8 +19,10 @@ _MARKER = re.compile(r"\((a|p|ip)\)$")
 _EXAMPLES = re.compile(r'[;:]?\s*"')
 _QUOTED = re.compile(r'"([^"]+)"')
 _WORDS = re.compile(r"[^\W_]+")
-# Least likeness of a class and a concept, of 2: other versions word a few glosses anew.
-_ALIKE = 0.4
+# Glosses tell the senses of a lemma apart. Least likeness of a class and a concept, of 4: other
+# versions word a few glosses anew, but a lemma alone is not enough.
+_GLOSS_WEIGHT = 3
+_ALIKE = 1.1
 
 _Place = tuple[str, str]  # part of speech, offset in its file
 
@@ -194,9 +196,8 @@ def _class(wordnet: WordNet, lemmas: str, definition: str) -> ImageNetClass:
     def likeness(position: int) -> float:
         concept = wordnet.concepts[position]
         own = {lemma.lower() for lemma in concept.lemmas}
-        return _overlap({n.lower() for n in names}, own) + _overlap(
-            words_of(definition), words_of(concept.definition)
-        )
+        glosses = _overlap(words_of(definition), words_of(concept.definition))
+        return _overlap({n.lower() for n in names}, own) + _GLOSS_WEIGHT * glosses
 
     nouns = sorted(p for p in found if wordnet.concepts[p].part == "n")
     best = max(nouns, key=likeness, default=None)
