@@ -101,11 +101,11 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         return self.weights.asks and self.network.consistency is not None
 
     def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
-        """A head that starts as CLIPScore gets the bias with which its mean over the first batches
-        is that of their opinions.
+        """A head that compares with prompts at its start gets the bias with which its mean over the
+        first batches is that of their opinions.
         """
         head = self.network.consistency
-        if head is None or not self.asks or self.network.options.consistency_start != "clipscore":
+        if head is None or not self.asks or self.network.options.consistency_start == "alignment":
             return
         classes = self.network.text_features().alignment
         assert classes is not None

@@ -38,15 +38,11 @@ def _plural(noun: str) -> str:
 
 
 def known_words(wordnet: WordNet, extra_texts: Iterable[str] = ()) -> list[str]:
-    """Words in lower case, sorted, without function words and single letters: of all lemmas (with
-    their regular plural or participle), of the glosses, which have other forms, and of further
-    texts, the training prompts say. A word is what ``words_of`` finds.
+    """Words in lower case, sorted, without function words and single letters: of all lemmas and
+    definitions (these have irregular forms), and of further texts, the training prompts say.
+    Whoever looks one up tries it without its regular endings (``model.clip.known_words``). A word
+    is what ``words_of`` finds.
     """
-    found: set[str] = set()
-    for concept in wordnet.concepts:
-        forms = [form for own in concept.lemmas for form in (own, inflected(own, concept.part))]
-        for text in (*forms, concept.definition, *concept.examples):
-            found |= words_of(text)
-    for text in extra_texts:
-        found |= words_of(text)
+    texts = [text for c in wordnet.concepts for text in (*c.lemmas, c.definition)]
+    found = {word for text in (*texts, *extra_texts) for word in words_of(text)}
     return sorted(w for w in found - FUNCTION_WORDS if len(w) > 1 and not w.isdigit())

@@ -24,8 +24,8 @@ def wordnet(tmp_path_factory: pytest.TempPathFactory) -> WordNet:
 def test_known_words_are_content_words_of_wordnet_and_of_further_texts(wordnet: WordNet) -> None:
     words = known_words(wordnet, ["a Steampunk owl with the dog"])
     assert words == sorted(set(words))
-    assert {"dog", "domestic", "dogs", "cities", "tinca", "steampunk", "owl"} <= set(words)
-    assert not {"a", "the", "with", "of", "and"} & set(words)
+    assert {"dog", "domestic", "tinca", "steampunk", "owl"} <= set(words)
+    assert not {"a", "the", "with", "of", "and", "dogs", "cities"} & set(words)
 
 
 @pytest.mark.parametrize(
