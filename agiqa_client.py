@@ -132,7 +132,8 @@ class CropScore:
 class Score:
     """The answer for one image; docs/api.md tells what its fields are, ``raw`` is all that came.
 
-    Scores lie in [0, 1], high = better; None where the model or the endpoint has none.
+    Scores lie in [0, 1], high = better; None where the model or the endpoint has none. ``detail``
+    is a sentence, where there is something to be known of them.
     """
 
     quality: float
@@ -148,6 +149,7 @@ class Score:
     attributes: dict[str, float] | None
     crop_scores: tuple[CropScore, ...] | None
     raw: dict[str, Any] = field(repr=False, compare=False)
+    detail: str | None = None
 
 
 Result = Score | AgiqaError
@@ -602,7 +604,7 @@ def _read(response: httpx.Response, what: Callable[[Any], T]) -> T:
 def _score(body: dict[str, Any]) -> Score:
     low, high = body["mos_range"]
     crops = body.get("crop_scores")
-    optional = ("alignment", "consistency", "scene", "distortion", "attributes")
+    optional = ("alignment", "consistency", "scene", "distortion", "attributes", "detail")
     return Score(
         quality=float(body["quality"]),
         mos=float(body["mos"]),

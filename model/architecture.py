@@ -7,7 +7,7 @@ the networks that they name, and allocate the sizes that they claim.
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,7 +42,10 @@ class Architecture(BaseModel):
     convolutional stem.
 
     ``stem`` holds the output channels of the convolutional stem that replaces the single patch
-    projection (see ``model.clip.backbone.ConvStem``). Empty: open_clip's own patch projection.
+    projection (see ``model.clip.backbone.ConvStem``), or names a network's convolutions
+    (``model.clip.efficientnet``). Empty: open_clip's own patch projection.
+    ``known_words``: how many words it lists as known (see ``model.clip.known_words``); 0: it lists
+    none, and no prompt counts as unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +54,8 @@ class Architecture(BaseModel):
     vision_cfg: dict[str, Any]
     text_cfg: dict[str, Any]
     quick_gelu: bool = False
-    stem: Annotated[tuple[Size, ...], Field(max_length=8)] = ()
+    stem: Annotated[tuple[Size, ...], Field(max_length=8)] | Literal["efficientnet-lite0"] = ()
+    known_words: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @model_validator(mode="after")
     def _asks_for_nothing_else(self) -> Self:

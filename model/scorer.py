@@ -13,7 +13,7 @@ another.
 import copy
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from model import self_test
 from model.clip.backbone import Shared
+from model.clip.known_words import has_known_word
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import ModelError, PromptTooLong
 from model.methods.network import Network, Views, normalise
@@ -31,13 +32,14 @@ from model.methods.policy import check_policy, choose_policy
 from model.preprocess import images
 from model.preprocess.crops import PASSES, CropPlanner, Layout
 from model.resources import usable_cores
-from model.scores import Score
+from model.scores import Score, without_known_word
 from model.store.checkpoint import find, load_network
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 AUTO_DTYPE = "TEST_AUTO_DTYPE"
 _CACHED_PROMPTS = 4096
+_BLIND: Mapping[Head, Head] = {"consistency": "alignment"}
 # Some 400 words; what generates images reads 77 to 512 tokens of a prompt.
 MAX_PROMPT_TOKENS = 512
 
@@ -74,6 +76,7 @@ class Scorer:
         check_policy(config.name, self.planner.policy, network)
         self.max_prompt_tokens = max_prompt_tokens
         self._tokenizer = network.tokenizer
+        self._known_words = network.known_words
         self._net = network.eval().fold()
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()
         if place:
@@ -193,7 +196,8 @@ class Scorer:
 
     @torch.inference_mode()
     def reduce(self, rows: np.ndarray, layout: Layout, prompt: str | None = None) -> Score:
-        """The Score of one image from all of its rows, in the order of its layout.
+        """The Score of one image from all of its rows, in the order of its layout. Where the model
+        lists the words that it knows and the prompt has none of them, consistency is alignment.
 
         Raises:
             ValueError: more or fewer rows than the layout has, or no prompt for consistency.
@@ -204,15 +208,17 @@ class Scorer:
         windows = layout.windows
         passes, counts = zip(*layout.passes, strict=True)
         parts = dict(zip(passes, torch.from_numpy(rows).split(counts), strict=True))
+        t_user, known = None, True
+        if prompt is not None and "consistency" in chosen:
+            t_user = self.embed([prompt])[0]
+            known = has_known_word(prompt, self._known_words)
         views: dict[Head, Views] = {}
-        for head in chosen:
+        for head in chosen if known else self._blind(chosen):
             own = parts[PASSES[head]]
             whole = own[windows] if self.planner.counts_global_view(head) else None
             views[head] = Views(own[:windows], whole)
-        t_user = None
-        if prompt is not None and "consistency" in chosen:
-            t_user = self.embed([prompt])[0]
-        return self._net.read(views, t_user)
+        score = self._net.read(views, t_user)
+        return score if known else without_known_word(score, chosen)
 
     def __call__(self, image: "ImageSource | Tensor") -> Tensor:
         """Quality as pyiqa's metrics give it: float32 [N, 1] on the CPU, high = better, no
@@ -277,6 +283,14 @@ class Scorer:
         """All rows float32 [m, d] of one upright RGB image, in the order of its layout."""
         crops = self.planner.cut(picture, layout)
         return self.forward(crops, layout.row_crop, layout.row_pass)
+
+    def _blind(self, heads: Sequence[Head]) -> Sequence[Head]:
+        """What is read instead of ``heads`` where the prompt has no known word: alignment in place
+        of consistency, whose pass it shares, if the model has it.
+        """
+        if "alignment" not in self.config.heads:
+            return heads
+        return list(dict.fromkeys(_BLIND.get(head, head) for head in heads))
 
     def _score_one(
         self, source: ImageSource, prompt: str | None, heads: Sequence[Head] | None

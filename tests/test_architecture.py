@@ -36,8 +36,8 @@ LADDERS = {
         *("pipeline", "diagnosis"),
     ),
     "training": (
-        *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "recipe"),
-        *("prepared_data", "manifest", "reports", "run", "research", "commands"),
+        *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "words"),
+        *("recipe", "prepared_data", "manifest", "reports", "run", "research", "commands"),
     ),
 }
 # Most modules that a reader holds in one folder; readers of data sets are a list.

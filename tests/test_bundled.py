@@ -104,7 +104,9 @@ def test_the_figures_of_the_card_are_measured_again(name: str) -> None:
     scorer = model.load(name, device="cpu")
     report = evaluate(scorer, part_of(scorer.config, datasets.read(data), "test"), "test")
     figures = report.flat_figures
-    assert_figures(read_config(find(name)).provenance.metrics, figures)
+    stated = read_config(find(name)).provenance.metrics
+    # A card of an older version has fewer.
+    assert_figures(stated, {figure: figures[figure] for figure in stated})
     permuted = figures.get("consistency_srcc_permuted_prompts")
     card = (find(name) / "README.md").read_text()
     assert permuted is None or f"{permuted:.2f}" in card

@@ -169,7 +169,7 @@ _MEMORY_ALONE = {"accumulate", "checkpoint_activations"}
 def settings_json(recipe: AnyRecipe) -> str:
     """The settings that change weights or figures."""
     stages = {"__all__": {"schedule": _MEMORY_ALONE}}
-    nested: dict[str, Any] = {"schedule": _MEMORY_ALONE, "stages": stages}
+    nested: dict[str, Any] = {"schedule": _MEMORY_ALONE, "stages": stages, "words": {"folder"}}
     return recipe.model_dump_json(exclude=dict.fromkeys(NOT_SETTINGS, True) | nested)
 
 

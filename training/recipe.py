@@ -26,11 +26,14 @@ from model.methods.registry import network_type
 from training.data.dataset import DataSet
 from training.data.datasets import DATA_SETS
 from training.data.table import table_set
+from training.data.wordnet import FOLDER
 from training.engine.schedule import Schedule
 from training.errors import RecipeError
 from training.methods.base import OBJECTIVES, objective_type
 from training.methods.pretrain import PretrainWeights
+from training.settings import apply, merged
 from training.splits.split import Split
+from training.words.recipe import WordsRecipe
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -137,12 +140,15 @@ class _Recipe(_Section):
 class Stage(_Section):
     """A stage of pre-training; ``data`` tells how often an epoch takes each image of a set.
     ``part``: only a square of so many patches a side is looked at of every view; null: all.
+    ``frozen_stem``: so many of the seven stages of a pretrained stem learn nothing, so that steps
+    are cheaper, and nothing that is random undoes them; 8: all of it.
     """
 
     name: str
     data: dict[str, Annotated[int, Field(ge=1)]]
     schedule: Schedule
     part: int | None = Field(default=None, ge=1)
+    frozen_stem: int = Field(default=0, ge=0, le=8)
 
     @model_validator(mode="after")
     def _takes_some_of_each_set(self) -> Self:
@@ -151,10 +157,15 @@ class Stage(_Section):
 
 
 class BackboneRecipe(_Recipe):
-    """Pre-training; a share of the patches is left out of every training view."""
+    """Pre-training; a share of the patches is left out of every training view. ``stem_weights``:
+    what the stem starts from, where the architecture names a network that has been trained;
+    ``words``: what the text tower learns before it sees an image; null: nothing.
+    """
 
     kind: Literal["backbone"]
     architecture: Architecture
+    stem_weights: Literal["imagenet"] | None = None
+    words: WordsRecipe | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     weights: PretrainWeights = PretrainWeights()
     patch_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -164,6 +175,15 @@ class BackboneRecipe(_Recipe):
         for stage in self.stages:
             if unknown := set(stage.data) - set(self.data):
                 raise ValueError(f"stage {stage.name}: data has no {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_stem(self) -> Self:
+        named = isinstance(self.architecture.stem, str)
+        if self.stem_weights and not named:
+            raise ValueError("stem_weights are for an architecture whose stem is a named network")
+        if parts := [stage.name for stage in self.stages if stage.part and named]:
+            raise ValueError(f"stage {parts[0]}: part is for stems of plain convolutions")
         return self
 
 
@@ -320,34 +340,17 @@ def _checked(content: Any, faults: Sequence[str]) -> Any:
     return content
 
 
-def apply(content: dict[str, Any], setting: str) -> None:
-    """Sets one ``key.sub=value`` in a recipe's content.
-
-    Raises:
-        RecipeError: no equals sign, no YAML, or a key inside of what is no section.
-    """
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise RecipeError(f"--set {setting!r}: write key=value")
-    *parents, last = key.split(".")
-    section: Any = content
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {setting!r}: {parent} is no section")
-    try:
-        section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {setting!r}: the value is no YAML: {error}") from error
-
-
 def shown_settings(settings: Sequence[str], recipe: BackboneRecipe | MethodRecipe) -> list[str]:
     """The settings as a card or report shows them: data sets by name in place of this machine's
     folders, which are left out.
     """
-    private = ("data.", "data=", "labels.", "labels=", "out=", "work=", "features=")
+    private = (
+        *("data.", "data=", "labels.", "labels=", "out=", "work=", "features=", "words.folder="),
+    )
     folders = [f"data.{name}={name}" for name in recipe.data]
     folders += [f"labels.{name}=IQA_Database" for name in recipe.labels]
+    if isinstance(recipe, BackboneRecipe) and recipe.words:
+        folders.append(f"words.folder={FOLDER}")
     return [*folders, *(setting for setting in settings if not setting.startswith(private))]
 
 
@@ -372,16 +375,3 @@ def _read(path: Path) -> dict[str, Any]:
         return content
     beside = path.parent / f"{base}.yaml"
     return merged(_read(beside if beside.is_file() else _find(str(base))), content)
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, section by section; data sets and shares are replaced as a whole,
-    since a recipe may name fewer of them than the one below it.
-    """
-    result = dict(below)
-    for key, value in above.items():
-        section = result.get(key)
-        if key not in {"data", "shares", "quotas"} and isinstance(section, Mapping):
-            value = merged(section, value) if isinstance(value, Mapping) else value
-        result[key] = value
-    return result

@@ -1,11 +1,9 @@
-"""Runs a recipe: pre-training of a backbone, or training of a method with its measurement on the
-test part, checkpoint and model card.
+"""Runs a method's recipe: its training, its measurement on the test part, checkpoint and model card
+(``training.backbone`` runs a backbone's).
 """
 
 import hashlib
-import math
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.clip.backbone import WEIGHTS, build, load_backbone
-from model.clip.weights import sha256_of
+from model.clip.backbone import WEIGHTS, load_backbone
 from model.config import BackboneConfig, CheckpointConfig, Provenance, ScoreRange
 from model.methods.network import Network
 from model.methods.policy import check_policy
 from model.methods.registry import build_network
 from model.scorer import Scorer
 from model.seal import seal
-from model.store.checkpoint import BUNDLED, save_checkpoint, write_weights
+from model.store.checkpoint import BUNDLED, save_checkpoint
 from model.store.files import write_atomically
 from training.engine.devices import precision_of, processes
 from training.engine.memory import MemoryModel, free_memory, require_memory
@@ -30,21 +27,19 @@ from training.engine.state import Progress
 from training.errors import TrainingError
 from training.evaluation.degradation import Falls, clean, falls
 from training.evaluation.evaluate import evaluate
-from training.evaluation.results import Report, flat_figures, flat_srcc
+from training.evaluation.results import Report, flat_figures
 from training.manifest import write_manifest
 from training.methods.base import Objective, objective_type
-from training.methods.pretrain import Pretraining
 from training.prepared_data import PreparedData, require_folders
-from training.recipe import BackboneRecipe, MethodRecipe, Stage
-from training.reports.backbone_card import BackboneDescription, backbone_card
+from training.provenance import provenance_of, round_to_16_bit, rounded
+from training.recipe import MethodRecipe, Stage
+from training.reports.backbone_card import DESCRIPTION, BackboneDescription
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
 from training.sampling.features import Encodes, Features
 from training.sampling.pictures import Shelf
 from training.splits import leakage
 from training.splits.split import Split
-
-DESCRIPTION = "backbone.json"
 
 
 @dataclass(frozen=True)
@@ -59,49 +54,6 @@ class Trained:
     def figures(self) -> dict[str, float]:
         """By flat name."""
         return flat_figures(self.reports)
-
-
-def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
-    """Trains a CLIP stage by stage (resuming what a stopped run left) and writes its weights.
-
-    Returns:
-        SRCC of both views of the validation images, per data set and head; None in all processes
-        but the main one.
-
-    Raises:
-        TrainingError: unusable data, a leak, or a loss that is no number.
-    """
-    require_folders(recipe)
-    prepared = PreparedData.prepare(recipe)
-    here = processes(recipe.device)
-    if here.is_main_process:
-        write_manifest(recipe.work, recipe, prepared, command)
-    torch.manual_seed(recipe.seed)
-    clip = build(recipe.architecture)
-    train = [s for parts in prepared.parts.values() for s in parts["train"]]
-    sources = sorted({sample.source for sample in train if sample.source})
-    task = Pretraining(clip, sources, recipe.weights, recipe.patch_dropout, recipe.normalisation)
-    figures: dict[str, float] = {}
-    for number, stage in enumerate(recipe.stages):
-        task.part = stage.part
-        run = prepared.run(recipe, stage, task, recipe.seed + number)
-        run.fit()
-        round_to_16_bit(clip)
-        figures = flat_srcc(run.measure())
-    if not here.is_main_process:
-        return None
-    recipe.out.mkdir(parents=True, exist_ok=True)
-    write_weights(recipe.out / WEIGHTS, clip.state_dict(), torch.float16)
-    described = BackboneDescription(
-        name=recipe.name,
-        architecture=recipe.architecture,
-        sha256=sha256_of(recipe.out / WEIGHTS),
-        provenance=_provenance(recipe, command, prepared, metrics=figures),
-    )
-    write_atomically(recipe.out / "README.md", backbone_card(described, recipe).encode())
-    text = described.model_dump_json(indent=2, exclude_none=True) + "\n"
-    write_atomically(recipe.out / DESCRIPTION, text.encode())
-    return figures
 
 
 def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Trained | None:
@@ -146,7 +98,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     network.eval().requires_grad_(False)
     learned = set(network.trainable_parameters())
     round_to_16_bit(network, only=None if network.tunes_backbone else learned)
-    config = _config(recipe, network, backbone, _provenance(recipe, command, prepared, before))
+    config = _config(recipe, network, backbone, provenance_of(recipe, command, prepared, before))
     config, reports = publish(recipe, prepared, network, clip, config)
     write_manifest(recipe.out, recipe, prepared, command)
     return Trained(config, reports, progress)
@@ -284,7 +236,7 @@ def publish(
     scorer = scorer.with_policy(recipe.crop_policy)
     reports = {name: evaluate(scorer, parts, part) for name, parts in prepared.parts.items()}
     fallen = _fallen(recipe, scorer, prepared)
-    metrics = _rounded(flat_figures(reports))
+    metrics = rounded(flat_figures(reports))
     provenance = config.provenance.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"provenance": provenance})
     figures = card_figures(reports)
@@ -316,7 +268,7 @@ def _served(
     if recipe.served_policy == recipe.crop_policy:
         return None
     parts = prepared.parts.items()
-    return _rounded(flat_figures({name: evaluate(scorer, p, part) for name, p in parts}))
+    return rounded(flat_figures({name: evaluate(scorer, p, part) for name, p in parts}))
 
 
 def _check_policies(recipe: MethodRecipe, network: Network) -> None:
@@ -344,43 +296,6 @@ def _fallen(recipe: MethodRecipe, scorer: Scorer, prepared: PreparedData) -> Fal
 _OWN = {"source": "checkpoint", "path": None, "pretrained": None, "sha256": None}
 
 
-def _provenance(
-    recipe: BackboneRecipe | MethodRecipe,
-    command: str,
-    prepared: PreparedData,
-    before: Provenance | None = None,
-    metrics: Mapping[str, float] | None = None,
-) -> Provenance:
-    """Of what was trained on the prepared data, on a backbone that was trained ``before``."""
-    before = before or Provenance()
-    by = "/".join(dict.fromkeys(data.split_by for data in recipe.sets.values()))
-    split = recipe.split.model_dump(exclude_none=True)
-    if isinstance(recipe, MethodRecipe) and recipe.judged_by == "test":
-        split["protocol"] = "paper"
-    groups = {
-        name: leakage.digests(sample.group for sample in parts["train"])
-        for name, parts in prepared.parts.items()
-    }
-    return Provenance(
-        trained_on=tuple(recipe.data),
-        backbone_trained_on=before.trained_on,
-        seen=leakage.joined(groups, before.seen),
-        split={"by": by, **split},
-        metrics=_rounded(metrics or {}),
-        seed=recipe.seed,
-        command="\n".join(filter(None, (before.command, command))),
-        versions={
-            "torch": torch.__version__.split("+")[0],
-            "python": platform.python_version(),
-        },
-    )
-
-
-def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    # A correlation of constant scores, say, is no number, and nothing that was measured.
-    return {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}
-
-
 def revision_of(network: Network, backbone: BackboneConfig) -> str:
     """A digest of the weights, as stored: other scores, another revision."""
     digest = hashlib.sha256((backbone.sha256 or "").encode())
@@ -388,11 +303,3 @@ def revision_of(network: Network, backbone: BackboneConfig) -> str:
         digest.update(name.encode())
         digest.update(parameter.detach().half().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-@torch.no_grad()
-def round_to_16_bit(module: nn.Module, only: set[str] | None = None) -> None:
-    """Rounds weights to what the checkpoint stores, so that what is measured is what ships."""
-    for name, value in module.state_dict(keep_vars=True).items():
-        if value.is_floating_point() and (only is None or name in only):
-            value.copy_(value.half())

@@ -37,6 +37,8 @@ _CAVEATS = {
     "consistency_srcc_permuted_prompts": "With the prompts exchanged among the images, consistency "
     "still had an SRCC of {consistency_srcc_permuted_prompts:.3f} (with the right ones "
     "{consistency_srcc:.3f}): compare these.",
+    "own_prompt_beats_another": "Of an image's own prompt and another one, the own one had the "
+    "higher consistency in {own_prompt_beats_another:.0%} of pairs; chance is 50%.",
 }
 _LABELS = ("prompt", "scene", "distortion")
 
@@ -309,7 +311,7 @@ def _figure(model: ModelFacts, name: str) -> str:
 def _caveats(model: ModelFacts, summary: Summary) -> Iterator[str]:
     """What the scores do not say."""
     for name, sentence in _CAVEATS.items():
-        about_prompts = name.startswith("consistency")
+        about_prompts = name.startswith(("consistency", "own_prompt"))
         if name in ("", *model.figures) and ("consistency" in summary.heads or not about_prompts):
             yield sentence.format(**model.figures)
     if model.trained_on:

@@ -97,8 +97,9 @@ class Scoring(Protocol):
 
 
 def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:
-    """The row of an image with scores; ``answer`` holds heads, ``crops``, and ``scene`` and
-    ``distortion`` as name -> probability where the model tells them.
+    """The row of an image with scores; ``answer`` holds heads, ``crops``, ``detail`` where there is
+    something to be known of them, and ``scene`` and ``distortion`` as name -> probability where the
+    model tells them.
     """
     row = _blank(item, model)
     row |= {head: _rounded(answer.get(head)) for head in HEADS}
@@ -106,6 +107,8 @@ def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:
         low, high = model.score_range
         row["mos"] = round(low + row["quality"] * (high - low), 4)
     row["crops"] = answer.get("crops")
+    if row["consistency"] is not None:  # all that a detail is about
+        row["detail"] = answer.get("detail")
     for kind in ("scene", "distortion"):
         probabilities = answer.get(kind)
         row[kind] = max(probabilities, key=probabilities.get) if probabilities else None

@@ -47,7 +47,8 @@ class _Answer(BaseModel):
 
     @classmethod
     def of(cls, scored: "Scored", *, detail: bool, **upload: str | None) -> Self:
-        """The answer for an image, rounded; ``crop_scores`` stays unset without ``detail``.
+        """The answer for an image, rounded; ``crop_scores`` stays unset without ``detail``, and the
+        answer's own ``detail`` where there is nothing to say.
 
         Args:
             scored: the score, and how it came about.
@@ -70,6 +71,8 @@ class _Answer(BaseModel):
             values["crop_scores"] = [
                 CropScore(box=box, score=round(value, 6)) for box, value in pairs
             ]
+        if score.detail:
+            values["detail"] = score.detail
         values |= {head: _rounded(getattr(score, head)) for head in cls.heads}
         return cls.model_validate(values | upload)
 
@@ -103,6 +106,12 @@ class AgiScoreAnswer(_Answer):
 
     alignment: Unit | None = None
     consistency: Unit | None = None
+    detail: str | None = Field(
+        default=None,
+        description="A sentence, where there is something to be known of these scores: that the "
+        "prompt has no word that the model knows, so that consistency is alignment. Absent "
+        "otherwise.",
+    )
 
 
 class Problem(BaseModel):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model import hub
 from model.architecture import check_tower
-from model.clip import own_clip
+from model.clip import efficientnet, own_clip
 from model.clip.file_tokenizer import FileTokenizer
 from model.clip.towers import is_open_clips
 from model.clip.weights import is_openais, load_clip, read_weights, sha256_of
@@ -84,12 +84,22 @@ def build(architecture: Architecture) -> nn.Module:
     except (TypeError, ValueError, AssertionError) as error:
         raise BackboneError(f"the backbone's architecture can't be built: {error}") from error
     if architecture.stem:
-        patch = 2 ** (len(architecture.stem) + 1)
+        named = isinstance(architecture.stem, str)
+        patch = efficientnet.PATCH if named else 2 ** (len(architecture.stem) + 1)
         own = getattr(clip.visual, "patch_size", None)
         if own != (patch, patch):
             raise BackboneError(f"the stem makes patches of {patch}, not {own}")
-        clip.visual.conv1 = ConvStem(architecture.stem, clip.visual.class_embedding.shape[0])
+        clip.visual.conv1 = _stem(architecture.stem, clip.visual.class_embedding.shape[0])
+    if architecture.known_words:
+        room = torch.zeros(architecture.known_words, dtype=torch.int32)
+        clip.register_buffer("known_words", room)
     return clip
+
+
+def _stem(stem: tuple[int, ...] | str, width: int) -> nn.Module:
+    if isinstance(stem, str):
+        return efficientnet.EfficientNetStem(width)
+    return ConvStem(stem, width)
 
 
 def load_backbone(

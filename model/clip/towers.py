@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.clip.efficientnet import EfficientNetStem
 from model.clip.own_clip import Block, ImageTransformer
 from model.errors import BackboneError
 
@@ -130,21 +131,32 @@ class VisionTower(nn.Module):
         return int(self.visual.proj.shape[1])
 
     def hidden_maps(self) -> list[Tensor]:
-        """Weights that map hidden features to hidden features: the layers' matrices, and the stem's
-        convolutions but the one that sees colours.
+        """Weights that map hidden features to hidden features: the layers' matrices, and the
+        convolutions of a stem that is new, but the one that sees colours.
         """
-        stem = [m for m in self.visual.conv1.modules() if isinstance(m, nn.Conv2d)]
-        return _matrices(self.visual.transformer.resblocks) + [m.weight for m in stem[1:]]
+        layers, stem = _matrices(self.visual.transformer.resblocks), self.visual.conv1
+        if isinstance(stem, EfficientNetStem):  # whose convolutions know what they do
+            return layers
+        convolutions = [m for m in stem.modules() if isinstance(m, nn.Conv2d)]
+        return layers + [m.weight for m in convolutions[1:]]
 
     def patchify(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
         ``ln_pre``. ``positions`` [1 + patches, w]: others than the tower's own.
         """
         visual = self.visual
+        own = visual.positional_embedding if positions is None else positions
+        if isinstance(visual.conv1, EfficientNetStem):
+            return self.placed(visual.conv1(pixels), own)
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [B, patches, w]
         cls = visual.class_embedding.expand(len(patches), 1, -1)
-        own = visual.positional_embedding if positions is None else positions
         return torch.cat([cls, patches], dim=1) + own
+
+    def placed(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """A stem's tokens [B, 1 + patches, w] with class embedding and positions."""
+        visual = self.visual
+        own = visual.positional_embedding if positions is None else positions
+        return tokens + torch.cat([own[:1] + visual.class_embedding, own[1:]])
 
     def encode(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Class features [B, d], not normalised, of ``patchify``'s tokens under prompts [B or 1,

@@ -38,7 +38,10 @@ ALIGNMENT_WORDS = ("aligned photo.", "misaligned photo.")
 
 
 class ClipAgiqaOptions(Options):
-    """Switches of CLIP-AGIQA; the defaults are the paper's."""
+    """Switches of CLIP-AGIQA; the defaults are the paper's. ``consistency_views``: what is compared
+    with the user's prompt, all views, or the whole image alone, which shows what windows cut apart
+    (all, where there is no such view).
+    """
 
     context_length: int = Field(default=8, ge=1, le=1024)
     visual_length: int = Field(default=8, ge=1, le=1024)
@@ -49,6 +52,7 @@ class ClipAgiqaOptions(Options):
     consistency_context: str = "a photo that depicts"
     learn_consistency_context: bool = True
     consistency_start: Start = "clipscore"
+    consistency_views: Literal["all", "whole"] = "all"
     init_std: float = Field(default=0.02, gt=0)
 
 
@@ -127,6 +131,14 @@ class ClipAgiqa(Network):
         """softmax(s * cos(z, t))[positive] for features [..., d] and classes [2, d]."""
         return positive_probability(z, classes, self.logit_scale.exp())
 
+    def compared(self, z: Tensor, *, whole: bool) -> Tensor:
+        """What of an image's features [..., views, d] is compared with prompts [..., d]; ``whole``:
+        the last one is the whole image's.
+        """
+        if whole and self.options.consistency_views == "whole":
+            return z[..., -1, :]
+        return pool_views(z)
+
     def user_features(self, prompts: Sequence[str]) -> Tensor:
         """Normalised features [n, d] of users' prompts behind the learnable context."""
         assert self.consistency is not None
@@ -174,6 +186,7 @@ class FoldedClipAgiqa(FoldedFeatures):
         self.classes = (texts.quality.float().cpu(), aligned.float().cpu())  # by pass, each [2, d]
         self.scale = network.logit_scale.detach().exp().float().cpu()
         self.global_weight = torch.sigmoid(network.global_logit.detach()).float().cpu()
+        self.whole_only = network.options.consistency_views == "whole"
         self.consistency = copy.deepcopy(network.consistency)
         if self.consistency is not None:
             self.consistency.cpu().float()
@@ -222,7 +235,10 @@ class FoldedClipAgiqa(FoldedFeatures):
     def _consistency(self, views: Views, t_user: Tensor | None) -> Tensor:
         assert self.consistency is not None
         assert t_user is not None
-        z, classes = pool_views(views.all), self.classes[ALIGNMENT_PASS]
+        alone = self.whole_only and views.whole is not None
+        z = views.whole if alone else pool_views(views.all)
+        assert z is not None
+        classes = self.classes[ALIGNMENT_PASS]
         consistency: Tensor = self.consistency(z[None], t_user[None], classes)[0]
         return consistency
 

@@ -8,6 +8,7 @@ z is the normalised mean over the image's views, t_u the normalised text feature
 depicts u" with a learnable context. At the start alpha is CLIP's logit scale and delta = beta =
 gamma = kappa = 0; with kappa = alpha and everything else 0 it is CLIP-AGIQA's own alignment. The
 head may start as that: a backbone that has not seen the web knows less of prompts than of images.
+Or as both, a part of the one and all of the other.
 """
 
 from typing import Literal
@@ -19,27 +20,30 @@ from torch.nn import functional as F
 # Where the logit of a fresh head crosses zero: a guess at a typical cosine of CLIP's. Training
 # moves it.
 CLIPSCORE_MIDPOINT = 0.25
+# What of CLIPScore a head starts with that starts as both.
+_PART = 0.3
 
-Start = Literal["clipscore", "alignment"]
+Start = Literal["clipscore", "alignment", "both"]
 
 
 class ConsistencyHead(nn.Module):
     """The head's parameters: ``context`` [c, w_text] before the user's prompt, and the bilinear
-    form over d. ``start``: what a fresh head says, CLIPScore or CLIP-AGIQA's own alignment.
+    form over d. ``start``: what a fresh head says, CLIPScore, CLIP-AGIQA's own alignment, or both.
     """
 
     def __init__(
         self, dim: int, context: Tensor, logit_scale: float, start: Start = "clipscore"
     ) -> None:
         super().__init__()
-        blind = start == "alignment"
+        scale = float(logit_scale)
+        alpha = {"clipscore": scale, "alignment": 0.0, "both": _PART * scale}[start]
         self.context = nn.Parameter(context.detach().clone())
-        self.alpha = nn.Parameter(torch.tensor(0.0 if blind else float(logit_scale)))
+        self.alpha = nn.Parameter(torch.tensor(alpha))
         self.delta = nn.Parameter(torch.zeros(dim))
         self.beta = nn.Parameter(torch.zeros(dim))
         self.gamma = nn.Parameter(torch.zeros(dim))
-        self.kappa = nn.Parameter(torch.tensor(float(logit_scale) if blind else 0.0))
-        self.bias = nn.Parameter(torch.tensor(0.0 if blind else -CLIPSCORE_MIDPOINT * logit_scale))
+        self.kappa = nn.Parameter(torch.tensor(0.0 if start == "clipscore" else scale))
+        self.bias = nn.Parameter(torch.tensor(-CLIPSCORE_MIDPOINT * alpha))
 
     def forward(self, z: Tensor, t_user: Tensor, t_classes: Tensor) -> Tensor:
         """A(x, u) in (0, 1) for n pairs; arguments as ``logit`` has them."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.clip.known_words import known_words_of
 from model.clip.prompts import encode_with_context
 from model.clip.resnet import ResNetTower
 from model.clip.towers import TextTower
@@ -140,6 +141,7 @@ class Network(nn.Module):
         self.vision = vision
         self.text = cast(TextTower, text or TextTower(clip))
         self.tokenizer = tokenizer_of(clip)
+        self.known_words = known_words_of(clip)
         self.logit_scale = cast(Tensor, clip.logit_scale)
         clip.requires_grad_(self.tunes_backbone)
         self.logit_scale.requires_grad_(False)

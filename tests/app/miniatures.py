@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from model.clip.known_words import digests
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy, Head, ScoreRange
 from model.methods.registry import build_network
 from model.store.checkpoint import save_checkpoint
@@ -42,10 +43,17 @@ def photograph_model(folder: Path) -> Path:
     return _write(folder, "mp-iqe", {"context_length": 2, "visual_length": 1, "decoder_heads": 2})
 
 
-def generated_image_model(folder: Path) -> Path:
-    """CLIP-AGIQA: alignment and consistency, crops."""
+def generated_image_model(folder: Path, known_words: Sequence[str] = ()) -> Path:
+    """CLIP-AGIQA: alignment and consistency, crops; its CLIP lists these words, if any."""
     heads: tuple[Head, ...] = ("quality", "alignment", "consistency")
-    return _write(folder, "clip-agiqa", {"context_length": 2, "visual_length": 1}, heads=heads)
+    options = {"context_length": 2, "visual_length": 1}
+    if not known_words:
+        return _write(folder, "clip-agiqa", options, heads=heads)
+    architecture = tiny.variant(known_words=len(known_words))
+    clip: Any = tiny.random_clip(architecture)
+    clip.known_words.copy_(digests(known_words))
+    own = BackboneConfig(source="checkpoint", architecture=architecture)
+    return _write(folder, "clip-agiqa", options, clip=clip, backbone=own, heads=heads)
 
 
 def prompt_model(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """One image on the page: scores, map, prompt, problems."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -9,6 +9,9 @@ from tests.app.pictures import SVG, encoded
 from tests.app.server import Running
 from tests.browser.conftest import Visiting
 from tests.browser.visit import Visit, hand_over, photograph, upload
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -91,6 +94,17 @@ def test_another_prompt_gives_another_consistency(visit: Visit, service: Running
     second = answer_of(service, file, "/score-agi", prompt=other)
     assert gauge(visit, "consistency") == pytest.approx(second["consistency"], abs=0.006)
     assert first["consistency"] != second["consistency"]
+
+
+def test_what_is_to_be_known_of_the_scores_stands_under_the_gauges(visit: Visit) -> None:
+    def answer(route: "Route") -> None:
+        fetched = route.fetch()
+        route.fulfill(response=fetched, json={**fetched.json(), "detail": "No word is known."})
+
+    visit.page.route("**/score-agi?*", answer)
+    visit.generated("zqx")
+    visit.choose(upload("made.png"))
+    assert "No word is known." in visit.text("#single .scores")
 
 
 def test_without_a_prompt_consistency_says_what_it_needs(visit: Visit) -> None:

@@ -52,6 +52,15 @@ def test_text_that_a_spreadsheet_takes_for_a_formula_is_guarded(visit: Visit, st
     assert ask(visit, "csv", code, f"{start}1").startswith(f"'{start}1,")
 
 
+def test_what_is_to_be_known_of_scores_is_in_their_row(visit: Visit) -> None:
+    code = (
+        "m.table([{path: 'a.png', state: 'scored', head: () => 0.5, problem: null, used: null,"
+        " requestId: null, answer: {detail: given, mos: 1, mos_range: [0, 5], crops: 1,"
+        " scaled: false, model: {name: 'tiny', revision: '1'}}}]).split('\\n')[1]"
+    )
+    assert ask(visit, "csv", code, "Mind.").startswith("a.png,0.5,0.5,0.5,,Mind.,")
+
+
 def test_the_colours_rise_in_lightness(visit: Visit) -> None:
     code = "Array.from({length: 21}, (_, i) => m.viridis(i / 20).match(/\\d+/g).map(Number))"
     colours = ask(visit, "colour", code)

@@ -41,11 +41,14 @@ def answers(client: httpx.Client, folder: Path) -> dict[str, dict[str, Any]]:
         return client.post(path, files=files, data=form).json()
 
     models = client.get("/models").json()["models"]
+    # Only a model that lists its words has something to say of these.
+    unknown = post("/score-agi", generated, prompt="zqx wvk")
     return {
         "/score": {"photograph": post("/score", photo)},
         "/score-agi": {
             "with a prompt": post("/score-agi", generated, prompt=PROMPT),
             "without": post("/score-agi", generated),
+            **({"with unknown words": unknown} if "detail" in unknown else {}),
         },
         "/score/batch": {"one is none": batch("/score/batch", "photo.jpg", photo)},
         "/score-agi/batch": {

@@ -40,7 +40,7 @@ def test_it_needs_httpx_alone() -> None:
 
 
 def test_a_score_has_the_fields_of_the_answer_and_keeps_new_ones(kind: Kind) -> None:
-    more = {"scene": {"animal": 0.25}, "alignment": None, "novelty": 1}
+    more = {"scene": {"animal": 0.25}, "alignment": None, "novelty": 1, "detail": "Mind."}
     crops = [{"box": [0, 0, 224, 224], "score": 0.5}]
     score = asked(kind, Scene([ok(crop_scores=crops, **more)]), {"detail": True})
     assert (score.quality, score.mos, score.mos_range) == (0.75, 3.75, (0.0, 5.0))
@@ -52,6 +52,7 @@ def test_a_score_has_the_fields_of_the_answer_and_keeps_new_ones(kind: Kind) -> 
     assert score.alignment is score.consistency is score.distortion is score.attributes is None
     assert score.crop_scores == (agiqa_client.CropScore((0, 0, 224, 224), 0.5),)
     assert score.raw["novelty"] == 1
+    assert score.detail == "Mind."
 
 
 def test_what_is_asked_for_is_sent(kind: Kind) -> None:

@@ -41,6 +41,12 @@ def variant(
     )
 
 
+def open_clips(architecture: Architecture) -> dict[str, Any]:
+    """The arguments of ``open_clip.CLIP`` among an architecture's settings."""
+    own = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+    return architecture.model_dump(include=own)
+
+
 def shake(module: nn.Module, seed: int = 0, std: float = 0.1) -> None:
     """Adds noise to parameters and statistics, so that none of them stays at 0 or 1."""
     noise = torch.Generator().manual_seed(seed)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.miniature import write_agiqa3k, write_live_challenge
+from training.backbone import pretrain
 from training.recipe import BackboneRecipe, MethodRecipe
-from training.run import pretrain
 
 ARCHITECTURE: Mapping[str, Any] = {
     "embed_dim": 16,

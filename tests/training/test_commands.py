@@ -168,6 +168,8 @@ def test_a_checkpoint_is_measured_on_other_crops_than_its_own(
     own, whole = run(*command), run(*command, "--crop-policy", "liqe", "--report", tmp_path / "r")
     assert (own.exit_code, whole.exit_code) == (0, 0), whole.output
     assert own.output.splitlines()[1:3] != whole.output.splitlines()[1:3]
+    for figure in ("own_prompt_beats_another ", "consistency_srcc less permuted prompts "):
+        assert figure in own.output
     assert "--part test --crop-policy liqe" in (tmp_path / "r" / "report.md").read_text()
     assert "--dtype" not in (tmp_path / "r" / "report.md").read_text()
     assert "'--crop-policy'" in run(*command, "--crop-policy", "many").output

@@ -7,7 +7,8 @@ import yaml
 
 from tests.training.runs import BACKBONE, METHOD
 from training.errors import RecipeError
-from training.recipe import MethodRecipe, built_in_names, load_recipe, merged
+from training.recipe import MethodRecipe, built_in_names, load_recipe
+from training.settings import merged
 
 PLACES = {"out": "y", "work": "z"}
 

@@ -19,10 +19,11 @@ from tests.training.runs import (
     method_recipe,
     weights,
 )
+from training.backbone import pretrain
 from training.engine.loop import Run
 from training.errors import LeakError, TrainingError
 from training.recipe import MethodRecipe
-from training.run import Trained, pretrain
+from training.run import Trained
 from training.run import train as train_
 
 Data = dict[str, Path]

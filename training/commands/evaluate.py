@@ -191,6 +191,9 @@ def _show(checkpoint: str, report: "Report", protocol: str | None) -> None:
     for key, value in report.flat_figures.items():
         interval = "   ({:.3f} to {:.3f})".format(*intervals[key]) if key in intervals else ""
         click.echo(f"  {key:36} {value:7.4f}{interval}")
+    for head, result in report.heads.items():
+        if (effect := result.prompt_effect) is not None:
+            click.echo(f"  {f'{head}_srcc less permuted prompts':36} {effect:7.4f}")
 
 
 def _show_served(config: "CheckpointConfig", served: "Report") -> None:

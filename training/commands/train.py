@@ -20,10 +20,10 @@ def train(recipe: str, settings: tuple[str, ...], protocol: str | None, report: 
     if protocol:
         settings = (*settings, f"protocol={protocol}")
     with reported_errors():
+        from training.backbone import pretrain
         from training.recipe import MethodRecipe, load_recipe, shown_settings
         from training.reports.write import write
         from training.research.documents.training import training_document
-        from training.run import pretrain
         from training.run import train as run
 
         loaded = load_recipe(recipe, settings)

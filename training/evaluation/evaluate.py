@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from training.evaluation.metrics import (
     srcc,
     within,
 )
+from training.evaluation.own_prompt import OtherPrompts, own_prompt_shares, share_beaten
 from training.evaluation.results import TARGETS, Accuracy, HeadResult, Report, opinions
 from training.splits import leakage
 from training.splits.split import Split, draw
@@ -66,18 +67,24 @@ def evaluate(scorer: Scorer, parts: Mapping[str, Sequence[Sample]], part: str) -
     """
     samples = parts[part]
     train = () if part == "train" else parts.get("train", ())
-    scored, permuted = _scores(scorer, samples)
+    scored = _scores(scorer, samples)
     heads: dict[Head, HeadResult] = {}
     for head in scorer.config.heads:
-        predicted, mos = [getattr(score, head) for score in scored], opinions(samples, head)
+        predicted, mos = [getattr(score, head) for score in scored.own], opinions(samples, head)
         if None in predicted or mos is None:
             continue  # no prompts, or no opinion of the alignment
         heads[head] = _head_result(head, predicted, mos, samples, train)
-        if head == "consistency" and permuted is not None:
-            heads[head] = replace(heads[head], permuted_srcc=srcc(permuted, mos))
-    rows = [_row(sample, score) for sample, score in zip(samples, scored, strict=True)]
-    groups = len({s.group for s in samples})
-    return Report(part, len(samples), groups, heads, _accuracies(train, samples, scored), rows)
+        if head == "consistency":
+            heads[head] = replace(heads[head], permuted_srcc=srcc(scored.permuted, mos))
+    return Report(
+        part,
+        len(samples),
+        len({s.group for s in samples}),
+        heads,
+        _accuracies(train, samples, scored.own),
+        [_row(sample, score) for sample, score in zip(samples, scored.own, strict=True)],
+        own_prompt_shares(samples, scored.beaten),
+    )
 
 
 def _head_result(
@@ -139,25 +146,41 @@ def part_of(config: CheckpointConfig, samples: list[Sample], part: str) -> dict[
     return parts
 
 
-def _scores(scorer: Scorer, samples: Sequence[Sample]) -> tuple[list[Score], list[float] | None]:
-    """Every image's Score with its own prompt, and its consistency with another image's prompt,
-    which must tell less if the prompt counts (None where there is no consistency).
+@dataclass(frozen=True)
+class _Scored:
+    """By image: ``own``, the Score with its own prompt; and where there is consistency
+    ``permuted``, that with the prompt of some image, which must tell less if the prompt counts, and
+    ``beaten``, the share of other prompts whose consistency is lower than the own one's.
     """
+
+    own: list[Score]
+    permuted: list[float]
+    beaten: list[float]
+
+
+def _scores(scorer: Scorer, samples: Sequence[Sample]) -> _Scored:
+    """Every image's rows are computed once, and reduced with each prompt as the service does."""
     order = np.random.default_rng(0).permutation(len(samples))
     prompted = all(sample.prompt for sample in samples)
     heads = scorer.planner.heads(None, prompted=prompted)
-    compared = "consistency" in heads and all(s.mos_align is not None for s in samples)
-    scored, permuted = [], []
+    others = OtherPrompts([sample.prompt for sample in samples])
+    scored = _Scored([], [], [])
     files = [(sample.path, sample.prompt if prompted else None) for sample in samples]
     with closing(Pipeline(scorer).compute(files, heads)) as results:
         for i, result in tqdm(results, total=len(files), desc="score", unit="image"):
             if isinstance(result, Exception):
                 raise result
-            scored.append(scorer.reduce(result.rows, result.layout, files[i][1]))
-            if compared:
-                other = scorer.reduce(result.rows, result.layout, samples[order[i]].prompt)
-                permuted.append(other.consistency or 0.0)
-    return scored, permuted if compared else None
+            own = scorer.reduce(result.rows, result.layout, files[i][1])
+            scored.own.append(own)
+            if own.consistency is None:
+                continue
+            exchanged, *rest = (
+                scorer.reduce(result.rows, result.layout, prompt).consistency or 0.0
+                for prompt in (samples[order[i]].prompt, *others.of(i, samples[i].prompt))
+            )
+            scored.permuted.append(exchanged)
+            scored.beaten.append(share_beaten(own.consistency, rest))
+    return scored
 
 
 def _labels(kind: str, sample: Sample) -> tuple[str, ...]:

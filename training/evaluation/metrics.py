@@ -221,6 +221,14 @@ def difference_interval(
     return _middle(difference, _members(groups, len(truth)), seed, rounds)
 
 
+def mean_interval(
+    values: FloatList, seed: int = 0, rounds: int = 1000, groups: Sequence[str] | None = None
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of one value per image, resampling as ``interval``."""
+    a = np.asarray(values)
+    return _middle(lambda i: float(a[i].mean()), _members(groups, len(a)), seed, rounds)
+
+
 def within(groups: Sequence[str], predicted: FloatList, mos: FloatList) -> Mapping[str, float]:
     """SRCC inside each group (generator, say)."""
     a, b, g = np.asarray(predicted), np.asarray(mos), np.asarray(groups)

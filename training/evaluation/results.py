@@ -31,6 +31,11 @@ PUBLISHED_PROTOCOL = (
     "good; they compare with published ones only."
 )
 
+# In what share of pairs of an image and another prompt the consistency with the image's own prompt
+# is the higher one; of all images, and of those that people found well aligned.
+OWN_PROMPT = "own_prompt_beats_another"
+OWN_PROMPT_ALIGNED = f"{OWN_PROMPT}_aligned"
+
 _METRICS = tuple(metric.__name__ for metric in AGREEMENT)
 # An SRCC that permuted prompts lower by less does not rest on the prompt.
 _PROMPT_EFFECT = 0.02
@@ -66,9 +71,14 @@ class HeadResult:
         return self.intervals.get("srcc", (self.srcc, self.srcc))
 
     @property
+    def prompt_effect(self) -> float | None:
+        """By how much permuting the prompts lowers the SRCC; None where that was not measured."""
+        return None if self.permuted_srcc is None else self.srcc - self.permuted_srcc
+
+    @property
     def rests_on_prompt(self) -> bool:
         """Whether permuting the prompts lowers the SRCC enough to count."""
-        return self.permuted_srcc is not None and self.permuted_srcc < self.srcc - _PROMPT_EFFECT
+        return self.prompt_effect is not None and self.prompt_effect > _PROMPT_EFFECT
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,20 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A share in [0, 1] with its 95 % bootstrap interval over the groups."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class Report:
     """What was measured of one model on one ``part`` of a split.
 
     ``groups``: how many prompts (reference images, photographs) the images have. ``accuracies``: of
     "scene" and "distortion". ``predictions``: a row per image, of its opinion scores and its own.
+    ``own_prompt``: shares by ``OWN_PROMPT`` and ``OWN_PROMPT_ALIGNED``, of what tells consistency.
     """
 
     part: str
@@ -95,6 +114,7 @@ class Report:
     heads: dict[Head, HeadResult]
     accuracies: dict[str, Accuracy] = field(default_factory=dict)
     predictions: list[dict[str, Any]] = field(default_factory=list)
+    own_prompt: dict[str, Share] = field(default_factory=dict)
 
     @property
     def image_groups(self) -> list[str]:
@@ -114,16 +134,18 @@ class Report:
         return {
             **{f"{head}_{name}": getattr(r, name) for head, r in heads for name in _METRICS},
             **{name: value for name, value in optional.items() if value is not None},
+            **{name: share.value for name, share in self.own_prompt.items()},
         }
 
     @property
     def flat_intervals(self) -> dict[str, Interval]:
         """The 95 % intervals by the flat names of their figures."""
-        return {
+        of_heads = {
             f"{head}_{name}": interval
             for head, result in self.heads.items()
             for name, interval in result.intervals.items()
         }
+        return of_heads | {name: share.interval for name, share in self.own_prompt.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """What ``metrics.json`` holds: everything but the single predictions."""
@@ -158,6 +180,11 @@ class Report:
                 if (name := f"{label}_accuracy") in figures
             },
             list(predictions),
+            {
+                name: Share(figures[name], tuple(content["intervals"][name]))
+                for name in (OWN_PROMPT, OWN_PROMPT_ALIGNED)
+                if name in figures
+            },
         )
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.methods.clip_agiqa import ClipAgiqa, TextFeatures
-from model.methods.consistency import pool_views
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
 from training.engine.task import Heads, Losses, Outputs
 from training.errors import DataError
@@ -28,7 +27,8 @@ from training.sampling.batches import Batch
 
 class ClipAgiqaWeights(LossWeights):
     """Weights of the terms of the loss; the paper's own are quality 1 and alignment 0.1, no ranking
-    and no consistency.
+    and no consistency. The other prompt of ``shuffled_prompt`` is ``margin`` lower, and one of the
+    nearest in a share of ``near_prompts``.
     """
 
     quality: float = 1.0
@@ -38,6 +38,7 @@ class ClipAgiqaWeights(LossWeights):
     shuffled_prompt: float = 0.1
     same_prompt_fidelity: float = 0.1
     margin: float = 0.1
+    near_prompts: float = 0.0
 
     @property
     def asks(self) -> bool:
@@ -60,6 +61,8 @@ _SWITCHES = (
 _AUXILIARY = (0.01, 0.1, 0.5, 1.0)  # weights of the auxiliary loss; the paper's is 0.1
 # Batches that tell the bias at which the head for users' prompts starts.
 _FIRST = 8
+# Of the prompts that were met, so many count as near.
+_NEAR = 16
 # Opinions whose mean is an end of the scale would need a bias without end.
 _LEAST_MEAN = 1e-3
 
@@ -98,11 +101,11 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         return self.weights.asks and self.network.consistency is not None
 
     def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
-        """A head that starts as CLIPScore gets the bias with which its mean over the first batches
-        is that of their opinions.
+        """A head that compares with prompts at its start gets the bias with which its mean over the
+        first batches is that of their opinions.
         """
         head = self.network.consistency
-        if head is None or not self.asks or self.network.options.consistency_start != "clipscore":
+        if head is None or not self.asks or self.network.options.consistency_start == "alignment":
             return
         classes = self.network.text_features().alignment
         assert classes is not None
@@ -110,7 +113,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         for outputs, batch in islice(first, _FIRST):
             rated = ~batch.mos_align.isnan()
             users = self._user_features([sample.prompt for sample in batch.samples])
-            z = pool_views(outputs["z"][:, ALIGNMENT_PASS])
+            z = self._compared(outputs["z"])
             logits.append(head.logit(z, users, classes)[rated].double())
             opinions.append(batch.mos_align[rated].double())
         mean = float(torch.cat(opinions).mean())
@@ -156,7 +159,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         alignment = self._probability(z, texts.alignment, ALIGNMENT_PASS)
         losses["alignment"] = w.alignment * F.mse_loss(alignment[rated], batch.mos_align[rated])
         if self.asks:
-            losses |= self._consistency(batch, pool_views(z[:, ALIGNMENT_PASS]), texts, rated)
+            losses |= self._consistency(batch, self._compared(z), texts, rated)
         return losses
 
     def quality(self, outputs: Outputs) -> Tensor:
@@ -173,7 +176,7 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         heads["alignment"] = self._probability(z, texts.alignment, ALIGNMENT_PASS)
         if self.asks and prompts and all(prompts):
             users = self._user_features(list(prompts))
-            heads["consistency"] = head(pool_views(z[:, ALIGNMENT_PASS]), users, texts.alignment)
+            heads["consistency"] = head(self._compared(z), users, texts.alignment)
         return heads
 
     def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
@@ -185,6 +188,10 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         each = self.network.probability(z[:, :-1] if windows_only else z, classes)
         return self.mixed(each, torch.sigmoid(self.network.global_logit[task]))
 
+    def _compared(self, z: Tensor) -> Tensor:
+        """What of the features [n, passes, views, d] is compared with users' prompts [n, d]."""
+        return self.network.compared(z[:, ALIGNMENT_PASS], whole=self.wants_whole)
+
     def _consistency(self, batch: Batch, z: Tensor, texts: TextFeatures, rated: Tensor) -> Losses:
         head, w, classes = self.network.consistency, self.weights, texts.alignment
         assert head is not None
@@ -192,15 +199,29 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         prompts = list(dict.fromkeys(s.prompt for s in batch.samples))
         rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples], device=z.device)
         features = self._user_features(prompts)
-        shift = torch.randint(1, max(2, len(prompts)), (len(rows),)).to(z.device)
         matched = head(z, features[rows], classes)
-        shuffled = head(z, features[(rows + shift) % len(prompts)], classes)
+        shuffled = head(z, self._others(prompts, features)[rows], classes)
         same = (rows[:, None] == rows[None]) & rated & rated[:, None]
         return {
             "consistency": w.consistency * F.mse_loss(matched[rated], batch.mos_align[rated]),
             "shuffled_prompt": w.shuffled_prompt * shuffled_margin(matched, shuffled, w.margin),
             "same_prompt": w.same_prompt_fidelity * fidelity(matched, batch.mos_align, same),
         }
+
+    def _others(self, prompts: Sequence[str], features: Tensor) -> Tensor:
+        """For each prompt, with its features [n, d], those of another one: any of the batch, or,
+        ``near_prompts`` of the time, one of the nearest of all that were met.
+        """
+        shift = 1 + torch.randint(max(1, len(prompts) - 1), (len(prompts),))
+        others = features[(torch.arange(len(prompts)) + shift).to(features.device) % len(prompts)]
+        known = [prompt for prompt in self._known if prompt not in set(prompts)]
+        if not self.weights.near_prompts or len(known) < _NEAR:
+            return others
+        all_known = torch.stack([self._known[prompt] for prompt in known])
+        nearest = (features.detach() @ all_known.T).topk(_NEAR).indices
+        drawn = nearest.gather(1, torch.randint(_NEAR, (len(prompts), 1)).to(nearest.device))[:, 0]
+        is_near = torch.rand(len(prompts), 1).to(features.device) < self.weights.near_prompts
+        return torch.where(is_near, all_known[drawn], others)
 
     def _user_features(self, prompts: list[str]) -> Tensor:
         """Users' prompts as features [n, d]: of learned contexts anew, of frozen ones once each."""

@@ -82,6 +82,23 @@ def contrastive(images: Tensor, texts: Tensor, matches: Tensor, scale: Tensor) -
     return (each_way[0].mean() + each_way[1].mean()) / 2
 
 
+def captioned(images: Tensor, texts: Tensor, own: Tensor, scale: Tensor, trust: Tensor) -> Tensor:
+    """CLIP's loss both ways for normalised [n, d] and [m, d], m >= n's own texts.
+
+    Args:
+        images: n of them.
+        texts: the images' own texts first, then such as belong to none of them.
+        own: [n] each image's text.
+        scale: of the logits.
+        trust: [n] what each image counts, 0 to 1.
+    """
+    logits = scale * images @ texts.T
+    shares = trust / trust.sum().clamp(min=_TINY)
+    to_text = (shares * F.cross_entropy(logits, own, reduction="none")).sum()
+    to_image = logits.log_softmax(0)[torch.arange(len(own), device=own.device), own]
+    return (to_text - (shares * to_image).sum()) / 2
+
+
 def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float) -> Tensor:
     """Mean relu(m - A(x, u) + A(x, u')), u' another image's prompt."""
     return F.relu(margin - matched + shuffled).mean()

@@ -5,18 +5,21 @@ image tower and one text tower: its quality ("good photo." against "bad photo.")
 tells it, how well it follows its prompt ("aligned photo." against "misaligned photo."), which
 generator made it and in which mode, what scene it shows and what distorts it (as words), and its
 prompt (as a caption). What needs no rater is learned too: of two degraded versions of an image the
-more degraded one is the worse, and the kind of degradation has a name. One encoder sees both
-scales, a window at native size and the whole image squashed. All parameters train.
+more degraded one is the worse, and the kind of degradation has a name. What a pretrained stem knows
+of ImageNet's classes goes over to the texts that name them. One encoder sees both scales, a window
+at native size and the whole image squashed. All parameters train.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.clip.efficientnet import EfficientNetStem
 from model.clip.prompts import encode_with_context
 from model.clip.tokenizer import Tokenizer
 from model.clip.towers import TextTower, VisionTower
@@ -27,10 +30,18 @@ from model.methods.precision import without_autocast
 from model.methods.vocabulary import DISTORTIONS, SCENES
 from training.data.samples import Sample
 from training.engine.task import Heads, Losses, Outputs, Task
-from training.methods.losses import contrastive, degradation, multi_hot, ranking, soft_cross_entropy
+from training.methods.losses import captioned, degradation, multi_hot, ranking, soft_cross_entropy
 from training.sampling.batches import Batch
 
 _MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clips it
+# Batches that a stem's features are standardised on.
+_FIRST = 12
+# Of an image, the likeliest classes that a step compares; beside them others, at random.
+_LIKELY, _OTHERS = 4, 64
+# Words that a step looks at, and that are encoded together.
+_KEPT, _CHUNK = 128, 512
+# Beside a batch's own prompts, so many of others.
+_OTHER_PROMPTS = 64
 
 
 class PretrainWeights(BaseModel):
@@ -46,6 +57,8 @@ class PretrainWeights(BaseModel):
     scene: float = 0.5
     distortion: float = 0.5
     caption: float = 0.2
+    classes: float = 0.0
+    words: float = 0.0
     degradation: float = 1.0
     degradation_kind: float = 0.5
 
@@ -64,7 +77,14 @@ class Pretraining(Task):
         patch_dropout: float = 0.0,
         normalisation: Normalisation | None = None,
         part: int | None = None,
+        prompts: Sequence[str] = (),
+        class_names: Sequence[str] = (),
+        words: Sequence[str] = (),
     ) -> None:
+        """``sources``: generators; ``prompts``: all of the training part; ``class_names``: of
+        ImageNet's classes, where the stem knows them; ``words``: what the text tower knows already,
+        and keeps.
+        """
         super().__init__(clip, normalisation)
         self.clip = clip
         self.weights = weights
@@ -73,7 +93,11 @@ class Pretraining(Task):
         self.vision = VisionTower(clip.visual)
         self.text = TextTower(clip)
         self.tokenizer = Tokenizer()
+        self.words = list(words)
+        self.meanings = self._meanings() if self.words else None
         self.sources = list(sources)
+        self.prompts = list(dict.fromkeys(prompts))
+        self.class_names = list(class_names)
 
     def buffers(self) -> Mapping[str, Tensor]:
         """Batch norm's running statistics."""
@@ -83,13 +107,42 @@ class Pretraining(Task):
         """Those of both towers."""
         return [*self.vision.hidden_maps(), *self.text.hidden_maps()]
 
+    def freeze_stem(self, stages: int) -> None:
+        """So many stages of a pretrained stem learn nothing (8: none of it does)."""
+        stem = self.vision.visual.conv1
+        if isinstance(stem, EfficientNetStem):
+            stem.convolutions.freeze(stages)
+
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        return {name: p for name, p in super().trained().items() if p.requires_grad}
+
+    def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
+        """A pretrained stem's features are standardised by what the first batches show."""
+        stem = self.vision.visual.conv1
+        if not isinstance(stem, EfficientNetStem) or stem.is_fitted:
+            return
+        batches = [batch for _, batch in islice(first, _FIRST)]
+        views = [v for b in batches for v in (b.windows[:, 0], b.wholes) if v is not None]
+        stem.fit([self.normalised(each) for each in views])
+
     def forward(self, windows: Tensor, wholes: Tensor | None) -> Outputs:
-        """``views``: normalised features [n, 2, d] of the first window and the whole image."""
+        """``views``: normalised features [n, 2, d] of the first window and the whole image;
+        ``classes`` [n, 1000]: ImageNet's, as a pretrained stem sees the latter.
+        """
         assert wholes is not None
         self.clip.train()
-        tokens = self._tokens(torch.cat([windows[:, 0], wholes]))
-        z = self.vision.encode(drop_patches(tokens, self.patch_dropout))
-        return {"views": F.normalize(z.float(), dim=-1).unflatten(0, (2, -1)).transpose(0, 1)}
+        views, stem = torch.cat([windows[:, 0], wholes]), self.vision.visual.conv1
+        outputs = {}
+        if isinstance(stem, EfficientNetStem):
+            seen, classes = stem.see(views)
+            tokens = self.vision.placed(seen)
+            outputs["classes"] = classes[len(windows) :].detach()
+        else:
+            tokens = self._tokens(views)
+        z = F.normalize(
+            self.vision.encode(drop_patches(tokens, self.patch_dropout)).float(), dim=-1
+        )
+        return {"views": z.unflatten(0, (2, -1)).transpose(0, 1), **outputs}
 
     def _tokens(self, views: Tensor) -> Tensor:
         """Tokens of whole views [B, 3, s, s], or of a random part of them, of whole patches, with
@@ -120,7 +173,12 @@ class Pretraining(Task):
             pairs = same[aligned][:, aligned]
             mos = batch.mos_align[aligned]
             losses |= self._rated("alignment", views[:, aligned], t, mos, pairs)
-        return losses | self._described(views, t, batch.samples)
+        if self.class_names and self.weights.classes:
+            mean = F.normalize(views.sum(0), dim=-1)
+            losses["classes"] = self.weights.classes * self._classes(mean, outputs["classes"])
+        if self.meanings is not None and self.weights.words:
+            losses["words"] = self.weights.words * self._drift(self.meanings)
+        return losses | self._described(views, t, batch)
 
     def loss_of_degraded(self, outputs: Outputs, worse: Outputs, batch: Batch) -> Losses:
         """Quality falls with the strength of a degradation, in each view and in their mean; its
@@ -155,14 +213,43 @@ class Pretraining(Task):
             "generator": [f"a picture by {source}" for source in self.sources],
             "scene": [f"a photo of {scene}" for scene in SCENES],
             "distortion": [f"a photo with {distortion}" for distortion in DISTORTIONS],
-            "caption": list(dict.fromkeys(s.prompt for s in samples if s.prompt)),
+            "caption": self._prompts([s.prompt for s in samples if s.prompt]),
         }
 
-    def _described(
-        self, views: Tensor, texts: Mapping[str, Tensor], samples: Sequence[Sample]
-    ) -> Losses:
+    def _prompts(self, own: Sequence[str]) -> list[str]:
+        """A batch's own prompts, each once, and some that are none of its."""
+        own = list(dict.fromkeys(own))
+        others = [prompt for prompt in self.prompts if prompt not in set(own)] if own else []
+        chosen = torch.randperm(len(others))[:_OTHER_PROMPTS].tolist()
+        return own + [others[i] for i in chosen]
+
+    @torch.no_grad()
+    def _meanings(self) -> Tensor:
+        """The features of all words as they are now [n, d]."""
+        chunks = range(0, len(self.words), _CHUNK)
+        return torch.cat([self._texts(self.words[i : i + _CHUNK]) for i in chunks])
+
+    def _drift(self, meanings: Tensor) -> Tensor:
+        """How far some of the words are from where they were: 1 - cosine."""
+        chosen = torch.randint(len(self.words), (_KEPT,))
+        features = self._texts([self.words[i] for i in chosen.tolist()])
+        return (1 - (features * meanings[chosen].to(features.device)).sum(-1)).mean()
+
+    def _classes(self, z: Tensor, probabilities: Tensor) -> Tensor:
+        """Cross entropy of [n, d] with the names of classes: those that the images show, and some
+        that they don't, as far as the probabilities [n, 1000] lie on these.
+        """
+        likely = probabilities.topk(_LIKELY).indices.flatten()
+        others = torch.randint(probabilities.shape[1], (_OTHERS,), device=likely.device)
+        chosen = torch.cat([likely, others]).unique()
+        names = self._texts([self.class_names[i] for i in chosen.tolist()])
+        targets = probabilities[:, chosen]
+        targets = targets / targets.sum(1, keepdim=True)
+        return soft_cross_entropy(self._scale() * z @ names.T, targets)
+
+    def _described(self, views: Tensor, texts: Mapping[str, Tensor], batch: Batch) -> Losses:
         """What the names of generator, scene and distortion, and the prompts as captions, teach."""
-        w, scale = self.weights, self._scale()
+        w, scale, samples = self.weights, self._scale(), batch.samples
         mean = F.normalize(views.sum(0), dim=-1)
         targets = {
             "generator": multi_hot([(s.source,) for s in samples], self.sources),
@@ -177,10 +264,13 @@ class Pretraining(Task):
         }
         if rows := [row for row, s in enumerate(samples) if s.prompt]:
             own = [samples[row].prompt for row in rows]
-            matches = torch.tensor([[p == q for q in dict.fromkeys(own)] for p in own])
-            images, captions = mean[rows], texts["caption"]
-            matches = matches.to(mean.device)
-            losses["caption"] = w.caption * contrastive(images, captions, matches, scale)
+            captions = texts["caption"]
+            prompts = list(dict.fromkeys(own))
+            names = torch.tensor([prompts.index(p) for p in own], device=mean.device)
+            # What raters found unlike its prompt teaches little of it.
+            trust = batch.mos_align[rows].nan_to_num(1.0)
+            matched = captioned(mean[rows], captions, names, scale, trust)
+            losses["caption"] = w.caption * matched
         return losses
 
     def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:

@@ -10,6 +10,8 @@ from training.errors import DataError
 from training.recipe import BackboneRecipe
 from training.reports.card import fill
 
+DESCRIPTION = "backbone.json"
+
 
 class BackboneDescription(BaseModel):
     """The content of ``backbone.json``."""

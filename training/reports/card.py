@@ -7,7 +7,15 @@ from model.config import CheckpointConfig, Head
 from reporting.document import Figure, Table
 from reporting.markdown import markdown_table
 from training.evaluation.degradation import STRENGTHS, Falls
-from training.evaluation.results import PUBLISHED_PROTOCOL, HeadResult, Report, opinion
+from training.evaluation.results import (
+    OWN_PROMPT,
+    OWN_PROMPT_ALIGNED,
+    PUBLISHED_PROTOCOL,
+    HeadResult,
+    Report,
+    Share,
+    opinion,
+)
 from training.recipe import MethodRecipe
 
 
@@ -192,7 +200,7 @@ def _agreement(report: Report) -> Table:
 
 
 def _beside(report: Report) -> str:
-    """What else was measured: the baseline, permuted prompts, generators, scenes and
+    """What else was measured: the baseline, permuted and other prompts, generators, scenes and
     distortions.
     """
     parts = []
@@ -201,6 +209,8 @@ def _beside(report: Report) -> str:
         about = 'The no-image floor predicts "generator-and-mode mean" from the training part'
         parts.append(f"{about}, without a pixel.")
     parts += [_permuted(r) for r in report.heads.values() if r.permuted_srcc is not None]
+    if report.own_prompt:
+        parts.append(_own_prompt(report.own_prompt))
     if inside:
         about = "SRCC within each generator, where the generator itself tells nothing"
         parts.append(f"{about}:\n\n{markdown_table(_within(inside))}")
@@ -225,6 +235,22 @@ def _permuted(consistency: HeadResult) -> str:
         f"{fact}, against {own:.3f} with the right ones: another\nprompt changes the score, but on "
         "unseen prompts not for the better. What this head knows, it knows\nfrom the image."
     )
+
+
+def _own_prompt(shares: Mapping[str, Share]) -> str:
+    """How often the image's own prompt beats another one."""
+
+    def shown(share: Share) -> str:
+        low, high = share.interval
+        return f"{share.value:.1%} ({low:.1%} to {high:.1%})"
+
+    text = (
+        "Of an image's own prompt and another one of the part, the own one has the higher "
+        f"consistency in {shown(shares[OWN_PROMPT])} of the pairs; chance is 50%"
+    )
+    if aligned := shares.get(OWN_PROMPT_ALIGNED):
+        text += f". Among images whose alignment people rated over 3 of 5: {shown(aligned)}"
+    return fill(f"{text}.")
 
 
 def _within(inside: Mapping[Head, Mapping[str, float]]) -> Table:

@@ -24,6 +24,8 @@ export function warnings(model) {
   }
   const [srcc, permuted] = [metrics.consistency_srcc, metrics.consistency_srcc_permuted_prompts];
   if (isNumber(permuted)) found.push(`With the prompts exchanged among the images: consistency ${permuted.toFixed(2)} instead of ${srcc.toFixed(2)}.`);
+  const own = metrics.own_prompt_beats_another;
+  if (isNumber(own)) found.push(`An image’s own prompt beats another one in ${percent(own)} of pairs; chance is 50\u00a0%.`);
   return found;
 }
 

@@ -69,7 +69,7 @@ const COLUMNS = {
   alignment: (item) => item.head("alignment"),
   consistency: (item) => item.head("consistency"),
   code: (item) => item.problem?.code ?? (item.state === "scored" ? null : item.state),
-  detail: (item) => item.problem?.detail ?? null,
+  detail: (item) => (item.problem ?? item.answer)?.detail ?? null,
   prompt: (item) => item.used?.prompt ?? null,
   mos: (item) => item.answer?.mos ?? null,
   mos_low: (item) => item.answer?.mos_range[0] ?? null,

@@ -80,6 +80,7 @@ export class Detail {
     const [low, high] = answer.mos_range;
     return [
       h("div", { class: "gauges" }, ...gaugesOf(item)),
+      answer.detail ? h("p", { class: "hint" }, answer.detail) : null,
       h("p", { class: "mos" }, "Quality ", h("strong", {}, number(answer.mos)),
         ` on the scale of the opinion scores it learned from, ${number(low)} to ${number(high)}.`),
       item.used.prompt && this.prompt.hidden ? h("p", { class: "asked" }, h("span", { class: "label" }, "Prompt"), h("q", {}, item.used.prompt)) : null,

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_few_images_are_shown_once() -> None:
     assert "Highest quality" not in text
     assert "Quality and consistency" not in text
     assert text.count('class="frame"') == 3
+
+
+@pytest.mark.parametrize("prompt", ["a cat", None])
+def test_how_often_the_own_prompt_wins_is_told_beside_consistency_alone(prompt: str | None) -> None:
+    figures = {**MODEL.figures, "own_prompt_beats_another": 0.724}
+    gallery, model = Gallery({}, Path("/work")), replace(MODEL, figures=figures)
+    text = to_html(report_document(model, pretended(3, prompt), gallery, now=NOW))
+    assert ("in 72% of pairs; chance is 50%" in text) == (prompt is not None)
 
 
 def test_no_scores_at_all_still_make_a_report() -> None:

@@ -83,7 +83,7 @@ def offline(
 
 SIDE = 64
 SMALL = tiny.variant({"image_size": SIDE}, stem=(), quick_gelu=False)
-PLAIN = SMALL.model_dump(exclude={"stem"})
+PLAIN = tiny.open_clips(SMALL)
 RESNET = {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16}
 ARCHITECTURES = {
     "agiqa-vit": PLAIN,

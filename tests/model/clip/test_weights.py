@@ -299,7 +299,7 @@ RESNET = Architecture(
 
 
 def weights_of(architecture: Architecture) -> dict[str, Tensor]:
-    settings = architecture.model_dump(exclude={"stem"})
+    settings = tiny.open_clips(architecture)
     return dict(open_clip.CLIP(**settings).state_dict())
 
 
@@ -358,7 +358,7 @@ def test_weights_of_another_network_are_refused_by_what_they_are_and_what_is_wan
 
 
 def test_a_vit_is_refused_where_a_resnet_is_wanted() -> None:
-    resnet = open_clip.CLIP(**RESNET.model_dump(exclude={"stem"}))
+    resnet = open_clip.CLIP(**tiny.open_clips(RESNET))
     with pytest.raises(BackboneError, match=rf"vit\.pt holds {VIT}.*wanted a CLIP with a ResNet"):
         load_clip(resnet, weights_of(PLAIN), "vit.pt")
 

@@ -290,7 +290,7 @@ def test_both_towers_learn_wholly_and_the_logit_scale_does_not() -> None:
 
 def test_a_logit_bias_takes_no_part() -> None:
     """It is the one parameter that a CLIP of open_clip may have and LIQE does not use."""
-    settings = tiny.ARCHITECTURE.model_dump(exclude={"stem"})
+    settings = tiny.open_clips(tiny.ARCHITECTURE)
     clip: Any = open_clip.CLIP(**settings, init_logit_bias=-10.0)
     net = Liqe(clip, LiqeOptions())
     loss(net).backward()

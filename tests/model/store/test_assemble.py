@@ -27,8 +27,8 @@ from tests.model.clip.test_sources import SETTINGS, WEIGHTS, put_in_cache, use_h
 VIT, RESNET = "agiqa-assemble-vit", "agiqa-assemble-resnet"
 SMALL = tiny.variant({"image_size": 64}, stem=())
 ARCHITECTURES = {
-    VIT: SMALL.model_dump(exclude={"stem"}),
-    RESNET: SMALL.model_dump(exclude={"stem"})
+    VIT: tiny.open_clips(SMALL),
+    RESNET: tiny.open_clips(SMALL)
     | {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}},
 }
 PICTURE = tiny.picture(150, 130)

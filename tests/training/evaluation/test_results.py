@@ -4,8 +4,18 @@ import json
 
 import pytest
 
+from model.config import Head
 from model.store.checkpoint import bundled_names, find, read_config
-from training.evaluation.results import Accuracy, HeadResult, Report, flat_figures, flat_srcc
+from training.evaluation.results import (
+    OWN_PROMPT,
+    OWN_PROMPT_ALIGNED,
+    Accuracy,
+    HeadResult,
+    Report,
+    Share,
+    flat_figures,
+    flat_srcc,
+)
 
 QUALITY = HeadResult(0.9, 0.8, 0.85, 0.7, 0.1, 0.09, {"srcc": (0.8, 0.95)}, {"sd": 0.6}, 0.5)
 
@@ -24,9 +34,9 @@ def test_the_metrics_of_a_bundled_model_come_back_byte_for_byte(name: str) -> No
 def test_a_report_comes_back_from_its_dictionary() -> None:
     consistency = HeadResult(0.6, 0.6, 0.6, 0.5, 0.2, 0.2, baseline=0.4, permuted_srcc=0.55)
     accuracies = {"scene": Accuracy(0.7, 0.3), "distortion": Accuracy(0.5)}
-    report = Report(
-        "test", 9, 3, {"quality": QUALITY, "consistency": consistency}, accuracies, [{"mos": 0.1}]
-    )
+    heads: dict[Head, HeadResult] = {"quality": QUALITY, "consistency": consistency}
+    shares = {OWN_PROMPT: Share(0.7, (0.6, 0.8)), OWN_PROMPT_ALIGNED: Share(0.8, (0.7, 0.9))}
+    report = Report("test", 9, 3, heads, accuracies, [{"mos": 0.1}], shares)
     content = json.loads(json.dumps(report.as_dict()))
     assert Report.from_dict(content, [{"mos": 0.1}]) == report
 
@@ -62,3 +72,4 @@ def test_a_head_rests_on_the_prompt_if_another_prompt_costs_enough(
 ) -> None:
     head = HeadResult(0.9, 0.8, 0.85, 0.7, 0.1, 0.09, permuted_srcc=permuted)
     assert head.rests_on_prompt is rests
+    assert head.prompt_effect == (None if permuted is None else pytest.approx(0.9 - permuted))

@@ -56,7 +56,7 @@ class Killed(Exception):
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A CLIP with a ResNet of four blocks, by a name that open_clip knows."""
     folder = tmp_path_factory.mktemp("resnet")
-    architecture = tiny.variant({"image_size": 64}, stem=()).model_dump(exclude={"stem"})
+    architecture = tiny.open_clips(tiny.variant({"image_size": 64}, stem=()))
     architecture["vision_cfg"] = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}
     (folder / f"{RESNET}.json").write_text(json.dumps(architecture))
     open_clip.add_model_config(folder)

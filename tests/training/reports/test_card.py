@@ -2,7 +2,13 @@ import pytest
 
 from model.config import BackboneConfig, CheckpointConfig, ScoreRange
 from training.evaluation.degradation import Falls
-from training.evaluation.results import HeadResult, Report
+from training.evaluation.results import (
+    OWN_PROMPT,
+    OWN_PROMPT_ALIGNED,
+    HeadResult,
+    Report,
+    Share,
+)
 from training.recipe import MethodRecipe, load_recipe
 from training.reports.card import model_card
 from training.reports.card_figures import card_figures
@@ -10,7 +16,12 @@ from training.reports.card_figures import card_figures
 QUALITY = HeadResult(0.9, 0.8, 0.85, 0.7, 0.1, 0.09, {"srcc": (0.8, 0.95)})
 
 
-def card(name: str, score_range: ScoreRange, *settings: str) -> str:
+def card(
+    name: str,
+    score_range: ScoreRange,
+    *settings: str,
+    own_prompt: dict[str, Share] | None = None,
+) -> str:
     folders = [f"{kind}.LIVE=x" for kind in ("data", "labels")] if "live" in name else []
     recipe = load_recipe(name, [*(folders or ["data.AGIQA-3K=x"]), *settings])
     assert isinstance(recipe, MethodRecipe)
@@ -20,7 +31,7 @@ def card(name: str, score_range: ScoreRange, *settings: str) -> str:
         backbone=BackboneConfig(source="open_clip", name="ViT-B-32", pretrained="openai"),
         score_range=score_range,
     )
-    report = Report("test", 10, 5, {"quality": QUALITY})
+    report = Report("test", 10, 5, {"quality": QUALITY}, own_prompt=own_prompt or {})
     return model_card(config, dict.fromkeys(recipe.data, report), recipe)
 
 
@@ -42,6 +53,14 @@ def test_how_the_epoch_was_chosen_is_said(setting: str, sentence: str) -> None:
     text = card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5), setting)
     assert sentence in " ".join(text.split())
     assert "0.900 (0.800 to 0.950)" in text
+
+
+def test_how_often_the_own_prompt_beats_another_stands_in_the_card() -> None:
+    shares = {OWN_PROMPT: Share(0.721, (0.7, 0.75)), OWN_PROMPT_ALIGNED: Share(0.8, (0.7, 0.9))}
+    text = card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5), own_prompt=shares)
+    assert "in 72.1% (70.0% to 75.0%) of the pairs; chance is 50%" in " ".join(text.split())
+    assert "rated over 3 of 5: 80.0% (70.0% to 90.0%)" in " ".join(text.split())
+    assert "chance is 50%" not in card("clip-agiqa/agiqa-3k", ScoreRange(low=0, high=5))
 
 
 def test_figures_and_falls_stand_in_the_card() -> None:

@@ -173,11 +173,10 @@ def _overview(report: Report) -> Section:
 
 def _other_figures(report: Report) -> tuple[tuple[str, str], ...]:
     """What belongs into no column of ``figures_table``, by name."""
-    return tuple(
-        (name.replace("_", " "), number(value))
-        for name, value in sorted(report.flat_figures.items())
-        if name.endswith(("_permuted_prompts", "_accuracy"))
-    )
+    figures = sorted(report.flat_figures.items())
+    others = [f for f in figures if f[0].endswith(("_permuted_prompts", "_accuracy"))]
+    others += [(name, share.value) for name, share in report.own_prompt.items()]
+    return tuple((name.replace("_", " "), number(value)) for name, value in others)
 
 
 def _of_head(report: Report, head: Head) -> Section:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from model.config import Head
-from training.evaluation.results import HeadResult, Report, opinion
+from training.evaluation.results import OWN_PROMPT, HeadResult, Report, opinion
 from training.research.published import Published, decimals, paper_name, rivals
 
 
@@ -16,6 +16,12 @@ def findings(report: Report) -> tuple[str, ...]:
         sentences += _of_baseline(head, result)
     for result in report.heads.values():
         sentences += _of_prompts(result)
+    if share := report.own_prompt.get(OWN_PROMPT):
+        low, high = share.interval
+        sentences.append(
+            f"An image's own prompt has a higher consistency than another one in {share.value:.1%} "
+            f"of pairs ({low:.1%} to {high:.1%}); chance is 50%."
+        )
     return tuple(sentences)
 
 

@@ -10,7 +10,7 @@ from training.engine.devices import processes
 from training.errors import DataError, RecipeError
 from training.methods.base import objective_type
 from training.prepared_data import read_sets, require_folders
-from training.recipe import MethodRecipe, merged, read_content, shown_settings, validated
+from training.recipe import MethodRecipe, read_content, shown_settings, validated
 from training.reports.write import write
 from training.research.experiments.definitions import variants_of
 from training.research.experiments.document import experiment_document
@@ -18,6 +18,7 @@ from training.research.experiments.grid import Content, Grid
 from training.research.experiments.run import run_grid
 from training.research.rivals.rival import parse_rival
 from training.run import find_backbone
+from training.settings import merged
 from training.splits.groups import paper_rounds
 from training.splits.split import Split, seen_groups
 

@@ -8,7 +8,8 @@ from typing import Any
 from model.store.checkpoint import BUNDLED
 from training.errors import RecipeError
 from training.methods.variant import Variant
-from training.recipe import MethodRecipe, merged, validated
+from training.recipe import MethodRecipe, validated
+from training.settings import merged
 
 Content = dict[str, Any]
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.training.reports.reported import GENERATORS, report, with_quality
 from training.evaluation.metrics import srcc
-from training.evaluation.results import Accuracy, HeadResult, Report
+from training.evaluation.results import OWN_PROMPT, Accuracy, HeadResult, Report, Share
 from training.research.documents.evaluation import evaluation_sections, figures_table
 from training.research.documents.findings import findings, head_findings
 
@@ -98,6 +98,13 @@ def test_other_figures_are_not_dropped() -> None:
         ("floor scene accuracy", "0.500"),
         ("scene accuracy", "0.610"),
     )
+
+
+def test_how_often_the_own_prompt_beats_another_is_in_the_tables_and_in_words() -> None:
+    made = report(own_prompt={OWN_PROMPT: Share(0.721, (0.7, 0.75))})
+    overview, *_ = evaluation_sections(made)
+    assert overview.tables[1].rows == (("own prompt beats another", "0.721"),)
+    assert "in 72.1% of pairs (70.0% to 75.0%); chance is 50%" in findings(made)[-1]
 
 
 def test_the_jackknife_leaves_one_generator_out_at_a_time() -> None:

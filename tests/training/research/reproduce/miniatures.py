@@ -19,8 +19,7 @@ from tests.training.generated_sets import write_aigciqa2023
 from tests.training.miniature import write_agiqa3k
 from tests.training.runs import ARCHITECTURE
 from training.data.datasets import DATA_SETS
-from training.reports.backbone_card import BackboneDescription
-from training.run import DESCRIPTION
+from training.reports.backbone_card import DESCRIPTION, BackboneDescription
 
 _PHOTOGRAPHS = {
     "LIVE": photograph_sets.write_live,
