@@ -9,13 +9,16 @@ from pydantic import ValidationError
 
 from model.clip.backbone import build, load_backbone
 from model.clip.efficientnet import EfficientNetStem
+from model.clip.known_words import has_known_word, known_words_of
 from model.clip.towers import VisionTower
 from model.config import Architecture, BackboneConfig
 from tests.training.runs import ARCHITECTURE, COMMON, SCHEDULE, backbone_recipe
+from tests.training.wordnet_files import write_wordnet
 from training.backbone import pretrain
 from training.errors import TrainingError
 from training.pretrained_stem import imagenet_weights
 from training.recipe import Stage
+from training.reports.backbone_card import DESCRIPTION, BackboneDescription
 
 _VISION = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 32, "image_size": 64}
 HYBRID: dict[str, Any] = {**ARCHITECTURE, "vision_cfg": _VISION, "stem": "efficientnet-lite0"}
@@ -65,6 +68,35 @@ def test_a_frozen_stem_keeps_its_weights_and_a_free_one_does_not(
         after = clip.visual.conv1.convolutions.state_dict()
         kept = all(torch.equal(after[key], before[key].half().float()) for key in before)
         assert kept is same, name
+
+
+def test_a_backbone_may_begin_with_words(data: dict[str, Path], tmp_path: Path) -> None:
+    words = {
+        "folder": write_wordnet(tmp_path / "wordnet"),
+        "epochs": 1,
+        "batch": 4,
+        "classes": 8,
+        "bags": 4,
+        "held_out": 2,
+        "lsa": False,  # of fewer texts than the table is wide
+    }
+    recipe = backbone_recipe(
+        data,
+        tmp_path,
+        architecture=HYBRID,
+        crop_policy=_POLICY,
+        stages=_STAGES[:1],
+        words=words,
+        weights={"caption": 0.5, "classes": 0.5, "words": 0.5},
+    )
+    assert pretrain(recipe, "agiqa train backbone") is not None
+    described = BackboneDescription.read(tmp_path / "backbone" / DESCRIPTION)
+    assert described.architecture.known_words > 10
+    config = BackboneConfig(source="checkpoint", architecture=described.architecture)
+    known = known_words_of(load_backbone(config, tmp_path / "backbone"))
+    assert len(known) == described.architecture.known_words
+    assert has_known_word("a dog", known)
+    assert not has_known_word("xqzt", known)
 
 
 def test_what_a_stem_starts_from_fits_the_architecture(

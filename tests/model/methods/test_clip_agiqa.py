@@ -315,3 +315,18 @@ def test_with_kappa_alone_a_one_window_image_scores_its_alignment(network: ClipA
     score = scorer.score(tiny.picture(224, 224), prompt="a red cube")
     assert score.crops == 1  # its global view is the window itself
     assert score.consistency == pytest.approx(score.alignment, abs=1e-6)
+
+
+def test_a_score_may_compare_the_whole_image_alone_with_the_prompt() -> None:
+    network = tiny.fresh_network(ClipAgiqaOptions(consistency_views="whole"))
+    tiny.shake(network)
+    folded = network.eval().fold()
+    torch.manual_seed(0)
+    rows = F.normalize(torch.randn(4, tiny.ARCHITECTURE.embed_dim), dim=-1)
+    with torch.inference_mode():
+        t_user = folded.embed(["a cat"])[0]
+        reading = folded.reading("consistency", t_user).value
+        found = reading(Views(rows[:3], rows[3]))
+        assert torch.equal(found, reading(Views(rows[:1], rows[3])))
+        assert not torch.equal(found, reading(Views(rows[:3], rows[0])))
+        assert torch.isfinite(reading(Views(rows[:3], None)))

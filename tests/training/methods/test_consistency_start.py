@@ -63,6 +63,48 @@ def test_a_head_that_starts_as_the_blind_alignment_keeps_saying_that() -> None:
     assert head_of(task).bias == 0
 
 
+def test_a_head_may_start_as_both_and_at_the_mean_opinion() -> None:
+    task = task_of(consistency_start="both")
+    head, scale = head_of(task), float(task.network.logit_scale.detach().exp())
+    assert float(head.kappa.detach()) == pytest.approx(scale)
+    assert 0 < float(head.alpha.detach()) < scale
+    with torch.no_grad():
+        task.start(first(3))
+    ours, theirs = mean_consistency(task, 3)
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("views", ["all", "whole"])
+def test_the_whole_image_alone_may_be_compared_with_the_prompt(views: str) -> None:
+    network = tiny.fresh_network(ClipAgiqaOptions(consistency_views=views))
+    task = ClipAgiqaObjective(network, ClipAgiqaWeights(), whole=True)
+    outputs, batch = next(first(1))
+    changed = outputs["z"].clone()
+    changed[:, :, 0] = changed[:, :, 0].roll(1, -1)  # the window; the last view is the whole image
+    prompts = [sample.prompt for sample in batch.samples]
+    with torch.no_grad():
+        before, after = (
+            task.heads({"z": z}, prompts)["consistency"] for z in (outputs["z"], changed)
+        )
+    assert torch.equal(before, after) is (views == "whole")
+
+
+def test_the_other_prompt_of_a_pair_may_be_a_near_one() -> None:
+    torch.manual_seed(0)
+    network = tiny.fresh_network(ClipAgiqaOptions(learn_consistency_context=False))
+    task = ClipAgiqaObjective(network, ClipAgiqaWeights(near_prompts=1.0), whole=False)
+    words = ("cat", "dog", "tree", "castle", "river", "lamp")
+    known = [f"a {one} and a {other}" for one in words for other in words]
+    task._user_features(known)
+    own = ["a cat", "a lamp"]
+    features = task._user_features(own)
+    everything = torch.stack([task._known[prompt] for prompt in known])
+    nearest = (features @ everything.T).topk(16).values[:, -1]
+    others = task._others(own, features)
+    assert ((others * features).sum(1) >= nearest - 1e-6).all()
+    assert not torch.equal(others, features)
+
+
 def test_opinions_at_an_end_of_the_scale_leave_the_bias_finite() -> None:
     for mean, sign in ((0.0, -1), (1.0, 1)):
         bias = calibration(torch.tensor([-80.0, 3.0, 90.0]).double(), mean)

@@ -129,3 +129,29 @@ def test_without_a_part_all_of_a_view_is_seen(clip: Any) -> None:
     task = Pretraining(clip.eval(), [], PretrainWeights())
     views = torch.randn(2, 3, 32, 32)
     assert torch.equal(task._tokens(views), task.vision.patchify(views))
+
+
+def test_words_that_are_known_are_kept(clip: Any) -> None:
+    task = Pretraining(clip, [], PretrainWeights(words=1.0), words=["cat", "dog", "tree"])
+    assert task.meanings is not None
+    assert float(task._drift(task.meanings).detach()) == pytest.approx(0, abs=1e-5)
+    moved = task.meanings.roll(1, 0)
+    assert float(task._drift(moved).detach()) > 1e-3
+
+
+def test_captions_are_compared_with_other_prompts_too(clip: Any) -> None:
+    task = Pretraining(clip, [], PretrainWeights(), prompts=["a cat", "a dog", "a tree"])
+    assert set(task._prompts(["a cat", "a cat"])) == {"a cat", "a dog", "a tree"}
+    assert task._prompts(["a cat"])[0] == "a cat"
+    assert task._prompts([]) == []
+
+
+def test_an_image_is_compared_with_the_names_of_what_its_stem_sees(clip: Any) -> None:
+    names = [f"thing {i}" for i in range(1000)]
+    task = Pretraining(clip, [], PretrainWeights(classes=1.0), class_names=names)
+    with torch.no_grad():
+        texts = task._texts(["thing 3", "thing 700"])
+        shown = torch.zeros(2, 1000)
+        shown[0, 3] = shown[1, 700] = 1.0
+        right, wrong = task._classes(texts, shown), task._classes(texts.flip(0), shown)
+    assert right < wrong

@@ -3,6 +3,7 @@ import torch
 
 from training.methods.losses import (
     binary_fidelity,
+    captioned,
     contrastive,
     fidelity,
     fidelity_of_classes,
@@ -52,6 +53,19 @@ def test_contrastive_falls_when_partners_agree() -> None:
     agreeing = contrastive(texts, texts, matches, scale)
     crossed = contrastive(texts.roll(1, 0), texts, matches, scale)
     assert agreeing < 0.01 < crossed
+
+
+def test_a_caption_counts_as_far_as_its_image_is_trusted() -> None:
+    texts, scale = torch.eye(4), torch.tensor(10.0)  # the last one is nobody's
+    own = torch.tensor([0, 1])
+    images = torch.stack([texts[0], texts[3]])  # the second one shows something else
+    trusting, doubting = (
+        captioned(images, texts, own, scale, torch.tensor([1.0, trust])) for trust in (1.0, 0.0)
+    )
+    right = captioned(texts[:2], texts, own, scale, torch.ones(2))
+    assert right < 0.01
+    assert doubting < 0.01
+    assert trusting > 1
 
 
 def test_ranking_sees_only_the_marked_pairs() -> None:
