@@ -47,13 +47,13 @@ _DEPTHS = (1, 2, 4, 6)
 _SUMMED = tuple(_STAGES[depth].channels for depth in _DEPTHS)
 # Of a cell: mean and deviation at each depth, but the last, of which a cell has one value.
 _OF_CELL = 2 * sum(_SUMMED) - _SUMMED[-1]
-# Of a view: both at all depths, and of the last convolution.
-_OF_VIEW = 2 * (sum(_SUMMED) + _LAST)
+# Of a view: both at all depths, and the mean of the last convolution, which the classifier reads.
+_OF_VIEW = 2 * sum(_SUMMED) + _LAST
 # Under the root of a variance, where its slope would have no end.
 _TINY = 1e-6
 # In deviations.
 _FAR = 8.0
-# So many of a view's 3552 features are left out of each training step: there are as many images.
+# So many of a view's 2272 features are left out of each training step: there are as many images.
 _DROPOUT = 0.3
 
 
@@ -221,7 +221,8 @@ class EfficientNetStem(nn.Module):
 
 def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Of ``EfficientNetLite``'s maps, in float32: of each cell [B, n, c] and of the view [B, c'],
-    means and deviations; and the last map's mean [B, 1280], which the classifier reads.
+    means and deviations, but the last map's mean alone; and that [B, 1280], which the classifier
+    reads.
     """
     *depths, last = maps
     size = (last.shape[-2], last.shape[-1])
@@ -233,8 +234,8 @@ def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         if x.shape[-2:] != size:
             cells.append(_deviation(mean, square))
         view += _of_view(mean, square)
-    view += _of_view(last.float(), last.float().square())
-    return torch.cat(cells, dim=1).flatten(2).transpose(1, 2), torch.cat(view, dim=1), view[-2]
+    seen = last.float().mean((2, 3))
+    return torch.cat(cells, dim=1).flatten(2).transpose(1, 2), torch.cat([*view, seen], 1), seen
 
 
 def _of_view(mean: Tensor, square: Tensor) -> list[Tensor]:
