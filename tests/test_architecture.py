@@ -37,7 +37,8 @@ LADDERS = {
     ),
     "training": (
         *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "words"),
-        *("recipe", "prepared_data", "manifest", "reports", "run", "research", "commands"),
+        *("settings", "recipe", "prepared_data", "provenance", "manifest", "reports"),
+        *("pretrained_stem", "backbone", "run", "research", "commands"),
     ),
 }
 # Most modules that a reader holds in one folder; readers of data sets are a list.

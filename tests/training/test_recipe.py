@@ -84,7 +84,7 @@ def test_every_built_in_recipe_is_valid_once_its_data_is_named(name: str) -> Non
     try:
         load_recipe(name)
     except RecipeError as error:  # it names what it lacks
-        settings += re.findall(r"--set (\S+=)FOLDER", str(error))
+        settings += re.findall(r"--set (\S+=)(?:FOLDER|package/dict)", str(error))
     loaded = load_recipe(name, [f"{setting}somewhere" for setting in settings])
     assert loaded.name == name.replace("/", "-")
     assert loaded.about

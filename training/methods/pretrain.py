@@ -100,7 +100,7 @@ class Pretraining(Task):
         self.class_names = list(class_names)
 
     def buffers(self) -> Mapping[str, Tensor]:
-        """Batch norm's running statistics."""
+        """Batch norm's running statistics, and the scales of a pretrained stem's features."""
         return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
 
     def hidden_maps(self) -> Sequence[Tensor]:
