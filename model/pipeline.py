@@ -152,7 +152,7 @@ class Pipeline:
             layout = planner.for_file(data).layout(header.width, header.height, chosen)
             room.enter(number, max(layout.nbytes, header.decode_bytes))
             return _Decoded(prompt, layout, crop(data, header, layout))
-        except (ImageError, OSError, ValueError) as error:
+        except (ImageError, OSError, ValueError, RunEnded) as error:
             return error
         except MemoryError:
             return ImageTooLarge("There is not enough memory to decode the image.")
@@ -240,6 +240,10 @@ def _failure(error: Exception) -> InferenceError:
     return failure
 
 
+class RunEnded(Exception):
+    """Nobody waits for this image any more."""
+
+
 class Room:
     """Bounds the bytes that are decoded ahead. The image that is wanted next always gets in, so
     that one larger than all the room does not wait for ever.
@@ -256,12 +260,12 @@ class Room:
         """Waits until there is room for image ``number``.
 
         Raises:
-            RuntimeError: it was closed meanwhile.
+            RunEnded: it was closed meanwhile.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._may_enter(number, size))
             if self._closed:
-                raise RuntimeError("the run has ended")
+                raise RunEnded
             self._sizes[number] = size
 
     def leave(self, number: int) -> None:

@@ -12,9 +12,10 @@ import torch
 
 import model
 from model.config import Head
+from model.decoding.cropping import crop_here
 from model.decoding.decoder import DecodeLimits
 from model.errors import ImageError, InferenceError, UnreadableImage, UnsupportedImage
-from model.pipeline import Pipeline, Room
+from model.pipeline import Pipeline, Room, RunEnded
 from model.preprocess import images
 from model.scorer import Scorer
 from model.scores import Score
@@ -260,7 +261,7 @@ def test_a_closed_room_lets_nobody_wait() -> None:
     ended: list[str] = []
 
     def wait() -> None:
-        with pytest.raises(RuntimeError, match="has ended"):
+        with pytest.raises(RunEnded):
             room.enter(5, 10)
         ended.append("ended")
 
@@ -269,3 +270,13 @@ def test_a_closed_room_lets_nobody_wait() -> None:
     room.close()
     waiting.join(30)
     assert ended == ["ended"]
+
+
+def test_an_image_that_nobody_waits_for_any_more_is_no_fault(
+    scorer: Scorer, files: list[File], caplog: pytest.LogCaptureFixture
+) -> None:
+    room = Room(10)
+    room.close()
+    decoded = Pipeline(scorer)._decode(0, *files[0], QUALITY, room, crop_here)
+    assert isinstance(decoded, RunEnded)
+    assert not caplog.records

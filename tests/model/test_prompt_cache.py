@@ -23,6 +23,8 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
+    known_words = torch.empty(0, dtype=torch.int32)  # all of them count as known
+
     def eval(self) -> Self:
         return self
 

@@ -80,8 +80,7 @@ class Run:
         return figures
 
     def _share(self, accelerator: Accelerator) -> None:
-        has_statistics = any(name.endswith("running_mean") for name in self.task.buffers())
-        if self.schedule.accumulate > 1 and has_statistics:
+        if self.schedule.accumulate > 1 and self.task.needs_whole_batches:
             raise TrainingError(
                 "batch norm takes statistics of a whole batch: set schedule.accumulate to 1, and "
                 "schedule.checkpoint_activations=true to save memory"

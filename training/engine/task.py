@@ -51,6 +51,11 @@ class Task(ABC):
         """Running statistics that change with training."""
         return {}
 
+    @property
+    def needs_whole_batches(self) -> bool:
+        """Whether it takes statistics of a batch, which are others of its parts."""
+        return bool(self.buffers())
+
     def hidden_maps(self) -> Sequence[Tensor]:
         """The parameters that map hidden features to hidden features."""
         return ()

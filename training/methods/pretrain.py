@@ -103,6 +103,11 @@ class Pretraining(Task):
         """Batch norm's running statistics, and the scales of a pretrained stem's features."""
         return {k: v for k, v in self.clip.named_buffers() if "attn_mask" not in k}
 
+    @property
+    def needs_whole_batches(self) -> bool:
+        """A pretrained stem's norms are folded; a new one's are not."""
+        return any(isinstance(module, nn.BatchNorm2d) for module in self.clip.modules())
+
     def hidden_maps(self) -> Sequence[Tensor]:
         """Those of both towers."""
         return [*self.vision.hidden_maps(), *self.text.hidden_maps()]

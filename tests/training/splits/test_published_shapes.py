@@ -108,7 +108,7 @@ def recipe_of(name: str, *settings: str) -> MethodRecipe | None:
     try:
         load_recipe(name, settings)
     except RecipeError as error:  # it names what it lacks
-        lacking = re.findall(r"--set (\S+=)FOLDER", str(error))
+        lacking = re.findall(r"--set (\S+=)(?:FOLDER|package/dict)", str(error))
     recipe = load_recipe(name, [*settings, *(f"{setting}somewhere" for setting in lacking)])
     return recipe if isinstance(recipe, MethodRecipe) else None
 
