@@ -1,5 +1,6 @@
 """The composition root: settings in, application out. Nothing happens at import."""
 
+import asyncio
 import contextlib
 import functools
 import importlib.metadata
@@ -45,6 +46,8 @@ from app.startup.sockets import doors, listen
 
 logger = logging.getLogger(__name__)
 
+# After a signal, the event loop takes in who waits in the kernel: a few turns, eight a turn.
+LAST_TURNS_SECONDS = 0.1
 _ABOUT = """Scores the quality of images, generated ones above all. All scores lie in [0, 1],
 high = better. Errors are `application/problem+json` with a stable `code`; every answer
 carries `X-Request-ID`."""
@@ -189,8 +192,12 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) and (self._service.retire() or self.force_exit)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops taking requests at once; those that were admitted are finished."""
+        """Stops taking requests at once; those that were admitted are finished. Whoever has
+        connected, and waits in the kernel for a turn of the event loop, is let in and answered: to
+        close the sockets would cut it off.
+        """
         self._service.begin_drain()
+        await asyncio.sleep(LAST_TURNS_SECONDS)
         await super().shutdown(sockets)
 
     def heed_signals(self) -> None:

@@ -29,6 +29,7 @@ from training.recipe import BackboneRecipe
 from training.reports.backbone_card import DESCRIPTION, BackboneDescription, backbone_card
 from training.words.known import known_words
 from training.words.stage import learn_words
+from training.words.texts import plain_words
 
 
 def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
@@ -120,18 +121,17 @@ def beginning(
     if wordnet is None or recipe.words is None or listed is None:
         return architecture, clip, Taught()
     clip.known_words.copy_(listed)
-    vectors = learn_words(
-        clip, recipe.words, recipe.work, recipe.seed, _fingerprint(recipe, architecture)
-    )
+    fingerprint = _fingerprint(recipe, architecture)
+    vectors = learn_words(clip, wordnet, recipe.words, recipe.work, recipe.seed, fingerprint)
     if isinstance(stem, EfficientNetStem):
         stem.start_from(vectors, clip.visual.proj)
     return architecture, clip, _taught(wordnet)
 
 
 def _taught(wordnet: WordNet) -> Taught:
-    common = {wordnet.concepts[position].lemmas[0] for position in wordnet.common}
-    names = [own.lemmas[0] for own in imagenet_classes(wordnet)]
-    return Taught(names, sorted(common | set(names)))
+    classes = imagenet_classes(wordnet)
+    words = {lemma for lemma, _ in plain_words(wordnet, classes)}
+    return Taught([own.lemmas[0] for own in classes], sorted(words))
 
 
 def _fingerprint(recipe: BackboneRecipe, architecture: Architecture) -> str:

@@ -54,16 +54,17 @@ def pss(pid: int) -> int:
     return _memory(pid, "Pss:")
 
 
-def written(pid: int) -> int:
-    """Of these, what is no page of a file: that share would grow whenever another process ends that
-    has the same libraries open.
+def resident(pid: int) -> int:
+    """The same, but pages of files count whole: their share grows whenever another process ends
+    that has the same libraries open.
     """
-    return _memory(pid, "Pss_Anon:", "Pss_Shmem:")
+    shared = _memory(pid, "Pss_Anon:", "Pss_Shmem:")
+    return shared + _memory(pid, "RssFile:", file="status")
 
 
-def _memory(pid: int, *kinds: str) -> int:
+def _memory(pid: int, *kinds: str, file: str = "smaps_rollup") -> int:
     with contextlib.suppress(OSError):
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        lines = (_PROC / str(pid) / file).read_text().splitlines()
         return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kinds))
     return 0
 

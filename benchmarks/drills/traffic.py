@@ -105,11 +105,6 @@ class Burst:
         chosen = itertools.islice(itertools.cycle(subjects), count)
         self._jobs = [self._pool.submit(post, url, subject) for subject in chosen]
 
-    @property
-    def done(self) -> int:
-        """How many have their answer."""
-        return sum(job.done() for job in self._jobs)
-
     def answers(self) -> list[Answer]:
         """All answers; those that do not come within the time-out have status 0."""
         found = [job.result() for job in self._jobs]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Four bytes of SHA-256 do: of 80 000 words they cost 320 kB of a checkpoint, eight would cost 640.
-# A word that is not known is taken for one of them once in 54 000 (2^32 / 80 000).
+# Four bytes of SHA-256 do: of 100 000 words they cost 400 kB of a checkpoint, eight would cost 800.
+# A word that is not known is taken for one of them once in 43 000 (2^32 / 100 000).
 _DIGEST_BYTES = 4
 _LETTERS = re.compile(r"[^\W\d_]+")
 # Dictionaries have every letter as a word; two letters are the shortest that mean something.
@@ -53,6 +53,11 @@ def digests(words: Iterable[str]) -> Tensor:
     """Sorted int32 [n]: a digest of each word; "hot dog" is two words, "Cat" and "cat" are one."""
     distinct = {word for text in words for word in _words(text)}
     return torch.tensor(sorted({_digest(word) for word in distinct}), dtype=torch.int32)
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text that depict something, in lower case."""
+    return set(_words(text)) - _FUNCTION_WORDS
 
 
 def known_words_of(clip: nn.Module) -> Tensor:

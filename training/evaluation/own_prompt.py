@@ -10,8 +10,8 @@ from training.data.samples import Sample
 from training.evaluation.metrics import mean_interval
 from training.evaluation.results import OWN_PROMPT, OWN_PROMPT_ALIGNED, Share
 
-# So many other prompts an image is compared with: beside the choice of images, the choice of 64
-# prompts adds nothing to speak of to the interval, and a part of any size takes little longer.
+# So many other prompts an image is compared with at most, so that a part's time grows with its
+# images alone: 36 prompts, the bundled model's test part, are all compared.
 MOST_OTHERS = 64
 # They are drawn from so many of the part's prompts, whose features a scorer keeps.
 _MOST_PROMPTS = 1024

@@ -118,9 +118,6 @@ class Pretraining(Task):
         if isinstance(stem, EfficientNetStem):
             stem.convolutions.freeze(stages)
 
-    def trained(self) -> Mapping[str, nn.Parameter]:
-        return {name: p for name, p in super().trained().items() if p.requires_grad}
-
     def start(self, first: Iterator[tuple[Outputs, Batch]]) -> None:
         """A pretrained stem's features are standardised by what the first batches show."""
         stem = self.vision.visual.conv1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.words.recipe import WordsRecipe
-from training.words.texts import Ids, Lexicon, form
+from training.words.texts import Ids, Lexicon, form, plain_words
 
 _T = TypeVar("_T")
 
@@ -73,7 +73,7 @@ class WordsBatches:
         held_out = set(lexicon.held_out)
         count = len(lexicon.glosses)
         self.learned = np.array([p for p in range(count) if p not in held_out])
-        self.words = lexicon.plain_words()
+        self.words = plain_words(lexicon.wordnet, lexicon.classes)
 
     def __len__(self) -> int:
         """Batches of an epoch at most."""

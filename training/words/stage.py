@@ -1,6 +1,5 @@
 """The words stage: trains the text tower on WordNet, resumable at the end of every epoch."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.data.wordnet import read_wordnet
+from training.data.wordnet import WordNet
+from training.engine.schedule import Schedule
 from training.engine.state import load_state, save_atomically
 from training.errors import TrainingError
 from training.words.batches import WordsBatch, WordsBatches
@@ -25,6 +25,7 @@ STATE = "words.state.pt"
 
 def learn_words(
     clip: nn.Module,
+    wordnet: WordNet,
     recipe: WordsRecipe,
     work_folder: Path,
     seed: int,
@@ -37,10 +38,9 @@ def learn_words(
         Vectors [1000, embed_dim] of ImageNet's classes, normalised, on the CPU.
 
     Raises:
-        DataError: no WordNet in the recipe's folder.
+        DataError: ImageNet's classes are not listed anywhere.
         TrainingError: a state that belongs to another run, or a loss that is no number.
     """
-    wordnet = read_wordnet(recipe.folder)
     length = min(recipe.context, int(getattr(clip, "context_length", recipe.context))) - 2
     lexicon = Lexicon(wordnet, length, recipe.held_out, seed)
     state = load_state(work_folder / STATE, fingerprint)
@@ -68,6 +68,8 @@ class _Training:
         self.words = words
         self.recipe = recipe
         self.batches = WordsBatches(words.lexicon, recipe, seed)
+        warmup = recipe.warmup * recipe.epochs
+        self.schedule = Schedule(epochs=recipe.epochs, lr=recipe.lr, warmup_epochs=warmup)
         self.parameters = words.trained()
         self.optimiser = torch.optim.AdamW(self._groups(), lr=recipe.lr, betas=(0.9, 0.98))
         self.epochs = 0
@@ -95,15 +97,16 @@ class _Training:
         batches = list(self.batches.epoch(self.epochs))
         bar = tqdm(batches, desc=f"words {self.epochs + 1}/{self.recipe.epochs}", unit="batch")
         for number, batch in enumerate(bar):
-            for name, value in self._step(batch, (self.epochs + number / len(batches))).items():
+            rate = self.schedule.rate(self.epochs * len(batches) + number, len(batches))
+            for name, value in self._step(batch, rate).items():
                 sums[name] += value / len(batches)
         self.epochs += 1
         return {**sums, **self.words.figures()}
 
-    def _step(self, batch: WordsBatch, progress: float) -> dict[str, float]:
-        """One step, ``progress`` epochs after the start."""
+    def _step(self, batch: WordsBatch, rate: float) -> dict[str, float]:
+        """One step at that learning rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * self._rate(progress / self.recipe.epochs)
+            group["lr"] = rate
         losses = self.words.loss(batch)
         total = torch.stack(list(losses.values())).sum()
         if not total.isfinite():
@@ -113,13 +116,6 @@ class _Training:
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimiser.step()
         return {name: float(value.detach()) for name, value in losses.items()}
-
-    def _rate(self, share: float) -> float:
-        """Linear warm-up, then half a cosine; ``share`` of the whole stage."""
-        warmup = self.recipe.warmup
-        if share < warmup:
-            return max(0.01, share / warmup)
-        return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""

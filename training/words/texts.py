@@ -75,12 +75,6 @@ class Lexicon:
         above = [t for p in higher for lemma in concepts[p].lemmas for t in self.lemma(lemma)]
         return [*own, *own, *self.glosses[position], *above]
 
-    def plain_words(self) -> list[tuple[str, str]]:
-        """(lemma, part) of what is met in texts and of the classes: the words of bags."""
-        concepts = self.wordnet.concepts
-        common = {(concepts[p].lemmas[0], concepts[p].part) for p in self.wordnet.common}
-        return sorted(common | {(c.lemmas[0], "n") for c in self.classes})
-
     def _hold_out(self, wanted: int, seed: int) -> list[int]:
         mapped = {c.concept for c in self.classes}
         rare = [
@@ -106,6 +100,13 @@ class Lexicon:
 
     def _own_and_above(self, own: ImageNetClass) -> list[int]:
         return [] if own.concept is None else [own.concept, *self.wordnet.ancestors(own.concept)]
+
+
+def plain_words(wordnet: WordNet, classes: Sequence[ImageNetClass]) -> list[tuple[str, str]]:
+    """(lemma, part) of what is met in texts and of the classes: the words of bags."""
+    concepts = wordnet.concepts
+    common = {(concepts[p].lemmas[0], concepts[p].part) for p in wordnet.common}
+    return sorted(common | {(c.lemmas[0], "n") for c in classes})
 
 
 def form(lemma: str, part: str, generator: np.random.Generator) -> str:

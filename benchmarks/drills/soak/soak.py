@@ -32,13 +32,13 @@ _SIZES = ((224, 224), (320, 240), (512, 512), (640, 360), (1024, 768), (333, 777
 
 @dataclass(frozen=True)
 class Sample:
-    """The service's processes together, at a moment: bytes of memory, and of these what is no page
-    of a file.
+    """The service's processes together, at a moment: bytes of memory, shared pages by their share,
+    and with the pages of files whole.
     """
 
     seconds: float
     pss: int
-    written: int
+    resident: int
     threads: int
     files: int
 
@@ -60,7 +60,7 @@ def growth(samples: Sequence[Sample]) -> float:
     third = max(1, len(samples) // 3)
     first, last = samples[:third], samples[-third:]
     minutes = (_middle(last, "seconds") - _middle(first, "seconds")) / 60
-    grown = (_middle(last, "written") - _middle(first, "written")) / _MIB
+    grown = (_middle(last, "resident") - _middle(first, "resident")) / _MIB
     return grown / minutes if minutes > 0 else 0.0
 
 
@@ -86,9 +86,9 @@ def _judge(report: Report, samples: Sequence[Sample]) -> None:
         return
     first, last = samples[0], samples[-1]
     grown = growth(samples)
-    figure = f"{grown:+.2f} MiB a minute, {first.written / _MIB:.0f} to {last.written / _MIB:.0f}"
-    whole = f"PSS with the pages of files {first.pss / _MIB:.0f} to {last.pss / _MIB:.0f} MiB"
-    report.note("memory", whole)
+    span = f"{first.resident / _MIB:.0f} to {last.resident / _MIB:.0f} MiB"
+    figure = f"{grown:+.2f} MiB a minute, {span}"
+    report.note("PSS", f"{first.pss / _MIB:.0f} to {last.pss / _MIB:.0f} MiB")
     report.timing("memory grows by less than 1 MiB a minute", figure, grown < _MOST_GROWTH)
     third = max(1, len(samples) // 3)
     for what in ("threads", "files"):
@@ -115,7 +115,7 @@ def _watch(running: Service, seconds: float) -> list[Sample]:
             Sample(
                 now,
                 sum(map(processes.pss, pids)),
-                sum(map(processes.written, pids)),
+                sum(map(processes.resident, pids)),
                 sum(map(processes.threads, pids)),
                 sum(map(processes.open_files, pids)),
             )

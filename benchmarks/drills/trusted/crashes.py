@@ -115,11 +115,6 @@ def _burst(running: Service, subjects: Sequence[traffic.Subject], count: int) ->
     return burst
 
 
-def _under_way(running: Service) -> int:
-    """Requests that the service has, but the one that asks for that."""
-    return round(running.metric("agiqa_requests_in_flight") or 1) - 1
-
-
 @contextmanager
 def _watching(running: Service, course: _Course, struck: int, start: float) -> Iterator[None]:
     """Notes when the process is gone and when readiness falls."""
@@ -186,8 +181,6 @@ def _in_the_drain(
 ) -> None:
     """SIGTERM with requests under way, and the blow right after."""
     burst = _burst(running, subjects, _LOAD)
-    # One whose connection still waits in the kernel was not accepted, and nobody could tell.
-    wait_for(lambda: burst.done + _under_way(running) >= _LOAD, 5)
     pids = running.pids(role)
     running.running.process.terminate()
     if pids:

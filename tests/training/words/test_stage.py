@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from model.clip.own_clip import OwnClip
 from model.clip.tokenizer import Tokenizer
 from tests.training.wordnet_files import write_wordnet
 from training.data.wordnet import read_wordnet
-from training.errors import DataError, TrainingError
+from training.errors import TrainingError
 from training.words.recipe import WordsRecipe
 from training.words.stage import STATE, learn_words
 from training.words.task import Words
@@ -32,6 +33,10 @@ def tiny_clip() -> OwnClip:
     return OwnClip(16, vision, {"layers": 1, "width": 32, "heads": 2, "context_length": 24})
 
 
+def learn(clip: OwnClip, recipe: WordsRecipe, *arguments: Any, **named: Any) -> Tensor:
+    return learn_words(clip, read_wordnet(recipe.folder), recipe, *arguments, **named)
+
+
 def weights_of(clip: OwnClip) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in clip.named_parameters()}
 
@@ -42,7 +47,9 @@ def test_a_tiny_tower_learns_words_and_leaves_the_images_alone(
     clip, lines = tiny_clip(), list[str]()
     before = weights_of(clip)
     recipe = recipe_of(folder, 30)
-    vectors = learn_words(clip, recipe, tmp_path, 0, "own", report=lines.append)
+    vectors = learn_words(
+        clip, read_wordnet(recipe.folder), recipe, tmp_path, 0, "own", report=lines.append
+    )
     assert vectors.shape == (1000, 16)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(1000), atol=1e-5)
     losses = [float(line.split("gloss ")[1].split()[0]) for line in lines]
@@ -70,15 +77,33 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     recipe = recipe_of(folder, 3)
     whole, cut, resumed = tiny_clip(), tiny_clip(), tiny_clip()
-    expected = learn_words(whole, recipe, tmp_path / "whole", 0, "own", report=lambda _: None)
+    expected = learn_words(
+        whole,
+        read_wordnet(recipe.folder),
+        recipe,
+        tmp_path / "whole",
+        0,
+        "own",
+        report=lambda _: None,
+    )
 
     def stop(line: str) -> None:
         raise _Stopped(line)
 
     with pytest.raises(_Stopped, match="words 1/3"):
-        learn_words(cut, recipe, tmp_path / "cut", 0, "own", report=stop)
+        learn_words(
+            cut, read_wordnet(recipe.folder), recipe, tmp_path / "cut", 0, "own", report=stop
+        )
     lines: list[str] = []
-    vectors = learn_words(resumed, recipe, tmp_path / "cut", 0, "own", report=lines.append)
+    vectors = learn_words(
+        resumed,
+        read_wordnet(recipe.folder),
+        recipe,
+        tmp_path / "cut",
+        0,
+        "own",
+        report=lines.append,
+    )
     assert [line.partition(":")[0] for line in lines] == ["words 2/3", "words 3/3"]
     assert torch.equal(vectors, expected)
     own = weights_of(resumed)
@@ -89,15 +114,22 @@ def test_a_finished_stage_is_not_run_again_and_another_runs_state_is_refused(
     folder: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(folder, 1)
-    vectors = learn_words(tiny_clip(), recipe, tmp_path, 0, "own", report=lambda _: None)
+    vectors = learn_words(
+        tiny_clip(), read_wordnet(recipe.folder), recipe, tmp_path, 0, "own", report=lambda _: None
+    )
     lines: list[str] = []
-    again = learn_words(tiny_clip(), recipe, tmp_path, 0, "own", report=lines.append)
+    again = learn_words(
+        tiny_clip(), read_wordnet(recipe.folder), recipe, tmp_path, 0, "own", report=lines.append
+    )
     assert not lines
     assert torch.equal(again, vectors)
     with pytest.raises(TrainingError, match=f"{STATE} belongs to other settings"):
-        learn_words(tiny_clip(), recipe, tmp_path, 0, "another", report=lines.append)
-
-
-def test_without_wordnet_nothing_is_trained(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="npm pack"):
-        learn_words(tiny_clip(), recipe_of(tmp_path / "absent", 1), tmp_path, 0, "own")
+        learn_words(
+            tiny_clip(),
+            read_wordnet(recipe.folder),
+            recipe,
+            tmp_path,
+            0,
+            "another",
+            report=lines.append,
+        )
