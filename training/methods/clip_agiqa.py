@@ -27,8 +27,8 @@ from training.sampling.batches import Batch
 
 class ClipAgiqaWeights(LossWeights):
     """Weights of the terms of the loss; the paper's own are quality 1 and alignment 0.1, no ranking
-    and no consistency. The other prompt of ``shuffled_prompt`` is ``margin`` lower, and one of the
-    nearest in a share of ``near_prompts``.
+    and no consistency. The other prompts of ``shuffled_prompt`` are ``margin`` lower; the nearest
+    count ``near_prompts`` of them.
     """
 
     quality: float = 1.0
@@ -200,28 +200,32 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
         rows = torch.tensor([prompts.index(s.prompt) for s in batch.samples], device=z.device)
         features = self._user_features(prompts)
         matched = head(z, features[rows], classes)
-        shuffled = head(z, self._others(prompts, features)[rows], classes)
+        others, shares = self._others(prompts, features)
+        shuffled = head(z[:, None], others[None], classes)
         same = (rows[:, None] == rows[None]) & rated & rated[:, None]
         return {
             "consistency": w.consistency * F.mse_loss(matched[rated], batch.mos_align[rated]),
-            "shuffled_prompt": w.shuffled_prompt * shuffled_margin(matched, shuffled, w.margin),
+            "shuffled_prompt": w.shuffled_prompt
+            * shuffled_margin(matched, shuffled, shares[rows], w.margin),
             "same_prompt": w.same_prompt_fidelity * fidelity(matched, batch.mos_align, same),
         }
 
-    def _others(self, prompts: Sequence[str], features: Tensor) -> Tensor:
-        """For each prompt, with its features [n, d], those of another one: any of the batch, or,
-        ``near_prompts`` of the time, one of the nearest of all that were met.
+    def _others(self, prompts: Sequence[str], features: Tensor) -> tuple[Tensor, Tensor]:
+        """What n prompts, with their features [n, d], are told from: all m prompts that were met
+        [m, d], and what each counts [n, m], the nearest ``near_prompts`` in all. Rows add up to 1,
+        or to 0 where a prompt is the only one.
         """
-        shift = 1 + torch.randint(max(1, len(prompts) - 1), (len(prompts),))
-        others = features[(torch.arange(len(prompts)) + shift).to(features.device) % len(prompts)]
-        known = [prompt for prompt in self._known if prompt not in set(prompts)]
-        if not self.weights.near_prompts or len(known) < _NEAR:
-            return others
-        all_known = torch.stack([self._known[prompt] for prompt in known])
-        nearest = (features.detach() @ all_known.T).topk(_NEAR).indices
-        drawn = nearest.gather(1, torch.randint(_NEAR, (len(prompts), 1)).to(nearest.device))[:, 0]
-        is_near = torch.rand(len(prompts), 1).to(features.device) < self.weights.near_prompts
-        return torch.where(is_near, all_known[drawn], others)
+        known = [self._known[prompt] for prompt in self._known if prompt not in set(prompts)]
+        texts = torch.stack([*features, *known])
+        different = torch.ones(len(prompts), len(texts), device=texts.device)
+        different.fill_diagonal_(0)
+        shares = different / different.sum(1, keepdim=True).clamp(min=1)
+        if len(texts) <= _NEAR:
+            return texts, shares
+        similarity = (features @ texts.T).detach().fill_diagonal_(-math.inf)
+        nearest = similarity.topk(_NEAR).indices
+        near = torch.zeros_like(shares).scatter(1, nearest, 1 / _NEAR)
+        return texts, torch.lerp(shares, near, self.weights.near_prompts)
 
     def _user_features(self, prompts: list[str]) -> Tensor:
         """Users' prompts as features [n, d]: of learned contexts anew, of frozen ones once each."""

@@ -99,9 +99,16 @@ def captioned(images: Tensor, texts: Tensor, own: Tensor, scale: Tensor, trust: 
     return (to_text - (shares * to_image).sum()) / 2
 
 
-def shuffled_margin(matched: Tensor, shuffled: Tensor, margin: float) -> Tensor:
-    """Mean relu(m - A(x, u) + A(x, u')), u' another image's prompt."""
-    return F.relu(margin - matched + shuffled).mean()
+def shuffled_margin(matched: Tensor, shuffled: Tensor, shares: Tensor, margin: float) -> Tensor:
+    """Mean relu(m - A(x, u) + A(x, u')), u' other images' prompts.
+
+    Args:
+        matched: [n] A(x, u).
+        shuffled: [n, m] A(x, u').
+        shares: [n, m] what each u' counts; rows add up to 1.
+        margin: m.
+    """
+    return (shares * F.relu(margin - matched[:, None] + shuffled)).sum(1).mean()
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -89,20 +89,34 @@ def test_the_whole_image_alone_may_be_compared_with_the_prompt(views: str) -> No
     assert torch.equal(before, after) is (views == "whole")
 
 
-def test_the_other_prompt_of_a_pair_may_be_a_near_one() -> None:
+def test_near_prompts_count_as_much_of_the_others_as_the_weights_say() -> None:
     torch.manual_seed(0)
     network = tiny.fresh_network(ClipAgiqaOptions(learn_consistency_context=False))
-    task = ClipAgiqaObjective(network, ClipAgiqaWeights(near_prompts=1.0), whole=False)
+    task = ClipAgiqaObjective(network, ClipAgiqaWeights(near_prompts=0.7), whole=False)
     words = ("cat", "dog", "tree", "castle", "river", "lamp")
     known = [f"a {one} and a {other}" for one in words for other in words]
     task._user_features(known)
     own = ["a cat", "a lamp"]
     features = task._user_features(own)
-    everything = torch.stack([task._known[prompt] for prompt in known])
-    nearest = (features @ everything.T).topk(16).values[:, -1]
-    others = task._others(own, features)
-    assert ((others * features).sum(1) >= nearest - 1e-6).all()
-    assert not torch.equal(others, features)
+    texts, shares = task._others(own, features)
+    assert torch.equal(texts[:2], features)
+    assert len(texts) == len(own) + len(known)
+    assert torch.equal(shares[:, :2].diagonal(), torch.zeros(2))
+    assert shares.sum(1).tolist() == pytest.approx([1, 1])
+    nearest = shares.topk(16)
+    similarity = (features @ texts.T).fill_diagonal_(-1)
+    assert (
+        similarity.gather(1, nearest.indices).amin(1) >= similarity.topk(16).values[:, -1]
+    ).all()
+    even = 0.3 / (len(texts) - 1)
+    assert nearest.values.flatten().tolist() == pytest.approx([even + 0.7 / 16] * 32)
+
+
+def test_an_only_prompt_is_compared_with_none() -> None:
+    network = tiny.fresh_network(ClipAgiqaOptions(learn_consistency_context=False))
+    task = ClipAgiqaObjective(network, ClipAgiqaWeights(near_prompts=0.7), whole=False)
+    _, shares = task._others(["a cat"], task._user_features(["a cat"]))
+    assert shares.tolist() == [[0]]
 
 
 def test_opinions_at_an_end_of_the_scale_leave_the_bias_finite() -> None:

@@ -25,8 +25,10 @@ def test_losses_have_the_values_that_their_formulas_give() -> None:
     pairs = torch.tensor([0.3, 0.7, 0.4]) / 0.1
     assert right == pytest.approx(torch.log1p(torch.exp(-pairs)).mean().item(), abs=1e-6)
     assert wrong == pytest.approx(torch.log1p(torch.exp(pairs)).mean().item(), abs=1e-5)
-    matched, shuffled = torch.tensor([0.5, 0.9]), torch.tensor([0.45, 0.2])
-    assert shuffled_margin(matched, shuffled, 0.1) == pytest.approx(0.025)
+    matched, shuffled = torch.tensor([0.5, 0.9]), torch.tensor([[0.45, 0.5], [0.2, 0.9]])
+    shares = torch.tensor([[0.8, 0.2], [0.5, 0.5]])
+    even = (0.8 * 0.05 + 0.2 * 0.1 + 0.5 * 0.1) / 2
+    assert shuffled_margin(matched, shuffled, shares, 0.1) == pytest.approx(even)
 
 
 def test_ranking_ignores_ties_and_keeps_the_graph() -> None:
