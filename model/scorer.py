@@ -151,7 +151,7 @@ class Scorer:
         on its own.
         """
         pixels = torch.from_numpy(crops).to(self.device, non_blocking=True)
-        pixels = normalise(pixels, self.config.normalisation).to(self.dtype)
+        pixels = normalise(pixels, self.config.normalisation)
         crop = torch.tensor(row_crop, device=self.device)
         which = torch.tensor(row_pass, device=self.device)
         return self._net(pixels, crop, which).cpu().numpy()

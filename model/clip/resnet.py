@@ -25,8 +25,8 @@ class ResNetTower(nn.Module):
         self.visual = visual
 
     def patchify(self, pixels: Tensor) -> Tensor:
-        """Pixels as they are: a ResNet has no patches to share between passes."""
-        return pixels
+        """Pixels, in the tower's type: a ResNet has no patches to share between passes."""
+        return pixels.to(self.visual.conv1.weight.dtype)
 
     def encode(self, pixels: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Image features [B, d], not normalised, of normalised pixels [B, 3, h, w] of any size.

@@ -101,6 +101,18 @@ def text_part(clip: nn.Module) -> Any:
     return getattr(clip, "text", clip)
 
 
+def place(tower: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Puts a tower on the device in ``dtype``, but a pretrained stem in float32: what its
+    first convolutions round in bfloat16, at half of a view's size, moves scores by up to .07.
+    """
+    tower.to(device)
+    stems = [module for module in tower.modules() if isinstance(module, EfficientNetStem)]
+    exact = {id(t) for stem in stems for t in (*stem.parameters(), *stem.buffers())}
+    for tensor in (*tower.parameters(), *tower.buffers()):
+        if tensor.is_floating_point() and id(tensor) not in exact:
+            tensor.data = tensor.data.to(dtype)
+
+
 class VisionTower(nn.Module):
     """A ViT with prompts after its class token and patches.
 
@@ -144,7 +156,8 @@ class VisionTower(nn.Module):
         """[B, 3, h, w] normalised pixels -> [B, 1 + patches, w] tokens with positions, before
         ``ln_pre``. ``positions`` [1 + patches, w]: others than the tower's own.
         """
-        seen = self.visual.conv1(pixels)
+        stem = self.visual.conv1
+        seen = stem(pixels.to(next(stem.parameters()).dtype))
         if not isinstance(self.visual.conv1, EfficientNetStem):  # a map, and no class token yet
             seen = F.pad(seen.flatten(2).transpose(1, 2), (0, 0, 1, 0))
         return self.placed(seen, positions)
@@ -153,7 +166,8 @@ class VisionTower(nn.Module):
         """A stem's tokens [B, 1 + patches, w] with class embedding and positions."""
         visual = self.visual
         own = visual.positional_embedding if positions is None else positions
-        return tokens + torch.cat([own[:1] + visual.class_embedding, own[1:]])
+        added = torch.cat([own[:1] + visual.class_embedding, own[1:]])
+        return tokens.to(added.dtype) + added
 
     def encode(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Class features [B, d], not normalised, of ``patchify``'s tokens under prompts [B or 1,

@@ -37,8 +37,8 @@ class WholeImage(nn.Module):
         self.visual = visual
 
     def patchify(self, pixels: Tensor) -> Tensor:
-        """Pixels as they are: nothing is known of the tower's parts."""
-        return pixels
+        """Pixels, in the tower's type: nothing is known of its parts."""
+        return pixels.to(next(self.visual.parameters()).dtype)
 
     def encode(self, pixels: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Image features [B, d] of normalised pixels [B, 3, h, w].

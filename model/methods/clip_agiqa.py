@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from model.clip.prompts import TaskPrompts, encode_with_context, split_prompt
 from model.clip.tokenizer import Tokenizer
-from model.clip.towers import TextTower, VisionTower
+from model.clip.towers import TextTower, VisionTower, place
 from model.config import HEADS, Head
 from model.methods.antonyms import positive_probability
 from model.methods.consistency import ConsistencyHead, Start, pool_views
@@ -194,7 +194,7 @@ class FoldedClipAgiqa(FoldedFeatures):
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Puts the towers on the device in ``dtype``; what reads stays on the CPU in float32."""
         super().place(device, dtype)
-        self.text.to(device, dtype)
+        place(self.text, device, dtype)
         self.context = None if self.context is None else self.context.to(device, dtype)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.clip.prompts import split_prompt
+from model.clip.towers import place
 from model.clip.whole import Texts, own_image_tower
 from model.config import Head
 from model.methods.antonyms import QUALITY, positive_probability
@@ -72,7 +73,7 @@ class FoldedClipScore(FoldedFeatures):
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Puts the towers on the device in ``dtype``; what reads stays on the CPU in float32."""
         super().place(device, dtype)
-        self.text.to(device, dtype)
+        place(self.text, device, dtype)
 
     def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
         """Normalised features float32 [m, d] of m rows over n crops [n, 3, h, w]."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.clip.prompts import random_prompts
-from model.clip.towers import VisionTower
+from model.clip.towers import VisionTower, place
 from model.methods.decoder import Decoder
 from model.methods.network import Network, Options, ReadsQuality, Views
 from model.methods.precision import widened, without_autocast
@@ -204,7 +204,7 @@ class FoldedMpIqe(nn.Module, ReadsQuality):
         stays in float32.
         """
         network = self.network
-        network.vision.to(device, dtype)
+        place(network.vision, device, dtype)
         network.projection.to(device)
         network.decoder.to(device)
         network.visual_prompts.data = network.visual_prompts.data.to(device, dtype)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from model.clip.known_words import known_words_of
 from model.clip.prompts import encode_with_context
 from model.clip.resnet import ResNetTower
-from model.clip.towers import TextTower
+from model.clip.towers import TextTower, place
 from model.clip.whole import tokenizer_of
 from model.config import CropKind, Head, Normalisation
 from model.methods.precision import widened
@@ -232,7 +232,7 @@ class FoldedFeatures(nn.Module):
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Puts the image tower on the device in ``dtype``; what reads stays on the CPU."""
-        self.vision.to(device, dtype)
+        place(self.vision, device, dtype)
         self.prompts = None if self.prompts is None else self.prompts.to(device, dtype)
 
     def forward(self, pixels: Tensor, row_crop: Tensor, row_pass: Tensor) -> Tensor:
