@@ -60,6 +60,7 @@ def pretrain(recipe: BackboneRecipe, command: str) -> dict[str, float] | None:
         prompts=prompts,
         class_names=taught.class_names,
         words=taught.words,
+        word_dropout=recipe.word_dropout,
     )
     figures: dict[str, float] = {}
     for number, stage in enumerate(recipe.stages):

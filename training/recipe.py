@@ -169,6 +169,7 @@ class BackboneRecipe(_Recipe):
     stages: tuple[Stage, ...] = Field(min_length=1)
     weights: PretrainWeights = PretrainWeights()
     patch_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
     def _stages_have_their_data(self) -> Self:
@@ -202,6 +203,8 @@ class MethodRecipe(_Recipe):
     measured with; null: the same, but the grid in place of crops without a ceiling or at random.
     ``degraded_test``: so many of the best-rated test images are degraded, to measure whether their
     quality falls.
+    ``calibrate``: in the end the consistency is made to mean what it says, on the validation part,
+    whose prompts are new to it as a user's are.
     ``features``: where features of whole images by a tower that does not learn are kept; null: in
     ``work``.
     """
@@ -213,6 +216,7 @@ class MethodRecipe(_Recipe):
     spare_backbone: bool = False
     serve_policy: CropPolicy | None = None
     degraded_test: int = Field(default=0, ge=0)
+    calibrate: bool = False
     features: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     schedule: Schedule

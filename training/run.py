@@ -93,6 +93,8 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     standing_on, judged_by = backbone.sha256 or "", recipe.judged_by
     run = prepared.run(recipe, stage, task, recipe.seed, standing_on, judged_by, features=features)
     progress = run.fit()
+    if recipe.calibrate:
+        run.calibrate()
     if not processes(recipe.device).is_main_process:
         return None
     network.eval().requires_grad_(False)

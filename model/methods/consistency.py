@@ -61,6 +61,13 @@ class ConsistencyHead(nn.Module):
         blind = self.kappa * (z @ (t_classes[0] - t_classes[1]))
         return matched + t_user @ self.beta + z @ self.gamma + blind + self.bias
 
+    @torch.no_grad()
+    def rescale(self, slope: float, offset: float) -> None:
+        """Every logit times ``slope`` > 0, plus ``offset``: no rank changes."""
+        for parameter in (self.alpha, self.beta, self.gamma, self.kappa, self.bias):
+            parameter.mul_(slope)
+        self.bias.add_(offset)
+
 
 def pool_views(z: Tensor) -> Tensor:
     """Normalised mean [..., d] of the normalised features [..., views, d]."""

@@ -22,7 +22,7 @@ from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
-from training.engine.task import Outputs, Step, Task, refuse_nan
+from training.engine.task import Outputs, Predicted, Step, Task, refuse_nan
 from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
@@ -73,11 +73,18 @@ class Run:
 
     def measure(self) -> SrccBySet:
         """SRCC of the task as it is now, in full precision; leaves it on the CPU."""
+        return self.validation.srcc(self._predicted())
+
+    def calibrate(self) -> None:
+        """The task as it is now, on the validation images."""
+        self.task.calibrate(self._predicted(), self.validation.samples)
+
+    def _predicted(self) -> Predicted:
         accelerator = accelerator_for(self.device, "fp32")
         self.task.module.to(accelerator.device)
-        figures = self.task.evaluate(self.validation, accelerator)
+        predicted = self.task.predict(self.validation, accelerator)
         self.task.module.to("cpu")
-        return figures
+        return predicted
 
     def _share(self, accelerator: Accelerator) -> None:
         if self.schedule.accumulate > 1 and self.task.needs_whole_batches:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from model.config import Normalisation
 from model.methods.network import normalise
 from model.methods.precision import widened, without_autocast
+from training.data.samples import Sample
 from training.engine.history import Epoch
 from training.engine.validation import ValidationSet
 from training.errors import TrainingError
@@ -26,9 +27,9 @@ from training.sampling.batches import Batch
 Losses = dict[str, Tensor]
 # A network's outputs for images, by name: [n, ...], one row per image.
 Outputs = dict[str, Tensor]
-# Values [n] by head.
+# Values [n] by head, of a batch and of all validation samples.
 Heads = dict[str, Tensor]
-
+Predicted = Mapping[str, np.ndarray]
 
 # A process's share of the validation samples: rows, and each head's values for them.
 _Chunk = tuple[list[int], dict[str, list[float]]]
@@ -99,10 +100,14 @@ class Task(ABC):
     def values(self, windows: Tensor, wholes: Tensor | None, prompts: Sequence[str]) -> Heads:
         """Each head's values [n] for normalised views of images with these prompts."""
 
-    @torch.no_grad()
     def evaluate(self, validation: ValidationSet, accelerator: Accelerator) -> SrccBySet:
-        """SRCC of every head on the validation samples, the same in every process; they share the
-        images.
+        """SRCC of every head on the validation samples, the same in every process."""
+        return validation.srcc(self.predict(validation, accelerator))
+
+    @torch.no_grad()
+    def predict(self, validation: ValidationSet, accelerator: Accelerator) -> Predicted:
+        """Each head's values for the validation samples, in their order, the same in every process;
+        they share the images.
         """
         rank, processes = accelerator.process_index, accelerator.num_processes
         chunks: list[_Chunk] = []
@@ -117,10 +122,16 @@ class Task(ABC):
             chunks.append((views.rows, {h: v.double().tolist() for h, v in heads.items()}))
         if processes > 1:
             chunks = gather_object(chunks)
-        return validation.srcc(_by_head(chunks, len(validation.samples)))
+        return _by_head(chunks, len(validation.samples))
+
+    def calibrate(self, predicted: Predicted, samples: Sequence[Sample]) -> None:
+        """Has what is open to it mean what it says on average, from the trained network's values
+        for images that it has not learned from. No rank may change. Nothing by default.
+        """
+        del predicted, samples
 
 
-def _by_head(chunks: Sequence[_Chunk], images: int) -> dict[str, np.ndarray]:
+def _by_head(chunks: Sequence[_Chunk], images: int) -> Predicted:
     """Each head's values in the order of the samples."""
     heads = {head: np.full(images, np.nan) for _, values in chunks for head in values}
     for rows, values in chunks:

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
+from scipy.special import expit, logit
 from torch import Tensor
 from torch.nn import functional as F
 
 from model.methods.clip_agiqa import ClipAgiqa, TextFeatures
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS
-from training.engine.task import Heads, Losses, Outputs
+from training.data.samples import Sample
+from training.engine.task import Heads, Losses, Outputs, Predicted
 from training.errors import DataError
 from training.methods.base import LossWeights, Objective
 from training.methods.losses import fidelity, ranking, shuffled_margin
@@ -65,6 +68,8 @@ _FIRST = 8
 _NEAR = 16
 # Opinions whose mean is an end of the scale would need a bias without end.
 _LEAST_MEAN = 1e-3
+# Nor may a handful of images turn the order around.
+_LEAST_SLOPE = 0.2
 
 
 class ClipAgiqaObjective(Objective[ClipAgiqa]):
@@ -179,6 +184,16 @@ class ClipAgiqaObjective(Objective[ClipAgiqa]):
             heads["consistency"] = head(self._compared(z), users, texts.alignment)
         return heads
 
+    def calibrate(self, predicted: Predicted, samples: Sequence[Sample]) -> None:
+        """Consistency, by Platt's two numbers: what it makes of prompts that it was tuned on is
+        higher than of others.
+        """
+        head = self.network.consistency
+        opinions = np.array([math.nan if s.mos_align is None else s.mos_align for s in samples])
+        rated = ~np.isnan(opinions)
+        if head is not None and "consistency" in predicted and rated.any():
+            head.rescale(*platt(predicted["consistency"][rated], opinions[rated]))
+
     def _probability(self, z: Tensor, classes: Tensor, task: int) -> Tensor:
         """[n, passes, views, d] -> [n], of a task's own pass: the mean over windows, mixed with the
         global view where it counts.
@@ -244,3 +259,17 @@ def calibration(logits: Tensor, mean: float) -> float:
     wanted = min(max(mean, _LEAST_MEAN), 1 - _LEAST_MEAN)
     reach = float(logits.abs().max()) - math.log(_LEAST_MEAN) + 1
     return float(brentq(lambda b: float((logits + b).sigmoid().mean()) - wanted, -reach, reach))
+
+
+def platt(probabilities: np.ndarray, opinions: np.ndarray) -> tuple[float, float]:
+    """Slope and offset of the logits of [n] that bring them nearest to [n] opinions in [0, 1]
+    (Platt, 1999, with squares instead of likelihoods: opinions are no classes).
+    """
+    logits = logit(np.clip(probabilities, _LEAST_MEAN, 1 - _LEAST_MEAN))
+    found = least_squares(
+        lambda numbers: expit(numbers[0] * logits + numbers[1]) - opinions,
+        x0=(1.0, 0.0),
+        bounds=((_LEAST_SLOPE, -np.inf), (1 / _LEAST_SLOPE, np.inf)),
+    )
+    slope, offset = found.x
+    return float(slope), float(offset)

@@ -80,15 +80,17 @@ class Pretraining(Task):
         prompts: Sequence[str] = (),
         class_names: Sequence[str] = (),
         words: Sequence[str] = (),
+        word_dropout: float = 0.0,
     ) -> None:
         """``sources``: generators; ``prompts``: all of the training part; ``class_names``: of
         ImageNet's classes, where the stem knows them; ``words``: what the text tower knows already,
-        and keeps.
+        and keeps; ``word_dropout``: the share of a caption's words that a step leaves out.
         """
         super().__init__(clip, normalisation)
         self.clip = clip
         self.weights = weights
         self.patch_dropout = patch_dropout
+        self.word_dropout = word_dropout
         self.part = part
         self.vision = VisionTower(clip.visual)
         self.text = TextTower(clip)
@@ -219,11 +221,13 @@ class Pretraining(Task):
         }
 
     def _prompts(self, own: Sequence[str]) -> list[str]:
-        """A batch's own prompts, each once, and some that are none of its."""
+        """A batch's own prompts, each once, and some that are none of its, without some words: few
+        prompts would be learned by heart otherwise.
+        """
         own = list(dict.fromkeys(own))
         others = [prompt for prompt in self.prompts if prompt not in set(own)] if own else []
         chosen = torch.randperm(len(others))[:_OTHER_PROMPTS].tolist()
-        return own + [others[i] for i in chosen]
+        return [drop_words(p, self.word_dropout) for p in (*own, *(others[i] for i in chosen))]
 
     @torch.no_grad()
     def _meanings(self) -> Tensor:
@@ -333,3 +337,10 @@ def drop_patches(tokens: Tensor, share: float) -> Tensor:
     ]
     patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, width))
     return torch.cat([tokens[:, :1], patches], dim=1)
+
+
+def drop_words(text: str, share: float) -> str:
+    """A text without a random share of its words, but never without all."""
+    words = text.split()
+    kept = torch.rand(len(words)) >= share
+    return " ".join(word for word, stays in zip(words, kept.tolist(), strict=True) if stays) or text

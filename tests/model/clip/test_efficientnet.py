@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.clip.efficientnet import EfficientNetLite, EfficientNetStem, Standardisation, statistics
+from model.clip.towers import place
 from training.pretrained_stem import folded
 
 _PIXELS = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -105,3 +106,15 @@ def test_a_view_starts_as_the_classes_that_it_shows() -> None:
 def test_a_stem_makes_a_token_of_each_cell(size: int) -> None:
     tokens = EfficientNetStem(8)(torch.zeros(1, 3, size, size))
     assert tokens.shape == (1, 1 + (size // 32) ** 2, 8)
+
+
+def test_in_bfloat16_a_stem_stays_as_it_is_and_all_around_it_is_rounded() -> None:
+    tower = nn.ModuleDict({"conv1": EfficientNetStem(8), "other": nn.Linear(3, 3)})
+    tower["conv1"].fit([_PIXELS])
+    before = {name: value.clone() for name, value in tower.state_dict().items()}
+    place(tower, torch.device("cpu"), torch.bfloat16)
+    for name, value in tower.state_dict().items():
+        if name.startswith("conv1."):
+            assert torch.equal(value, before[name]), name
+        else:
+            assert value.dtype == torch.bfloat16, name

@@ -7,7 +7,7 @@ import torch
 from model.config import CropPolicy
 from tests.training.miniature import write_agiqa3k, write_live_challenge
 from training.data import datasets
-from training.methods.pretrain import drop_patches
+from training.methods.pretrain import drop_patches, drop_words
 from training.sampling.batches import Batches
 from training.sampling.pictures import Pictures
 
@@ -160,3 +160,13 @@ def test_dropped_patches_are_whole_tokens_and_the_class_token_stays() -> None:
         assert {tuple(row) for row in image.tolist()} <= rows
         assert len({tuple(row) for row in image.tolist()}) == 8
     assert drop_patches(tokens, 0.0) is tokens
+
+
+def test_dropped_words_leave_the_others_in_their_order_and_never_nothing() -> None:
+    torch.manual_seed(0)
+    words = [f"w{number}" for number in range(200)]
+    kept = drop_words(" ".join(words), 0.4).split()
+    assert 90 < len(kept) < 150
+    assert kept == [word for word in words if word in set(kept)]
+    assert drop_words(" ".join(words), 0.0).split() == words
+    assert all(drop_words("a b", 0.99) for _ in range(50))
