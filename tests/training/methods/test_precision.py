@@ -25,7 +25,7 @@ from training.sampling.batches import Batch
 IMAGES = 6
 RECIPES = built_in_names()
 # Of the papers' methods: their code trains in fp32.
-PAPERS = [name for name in RECIPES if not name.startswith(("tiny-", "hybrid-"))]
+PAPERS = [name for name in RECIPES if not name.startswith("tiny-")]
 
 # The most that bfloat16 towers change, over three steps: each loss by a share of itself, and the
 # scores, which lie in [0, 1], after them.
