@@ -29,7 +29,7 @@ def test_scores_are_those_of_the_http_interface(kind: Kind, service: Running) ->
     assert score.raw.keys() == answer.keys() | {"crop_scores"}
     assert score.quality == pytest.approx(answer["quality"], abs=1e-5)
     assert score.scene == pytest.approx(answer["scene"], abs=1e-5)
-    assert len(score.crop_scores) == score.crops == 9
+    assert len(score.crop_scores) == score.crops == 4
     assert score.model.name == "tiny-mpiqe"
 
 

@@ -40,7 +40,7 @@ def test_score_answers_as_designed(client: httpx.Client) -> None:
     }
     assert body["scene"] is body["distortion"] is body["attributes"] is None
     assert 0 <= body["quality"] <= 1
-    assert body["crops"] == 9
+    assert body["crops"] == 4
     assert body["scaled"] is False
     low, high = body["mos_range"]
     assert body["mos"] == pytest.approx(low + body["quality"] * (high - low), abs=1e-3)
@@ -97,9 +97,9 @@ def test_the_service_gives_the_scorer_s_own_scores(client: httpx.Client) -> None
 def test_detail_adds_a_score_and_a_box_for_every_window(client: httpx.Client) -> None:
     response = client.post("/score?detail=true", files={"image": encoded(picture(512, 368))})
     crops = response.json()["crop_scores"]
-    assert len(crops) == response.json()["crops"] == 6
-    assert crops[0]["box"] == [0, 0, 224, 224]
-    assert crops[-1]["box"] == [288, 144, 224, 224]
+    assert len(crops) == response.json()["crops"] == 4
+    assert crops[0]["box"] == [0, 0, 256, 256]
+    assert crops[-1]["box"] == [256, 112, 256, 256]
 
 
 def test_an_image_larger_than_max_side_is_scaled_and_boxes_are_in_its_own_pixels(
@@ -153,10 +153,10 @@ def test_more_than_64_images_are_refused(client: httpx.Client) -> None:
 
 def test_a_batch_that_does_not_fit_at_once_is_served_in_parts(client: httpx.Client) -> None:
     big = encoded(picture(1024, 1024), "JPEG")
-    files = [("images", (f"{i}.jpg", big)) for i in range(12)]  # 49 crops each, the arena holds 445
+    files = [("images", (f"{i}.jpg", big)) for i in range(32)]  # 17 crops each, the arena holds 340
     answer = client.post("/score/batch", files=files)
     assert answer.status_code == 200
-    assert [result["crops"] for result in answer.json()["results"]] == 12 * [49]
+    assert [result["crops"] for result in answer.json()["results"]] == 32 * [16]
 
 
 BAD = {
