@@ -266,10 +266,12 @@ def platt(probabilities: np.ndarray, opinions: np.ndarray) -> tuple[float, float
     (Platt, 1999, with squares instead of likelihoods: opinions are no classes).
     """
     logits = logit(np.clip(probabilities, _LEAST_MEAN, 1 - _LEAST_MEAN))
-    found = least_squares(
-        lambda numbers: expit(numbers[0] * logits + numbers[1]) - opinions,
-        x0=(1.0, 0.0),
-        bounds=((_LEAST_SLOPE, -np.inf), (1 / _LEAST_SLOPE, np.inf)),
-    )
+
+    def errors(numbers: np.ndarray) -> np.ndarray:
+        found: np.ndarray = expit(numbers[0] * logits + numbers[1]) - opinions
+        return found
+
+    bounds = ((_LEAST_SLOPE, -np.inf), (1 / _LEAST_SLOPE, np.inf))
+    found = least_squares(errors, x0=(1.0, 0.0), bounds=bounds)
     slope, offset = found.x
     return float(slope), float(offset)
