@@ -109,7 +109,8 @@ def cut(
         planned: kind and strengths.
         size: side of a window.
         windows: how many.
-        rng: draws part, places and flips; kinds that need chance go on with it.
+        rng: draws part, places and flips; kinds that need chance go on with it, both versions with
+            the same: fading and glaring colours are no weaker and stronger form of one another.
         flips: how probable it is that all of them are mirrored.
     """
     y, x = (int(rng.integers(max(1, side - _SIDE + 1))) for side in pixels.shape[:2])
@@ -121,7 +122,9 @@ def cut(
     ]
     step = -1 if rng.random() < flips else 1
     each, wholes = [], []
+    start = rng.bit_generator.state
     for strength in planned.strengths:
+        rng.bit_generator.state = start
         worse = degrade(part, planned.kind, strength, rng)
         planes = worse.transpose(2, 0, 1)
         views = [planes[:, top : top + size, left : left + size] for top, left in corners]
