@@ -173,3 +173,11 @@ def test_the_examples_work(visiting: Visiting) -> None:
     visit.page.get_by_label("Sort by").select_option("quality")
     assert len(visit.names()) == 8
     assert visit.names()[-1] == "original.png"
+
+
+def test_an_example_shows_what_a_prompt_changes(visiting: Visiting) -> None:
+    visit = visiting().open()
+    visit.page.get_by_role("button", name="three prompts").click()
+    visit.settle()
+    visit.page.get_by_label("Sort by").select_option("consistency")
+    assert visit.names() == ["other-prompt.webp", "near-prompt.webp", "own-prompt.webp"]

@@ -1,14 +1,18 @@
 // A picture of our own, and the same spoiled here, so that the page can be tried without a file.
-// tests/browser/still_life.py draws it.
+// tests/browser/still_life.py draws it. The cat is scikit-image's Chelsea (Stefan van der Walt, CC0).
 
 const [WIDTH, HEIGHT] = [768, 512];
 
 const PICTURE = "still-life.webp";
 
+async function picture(name) {
+  const blob = await (await fetch(`static/${name}`)).blob();
+  return { file: new File([blob], name, { type: blob.type }), path: name };
+}
+
 /** The picture, as {file, path} entries. */
 export async function oneExample() {
-  const blob = await (await fetch(`static/${PICTURE}`)).blob();
-  return [{ file: new File([blob], PICTURE, { type: blob.type }), path: PICTURE }];
+  return [await picture(PICTURE)];
 }
 
 /** The picture and seven worse ones. */
@@ -22,6 +26,26 @@ export async function manyExamples() {
   };
   const spoiled = Object.entries(SPOILED).map(([name, spoil]) => entry(spoil(copy()), `${name}.png`));
   return Promise.all([entry(copy(), "original.png"), ...spoiled, jpeg(copy())]);
+}
+
+const CAT = "cat.webp";
+
+// What the photograph shows, nearly that, and something else.
+const PROMPTS = {
+  "own-prompt": "a tabby cat looking at the camera",
+  "near-prompt": "a dog looking at the camera",
+  "other-prompt": "a red car on a street at night",
+};
+
+/** A photograph three times, and a CSV that has another prompt for each. */
+export async function promptExamples() {
+  const { file } = await picture(CAT);
+  const entries = Object.keys(PROMPTS).map((name) => {
+    const path = `${name}.webp`;
+    return { file: new File([file], path, { type: file.type }), path };
+  });
+  const rows = Object.entries(PROMPTS).map(([name, prompt]) => `${name}.webp,${prompt}\n`);
+  return { entries, tables: [new File(["image,prompt\n", ...rows], "prompts.csv", { type: "text/csv" })] };
 }
 
 const SPOILED = {
