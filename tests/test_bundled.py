@@ -40,10 +40,10 @@ def test_every_bundled_model_loads_and_tells_its_figures(name: str) -> None:
     assert model.load(name, device="cpu").config == config
 
 
-def test_the_bundled_models_with_their_backbone_are_at_most_24_mb() -> None:
-    sizes = [path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()]
-    assert len(sizes) > 2 * len(MODELS)
-    assert sum(sizes) <= 24e6
+def test_the_weights_of_the_bundled_models_and_their_backbone_are_at_most_32_mb() -> None:
+    sizes = [path.stat().st_size for path in BUNDLED.rglob("*.safetensors")]
+    assert len(sizes) == 1 + len(MODELS)
+    assert sum(sizes) <= 32e6
 
 
 @every_model
@@ -107,6 +107,6 @@ def test_the_figures_of_the_card_are_measured_again(name: str) -> None:
     stated = read_config(find(name)).provenance.metrics
     # A card of an older version has fewer.
     assert_figures(stated, {figure: figures[figure] for figure in stated})
-    permuted = figures.get("consistency_srcc_permuted_prompts")
+    permuted = stated.get("consistency_srcc_permuted_prompts")
     card = (find(name) / "README.md").read_text()
-    assert permuted is None or f"{permuted:.2f}" in card
+    assert permuted is None or f"{permuted:.3f}" in card

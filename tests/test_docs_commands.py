@@ -68,6 +68,7 @@ def folder(tmp_path: Path) -> Path:
             shutil.copyfile(real, tmp_path / name)
         else:
             picture(seed=len(name)).save(tmp_path / name)
+    shutil.copyfile(ROOT / "app/static/assets/cat.webp", tmp_path / "cat.webp")
     (tmp_path / "images").mkdir()
     rows = [("image", "prompt")]
     for i, prompt in enumerate(PROMPTS):
