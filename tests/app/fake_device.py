@@ -86,7 +86,7 @@ class FakeDevice:
             raise error
         return Outcome([self.result(piece) for piece in batch.slices], 0.001)
 
-    async def reload(self, model: str) -> Reloaded:
+    async def reload(self, model: str, serves: str) -> Reloaded:
         if self.reload_error:
             raise self.reload_error
         return Reloaded(0, self.reloaded, [(1, 0.001)])
