@@ -65,6 +65,8 @@ class Pool:
         Raises:
             Exception: none can load its models; the service can't go on.
         """
+        if len(self.devices) == 1:
+            return await self._keep(0, on_change)
         numbers = range(len(self.devices))
         tasks = [asyncio.create_task(self._keep(number, on_change)) for number in numbers]
         try:
