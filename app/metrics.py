@@ -119,9 +119,9 @@ class Metrics:
     def _add_state(self) -> None:
         """What is loaded and in use now, and the scores that were given."""
         self.gpu_memory = self._gauge(
-            "gpu_memory_bytes", "Memory that the workers hold on their GPUs."
+            "gpu_memory_bytes", "Memory that the workers hold on each GPU.", "device"
         )
-        self._gpu_memory: dict[int, int] = {}
+        self._gpu_memory: dict[int, tuple[str, int]] = {}  # by the number of the worker
         self.arena_bytes = self._gauge(
             "arena_bytes", "Shared memory that holds crops of requests under way."
         )
@@ -164,7 +164,8 @@ class Metrics:
         self.stages.labels("reduce").observe(outcome.reduce_seconds)
         self.prompt_cache.labels("hit").inc(outcome.cached_prompts)
         self.prompt_cache.labels("miss").inc(outcome.new_prompts)
-        self.hold_gpu_memory(batch.lane, outcome.gpu_bytes)
+        device, _ = self._gpu_memory.get(batch.lane, ("", 0))
+        self.hold_gpu_memory(batch.lane, device, outcome.gpu_bytes)
 
     def batch_failed(self, batch: Batch, fault: Fault) -> None:
         """Counts batches that memory could not hold; the images' failures are counted where they
@@ -174,10 +175,11 @@ class Metrics:
         if fault is Fault.OUT_OF_MEMORY:
             self.oom.inc()
 
-    def hold_gpu_memory(self, worker: int, size: int) -> None:
-        """The worker of that number holds so many bytes on its GPU now."""
-        self._gpu_memory[worker] = size
-        self.gpu_memory.set(sum(self._gpu_memory.values()))
+    def hold_gpu_memory(self, worker: int, device: str, size: int) -> None:
+        """The worker of that number holds so many bytes on its device now."""
+        self._gpu_memory[worker] = device, size
+        total = sum(size for other, size in self._gpu_memory.values() if other == device)
+        self.gpu_memory.labels(device).set(total)
 
     def decoder_ended(self, reason: str) -> None:
         """Counts a decode process that ended under an image."""

@@ -196,7 +196,7 @@ class Service:
             self._take_in(number, ready)
         elif why in RESTART_REASONS:
             self.metrics.worker_restarts.labels(why).inc()
-            self.metrics.hold_gpu_memory(number, 0)
+            self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
         self._lanes[number].well = ready is not None
         self._count_workers()
         any_well = any(lane.well for lane in self._lanes)
@@ -240,6 +240,7 @@ class Service:
             self._show(self.models, shown=False)
             self.models = Models(ready.models)
         self._reports[number] = ready
+        self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
         self._show(ready.models, shown=True)
         for model in ready.models:
             self._begin_with(number, model, ready.timings.get(model.config.name, ()))
