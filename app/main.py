@@ -24,6 +24,7 @@ from app.catalogue import Models
 from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process
 from app.device.messages import WorkerSettings
+from app.device.pool import Pool, SupervisedDevice
 from app.device.slots import Slots
 from app.device.supervisor import WorkerDevice
 from app.http import admin, page, probes, problems, routes
@@ -37,12 +38,13 @@ from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
 from app.scoring import Parts
-from app.service import Service, SupervisedDevice
+from app.service import Service
 from app.settings import Settings
 from app.startup.banner import banner
 from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
 from app.startup.sockets import doors, listen
+from model.resources import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +63,11 @@ def create_app(
     on_ready: Callable[[Models], None] = lambda _: None,
     on_fatal: Callable[[BaseException], None] = lambda _: None,
 ) -> FastAPI:
-    """The ASGI application; its worker starts with the lifespan.
+    """The ASGI application; its workers start with the lifespan.
 
     Args:
         settings: of the service.
-        device: makes what computes the batches; tests hand in one without a process.
+        device: makes each worker, which computes batches; tests hand in one without a process.
         decoder: makes what decodes images, one at a time.
         on_ready: hears once that the models are loaded.
         on_fatal: hears of what the service can't survive, models that can't be loaded above all.
@@ -77,9 +79,10 @@ def create_app(
     clock = time.monotonic
     key_file = KeyFile(settings.keys_file) if settings.keys_file else None
     arena = Arena(settings.arena_bytes)
-    worker = device(_worker_settings(settings), arena)
+    names = settings.worker_devices
+    workers = [device(_worker_settings(settings, name), arena) for name in names]
     limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
-    scheduler = Scheduler(limits, Rates())
+    scheduler = Scheduler(limits, *(Rates() for _ in workers))
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
     admission = Admission(ceilings, scheduler, clock, settings.decode_workers)
     lane = _lane(admission, scheduler, ceilings)
@@ -93,13 +96,13 @@ def create_app(
         lane=lane,
         slots=Slots(arena),
         decoders=DecodePool(decoders, count * settings.max_decode_bytes),
-        batcher=Batcher(scheduler, worker, metrics, clock),
+        batcher=Batcher(scheduler, workers, metrics, clock),
     )
     service = Service(
         settings,
         metrics,
         parts,
-        device=worker,
+        pool=Pool(workers),
         clock=clock,
         on_ready=on_ready,
         on_fatal=on_fatal,
@@ -111,19 +114,19 @@ def _lane(admission: Admission, scheduler: Scheduler, ceilings: Ceilings) -> Lan
     """The lane of batch calls, which leaves half of the memory to others."""
 
     def batches(ticket: Ticket) -> float:
-        return ticket.load.cost / scheduler.budget(ticket.model)
+        return ticket.load.cost / scheduler.at_once(ticket.model)
 
     lane = Lane(admission.has_room, batches, ceilings.bytes // 2)
     admission.on_room = lane.look
     return lane
 
 
-def _worker_settings(settings: Settings) -> WorkerSettings:
+def _worker_settings(settings: Settings, device: str) -> WorkerSettings:
     return WorkerSettings(
         models=settings.models,
-        device=settings.device,
+        device=device,
         dtype=settings.dtype,
-        threads=settings.threads,
+        threads=settings.worker_threads(usable_cores()),
         arena_bytes=settings.arena_bytes,
         log_level=settings.log_level,
         log_format=settings.log_format,

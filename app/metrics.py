@@ -101,7 +101,10 @@ class Metrics:
         self.batch_seconds = self._histogram(
             "batch_inference_seconds", "Time of the network for a batch.", _SECONDS
         )
-        self.worker_up = self._gauge("worker_up", "Whether the worker is up.", "device")
+        self.worker_up = self._gauge(
+            "worker_up", "Workers that are up: 1 or 0 where a device has one.", "device"
+        )
+        self.workers = self._gauge("workers", "Workers that there should be.", "device")
         self.worker_restarts = self._counter(
             "worker_restarts", "Workers that ended, by reason.", "reason"
         )
@@ -116,8 +119,9 @@ class Metrics:
     def _add_state(self) -> None:
         """What is loaded and in use now, and the scores that were given."""
         self.gpu_memory = self._gauge(
-            "gpu_memory_bytes", "Memory that the worker holds on its GPU."
+            "gpu_memory_bytes", "Memory that the workers hold on each GPU.", "device"
         )
+        self._gpu_memory: dict[int, tuple[str, int]] = {}  # by the number of the worker
         self.arena_bytes = self._gauge(
             "arena_bytes", "Shared memory that holds crops of requests under way."
         )
@@ -160,7 +164,8 @@ class Metrics:
         self.stages.labels("reduce").observe(outcome.reduce_seconds)
         self.prompt_cache.labels("hit").inc(outcome.cached_prompts)
         self.prompt_cache.labels("miss").inc(outcome.new_prompts)
-        self.gpu_memory.set(outcome.gpu_bytes)
+        device, _ = self._gpu_memory.get(batch.lane, ("", 0))
+        self.hold_gpu_memory(batch.lane, device, outcome.gpu_bytes)
 
     def batch_failed(self, batch: Batch, fault: Fault) -> None:
         """Counts batches that memory could not hold; the images' failures are counted where they
@@ -169,6 +174,12 @@ class Metrics:
         del batch
         if fault is Fault.OUT_OF_MEMORY:
             self.oom.inc()
+
+    def hold_gpu_memory(self, worker: int, device: str, size: int) -> None:
+        """The worker of that number holds so many bytes on its device now."""
+        self._gpu_memory[worker] = device, size
+        total = sum(size for other, size in self._gpu_memory.values() if other == device)
+        self.gpu_memory.labels(device).set(total)
 
     def decoder_ended(self, reason: str) -> None:
         """Counts a decode process that ended under an image."""

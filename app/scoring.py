@@ -159,7 +159,9 @@ class Scoring:
         good = [plan for plan in plans if isinstance(plan, _Planned)]
         load = sum((plan.load for plan in good), Load(0, 0))
         deadline += 2 * self._admission.alone(model.key, load, sender)
-        ticket = self._admission.promise(model.key, load, deadline, sender)
+        ticket = self._admission.promise(
+            model.key, load, deadline, sender, images=max(1, len(good))
+        )
         try:
             work = [self._settled(plan, model, deadline, ticket) for plan in plans]
             return await asyncio.gather(*work)

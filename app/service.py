@@ -4,18 +4,20 @@ HTTP. What it does for an image is ``app.scoring``.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from app.batching.admission import State
-from app.batching.batcher import Device
 from app.batching.errors import Draining
 from app.batching.fairness import Priority
+from app.batching.workers import WorkerLane
 from app.catalogue import PHOTOGRAPHS, Models
-from app.device.messages import RESTART_REASONS, LoadedModel, Ready, Reloaded
+from app.device.messages import RESTART_REASONS, LoadedModel, Ready
+from app.device.pool import Pool
 from app.device.prompts import prompt_bytes
-from app.device.supervisor import Change, OnChange
+from app.device.supervisor import Change, WorkerRefused
 from app.metrics import Metrics
 from app.scoring import Parts, Scoring
 from app.settings import Settings
@@ -29,28 +31,6 @@ LAST_WORDS = 0.5
 STOP_SECONDS = 3.5
 
 
-class SupervisedDevice(Device, Protocol):
-    """A device with models to load, and a worker that may die and come back."""
-
-    async def start(self, on_change: OnChange) -> None:
-        """Loads, and returns at ``stop`` at the latest; ``on_change`` hears of what comes up and
-        dies.
-
-        Raises:
-            Exception: the models can't be loaded; the service can't go on.
-        """
-
-    async def reload(self, model: str) -> Reloaded:
-        """Loads the model of that name again, beside the one that serves.
-
-        Raises:
-            ReloadFailed: it can't be used.
-        """
-
-    async def stop(self) -> None:
-        """Ends the worker; what it has not answered is lost."""
-
-
 class Service:
     """Holds the parts, which come from ``app.main``, from start to end."""
 
@@ -60,7 +40,7 @@ class Service:
         metrics: Metrics,
         parts: Parts,
         *,
-        device: SupervisedDevice,
+        pool: Pool,
         clock: Callable[[], float],
         on_ready: Callable[[Models], None],
         on_fatal: Callable[[BaseException], None],
@@ -77,8 +57,11 @@ class Service:
         self.models = Models()
         self._slots = parts.slots
         self._decoders = parts.decoders
-        self._device = device
+        self._pool = pool
         self._batcher = parts.batcher
+        self._lanes = parts.batcher.scheduler.lanes
+        # What each worker reported; that of one which is down is not forgotten.
+        self._reports: list[Ready | None] = [None] * len(pool.devices)
         self._on_ready = on_ready
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,13 +69,16 @@ class Service:
         self._drain: asyncio.Task[None] | None = None
         self._retired_at: float | None = None
         self._is_broken = False
+        for lane in self._lanes:
+            lane.well = False  # until it is up
+        self._named: set[str] = set()  # devices that are counted
 
     # Life
 
     def start(self) -> None:
         """Begins to load; ``admission.state`` shows when requests can be served."""
         self._decoders.start()
-        loading = self._device.start(self._worker_changed)
+        loading = self._pool.start(self._worker_changed)
         for work in (loading, self._batcher.run(), self._watch_loop()):
             task = asyncio.create_task(work)
             self._tasks.add(task)
@@ -147,7 +133,8 @@ class Service:
         return {
             "state": self.admission.state.value,
             "retired": self._retired_at is not None,
-            "worker_up": self._device.up,
+            "worker_up": self._pool.up,
+            "workers": [self._condition_of(lane) for lane in self._lanes],
             "models": [
                 {"name": m.config.name, "revision": m.config.revision}
                 | {"device": m.device, "dtype": m.dtype}
@@ -175,14 +162,27 @@ class Service:
             },
         }
 
+    def _condition_of(self, lane: WorkerLane) -> dict[str, Any]:
+        """What one worker does now."""
+        rates = {
+            model.config.name: self._lanes.seconds(lane, model.key, 1) for model in self.models
+        }
+        return {
+            "device": self._device_of(lane.number),
+            "up": self._pool.devices[lane.number].up,
+            "responsive": lane.well,
+            "batches": len(lane.running),
+            "rows_per_second": {name: round(1 / each, 1) for name, each in rates.items() if each},
+        }
+
     async def stop(self) -> None:
-        """Drains, then ends the worker and gives everything back."""
+        """Drains, then ends the workers and gives everything back."""
         self.begin_drain()
         if self._drain:
             await self._drain
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await self._device.stop()
+                await self._pool.stop()
         for task in list(self._tasks):
             task.cancel()
         await self._decoders.close()
@@ -190,28 +190,60 @@ class Service:
 
     # What happens around it
 
-    def _worker_changed(self, ready: Ready | None, why: Change) -> None:
+    def _worker_changed(self, number: int, ready: Ready | None, why: Change) -> None:
         first = not self.models
         if ready is not None and why == "started":
-            self._take_in(ready)
+            self._take_in(number, ready)
         elif why in RESTART_REASONS:
             self.metrics.worker_restarts.labels(why).inc()
-        device = next((model.device for model in self.models), self.settings.device)
-        self.metrics.worker_up.labels(device).set(ready is not None)
+            self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
+        self._lanes[number].well = ready is not None
+        self._count_workers()
+        any_well = any(lane.well for lane in self._lanes)
         if self.admission.state is not State.DRAINING:
             down = State.WORKER_DOWN if self.models else State.LOADING
-            self.admission.state = State.READY if ready is not None else down
-            self.metrics.ready.set(ready is not None and self._retired_at is None)
+            self.admission.state = State.READY if any_well else down
+            self.metrics.ready.set(any_well and self._retired_at is None)
         self._batcher.wake()
         if first and ready is not None:
             self._on_ready(self.models)
 
-    def _take_in(self, ready: Ready) -> None:
-        for before in self.models:
-            self.metrics.model_info.remove(*_information(before))
-        self.models = Models(ready.models)
+    def _count_workers(self) -> None:
+        """By the device: how many there are, and how many are up."""
+        names = [self._device_of(lane.number) for lane in self._lanes]
+        for name in self._named.difference(names):
+            self.metrics.workers.remove(name)
+            self.metrics.worker_up.remove(name)
+        self._named = set(names)
+        for name in self._named:
+            self.metrics.workers.labels(name).set(names.count(name))
+            up = (lane.well for lane, own in zip(self._lanes, names, strict=True) if own == name)
+            self.metrics.worker_up.labels(name).set(sum(up))
+
+    def _device_of(self, number: int) -> str:
+        """As the worker, or another one of the same setting, names it; before that, the setting."""
+        devices = self.settings.worker_devices
+        reports = zip(devices, self._reports, strict=True)
+        alike = (report for device, report in reports if device == devices[number])
+        report = self._reports[number] or next(filter(None, alike), None)
+        return report.models[0].device if report else devices[number]
+
+    def _take_in(self, number: int, ready: Ready) -> None:
+        """A worker came up.
+
+        Raises:
+            WorkerRefused: it would serve other models than those that are up.
+        """
+        if self._pool.others_up(number):
+            self._require_same(ready)
+        else:
+            self._show(self.models, shown=False)
+            self.models = Models(ready.models)
+        self._reports[number] = ready
+        self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
+        self._show(ready.models, shown=True)
         for model in ready.models:
-            self._begin_with(model, ready.timings.get(model.config.name, ()))
+            self._begin_with(number, model, ready.timings.get(model.config.name, ()))
         for key, seconds in ready.prompt_seconds.items():
             # Until some were computed: as if it filled the sequence of tokens that it is.
             self._batcher.prompt_rates.of(key).observe(prompt_bytes(""), seconds)
@@ -223,6 +255,28 @@ class Service:
         fields = {"models": names, "device": device, "dtype": dtype}
         logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
 
+    def _require_same(self, ready: Ready) -> None:
+        wanted = {model.config.name: model.key for model in self.models}
+        found = {model.config.name: model.key for model in ready.models}
+        if found != wanted:
+            unlike = ", ".join(sorted(n for n in wanted | found if wanted.get(n) != found.get(n)))
+            raise WorkerRefused(
+                f"it loaded another revision of {unlike} than those that serve: restore the files, "
+                "or have all workers load them by POST /models/NAME/reload"
+            )
+
+    def _show(self, models: Iterable[LoadedModel], *, shown: bool) -> None:
+        """Models are served from now on, or are not any more, on whatever devices."""
+        devices = {(m.device, m.dtype) for report in self._reports if report for m in report.models}
+        for model in models:
+            if shown:
+                self.metrics.model_info.labels(*_information(model)).set(1)
+                continue
+            for device, dtype in {*devices, (model.device, model.dtype)}:
+                labels = _information(dataclasses.replace(model, device=device, dtype=dtype))
+                with contextlib.suppress(KeyError):  # not on that one
+                    self.metrics.model_info.remove(*labels)
+
     async def reload(self, name: str) -> LoadedModel:
         """Loads a model again from where it came from, and serves it from then on; what was planned
         for the one before is finished by that.
@@ -232,19 +286,22 @@ class Service:
             ReloadFailed: it can't be used; the one before goes on serving.
         """
         self.models.choose(name, PHOTOGRAPHS)
-        reloaded = await self._device.reload(name)
+        reloads = await self._pool.reload(name, self.models.choose(name, PHOTOGRAPHS).key)
         before = self.models.choose(name, PHOTOGRAPHS)
-        model = reloaded.model
-        self.metrics.model_info.remove(*_information(before))
+        self._show([before], shown=False)
+        model = next(iter(reloads.values())).model
         self.models = Models([model if m is before else m for m in self.models])
-        self._begin_with(model, reloaded.timings)
+        for number, reloaded in reloads.items():
+            self._show([reloaded.model], shown=True)
+            self._begin_with(number, reloaded.model, reloaded.timings)
         logger.info("%s: %s serves in place of %s", name, model.key, before.key)
         return model
 
-    def _begin_with(self, model: LoadedModel, timings: Sequence[tuple[int, float]]) -> None:
+    def _begin_with(
+        self, number: int, model: LoadedModel, timings: Sequence[tuple[int, float]]
+    ) -> None:
         for cost, seconds in timings:
-            self._batcher.scheduler.rates.of(model.key).observe(cost, seconds)
-        self.metrics.model_info.labels(*_information(model)).set(1)
+            self._lanes[number].rates.of(model.key).observe(cost, seconds)
         for head in model.config.heads:
             self.metrics.score.labels(model.config.name, head)
 

@@ -65,12 +65,16 @@ class Settings(BaseSettings):
     header_seconds: float = Field(default=10.0, gt=0)
     body_seconds: float = Field(default=30.0, gt=0)
     models: Annotated[tuple[str, ...], NoDecode] = ("tiny-mpiqe", "tiny-clip-agiqa")
-    device: str = "auto"
+    device: str = Field(
+        default="auto", description="auto, cpu, cuda, cuda:1; several, as in cuda:0,cuda:1."
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="On each device.")
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(
         default=None,
         ge=1,
-        description="Of the network on a CPU; None: torch's choice within the usable cores.",
+        description="Of the network on a CPU, for each worker; None: torch's choice within the "
+        "usable cores, which several workers share.",
     )
     decode_workers: int = Field(default_factory=_decode_workers, ge=1)
     decode_threads: int | None = Field(
@@ -131,6 +135,14 @@ class Settings(BaseSettings):
             raise ValueError("name at least one model")
         return value
 
+    @field_validator("device")
+    @classmethod
+    def _names_devices(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        if not all(names) or (len(names) > 1 and "auto" in names):
+            raise ValueError("name one device, or several with commas between; auto stands alone")
+        return ",".join(names)
+
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,6 +167,18 @@ class Settings(BaseSettings):
         if self.allowed_hosts:
             return self.allowed_hosts
         return _LOOPBACK if f"[{self.host}]" in _LOOPBACK or self.host in _LOOPBACK else ("*",)
+
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """The device of each worker."""
+        return tuple(self.device.split(",")) * self.workers
+
+    def worker_threads(self, cores: int) -> int | None:
+        """Threads of the network in each worker: what is set, or a share of the cores where several
+        workers may compute on the CPU; None: torch's choice.
+        """
+        on_cpu = sum(not name.startswith("cuda") for name in self.worker_devices)
+        return self.threads or (max(1, cores // on_cpu) if on_cpu > 1 else None)
 
     @property
     def max_image_bytes(self) -> int:

@@ -139,6 +139,9 @@ class Worker:
             ModelError, ValueError: one can't be loaded, or two have the same name.
         """
         limit_threads(settings.threads)
+        if settings.device.startswith("cuda:"):
+            # What names no device means this one: no worker holds memory on the first GPU for it.
+            torch.cuda.set_device(settings.device)
         self._segment = segment
         self._step = step
         self._load = partial(
@@ -149,7 +152,7 @@ class Worker:
         )
         found = by_name(settings.models, self._load(settings.models))
         self._sources = dict(zip(found, settings.models, strict=True))
-        # By the models' keys; of each name the latest two, the last for what was planned on it.
+        # By the models' keys; of each name the latest and the one that serves, or served before.
         self._scorers = {described(scorer).key: scorer for scorer in found.values()}
         self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by key
         self._fruitless = 0  # batches in a row
@@ -177,8 +180,12 @@ class Worker:
             send(ReloadRefused(message.number, start_failure(error).message))
             return
         model = described(scorer)
-        before = [k for k, s in self._scorers.items() if s.config.name == message.model]
-        kept = {key: old for key, old in self._scorers.items() if key not in before[:-1]}
+        # An earlier attempt may have failed in another worker, and left here what nobody serves.
+        kept = {
+            key: other
+            for key, other in self._scorers.items()
+            if other.config.name != message.model or key == message.serves
+        }
         self._scorers = kept | {model.key: scorer}
         send(Reloaded(message.number, model, timings))
 

@@ -47,16 +47,23 @@ _CLOSED = {State.LOADING: Loading, State.WORKER_DOWN: WorkerDown, State.DRAINING
 
 
 class Estimates(Protocol):
-    """What the scheduler knows of the device."""
+    """What the scheduler knows of the device, which may be several workers."""
+
+    @property
+    def workers(self) -> int:
+        """How many compute side by side."""
 
     def work_seconds(self, model: str, cost: int) -> float:
-        """Expected seconds of so much work among more of it."""
+        """Expected seconds of so much work among more of it, of all workers together."""
+
+    def alone_seconds(self, model: str, cost: int) -> float:
+        """The same of one worker, which computes an image."""
 
     def overrun(self, now: float) -> float:
-        """Seconds by which what is at the device should be done."""
+        """Seconds by which what is at the workers should be done, in the mean."""
 
     def busy(self, now: float) -> float:
-        """Seconds until what is at the device is expected to be done."""
+        """Seconds until the first worker is expected to be free."""
 
     def waits(self, priority: Priority) -> bool:
         """Whether something of that class waits for the device."""
@@ -84,7 +91,10 @@ class Admission:
         self._decoders = decoders
         self.state = State.LOADING
         self.margin = Margin()
-        self._lines = {priority: Line(estimates.work_seconds) for priority in Priority}
+        self._lines = {
+            priority: Line(estimates.work_seconds, lambda: estimates.workers)
+            for priority in Priority
+        }
         self._mean = Load(0, 0)  # of a request for one image, in seconds alone
         self._empty = asyncio.Event()
         self.on_room: Callable[[], None] = lambda: None
@@ -188,14 +198,17 @@ class Admission:
         ticket.hold()
         return ticket
 
-    def promise(self, model: str, load: Load, deadline: float, sender: Sender) -> Ticket:
-        """Takes in work whose images are let in one after another, by ``app.batching.lane``.
+    def promise(
+        self, model: str, load: Load, deadline: float, sender: Sender, *, images: int = 1
+    ) -> Ticket:
+        """Takes in the work of so many images, which are let in one after another, by
+        ``app.batching.lane``.
 
         Raises:
             Overloaded, Loading, WorkerDown, Draining: as ``admit``.
         """
         self.require_open()
-        expected = self._judge(model, load, deadline, sender)
+        expected = self._judge(model, load, deadline, sender, images)
         line = self._lines[sender.priority]
         ticket = Ticket(line, model, load, sender, deadline, self._given_back)
         ticket.enter()
@@ -206,7 +219,8 @@ class Admission:
         """Learns from when the answer of a single image came, or its deadline without one."""
         taken = self._clock() - ticket.since
         self.margin.observe(ticket.expected, taken, ticket.deadline - ticket.since)
-        device, decoding = self._lines[ticket.sender.priority].seconds_of(ticket.admitted_as)
+        decoding = ticket.admitted_as[1].decode_seconds
+        device = self._alone(*ticket.admitted_as)
         mean = self._mean
         self._mean = Load(
             0,
@@ -233,8 +247,15 @@ class Admission:
             return self.bulk_share(now)
         return 1 - BULK_SHARE if self._estimates.waits(Priority.BULK) else 1.0
 
-    def _judge(self, model: str, load: Load, deadline: float, sender: Sender) -> float:
-        """The seconds after which the answer is expected.
+    def _alone(self, model: str, load: Load, images: int = 1) -> float:
+        """Seconds of one worker for one of so many images."""
+        rows = self._estimates.alone_seconds(model, load.cost // images) if load.cost else 0.0
+        return rows + load.device_seconds / images
+
+    def _judge(
+        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+    ) -> float:
+        """The seconds after which the answer is expected, of so many images.
 
         Raises:
             Overloaded: it is not let in.
@@ -249,6 +270,8 @@ class Admission:
         wait = max(before.device / share, before.decoding / self._decoders, busy) + overrun
         own = line.seconds_of((model, load))[0] / share
         harm = line.harm(deadline, now + wait, own, share)
+        # Many images are shared out, one is not.
+        own = max(own, self._alone(model, load, images) / share)
         patience, margin = deadline - now, self.margin.factor
         if before.is_empty:  # nobody is refused for what it takes itself: that grows no less
             late = (busy + own) * margin - patience

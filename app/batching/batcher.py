@@ -1,5 +1,5 @@
-"""Drives the scheduler: hands batches to the device, takes results back, and gives each request its
-one answer.
+"""Drives the scheduler: hands batches to the workers, takes results back, and gives each request
+its one answer.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def labels(*batches: Batch) -> list[str]:
 
 
 class Device(Protocol):
-    """Where batches run."""
+    """Where batches run: one worker."""
 
     async def run(self, batch: Batch) -> Outcome:
         """Computes a batch; a second call may come before the first has ended, and is run after it.
@@ -66,7 +66,7 @@ class Observer(Protocol):
     """Who counts batches (metrics)."""
 
     def batch_sent(self, batch: Batch) -> None:
-        """A batch goes to the device."""
+        """A batch goes to a worker."""
 
     def batch_done(self, batch: Batch, outcome: Outcome) -> None:
         """A batch came back."""
@@ -79,11 +79,16 @@ class Batcher:
     """The one owner of the scheduler, on the event loop."""
 
     def __init__(
-        self, scheduler: Scheduler, device: Device, observer: Observer, clock: Callable[[], float]
+        self,
+        scheduler: Scheduler,
+        devices: Sequence[Device],
+        observer: Observer,
+        clock: Callable[[], float],
     ) -> None:
+        """``devices``: as many as the scheduler has lanes."""
         self.scheduler = scheduler
         self.prompt_rates = Rates()  # of bytes
-        self._device = device
+        self._devices = devices
         self._observer = observer
         self._clock = clock
         self._wake = asyncio.Event()
@@ -177,7 +182,9 @@ class Batcher:
 
     def _hand_over(self) -> None:
         self.scheduler.expire(self._clock())
-        while self._device.up and (batch := self.scheduler.next_batch(self._clock())):
+        for lane, device in zip(self.scheduler.lanes, self._devices, strict=True):
+            lane.up = device.up
+        while batch := self.scheduler.next_batch(self._clock()):
             _note_queue(batch)
             self._observer.batch_sent(batch)
             task = asyncio.create_task(self._compute(batch))
@@ -186,7 +193,7 @@ class Batcher:
 
     async def _compute(self, batch: Batch) -> None:
         try:
-            outcome = await self._device.run(batch)
+            outcome = await self._devices[batch.lane].run(batch)
             _note_computing(batch, outcome)
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
             if outcome.prompt_bytes:

@@ -116,16 +116,22 @@ class Slice:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Slices that share one call of the network."""
+    """Slices that share one call of the network; ``lane`` is the number of the worker."""
 
     slices: tuple[Slice, ...]
     trigger: Trigger
     sent: float
     expected: float = 0.0  # seconds at the device
+    lane: int = 0
 
     @property
     def model(self) -> str:
         return self.slices[0].job.model
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is a suspect, which runs alone."""
+        return self.slices[0].job.suspect
 
     @property
     def rows(self) -> int:

@@ -21,7 +21,7 @@ class Ceilings:
 @dataclass(frozen=True)
 class Load:
     """What a request is to the service: its cost in rows, the bytes of its crops, and the seconds
-    that one decoder is expected to take for it, and the device beside the rows: for its prompts.
+    that one decoder is expected to take for it, and one worker beside the rows: for its prompts.
     """
 
     cost: int
@@ -142,10 +142,12 @@ class _Sum:
             self._costs.clear()
             self._device = self._decoding = 0.0
 
-    def seconds(self, work_seconds: Callable[[str, int], float]) -> tuple[float, float]:
-        """Of the device, and of one decoder."""
+    def seconds(
+        self, work_seconds: Callable[[str, int], float], workers: int
+    ) -> tuple[float, float]:
+        """Of all workers together, and of one decoder."""
         rows = sum(work_seconds(model, cost) for model, cost in self._costs.items() if cost)
-        return rows + self._device, self._decoding
+        return rows + self._device / workers, self._decoding
 
 
 class Line:
@@ -155,9 +157,13 @@ class Line:
     that do not grow with the line.
     """
 
-    def __init__(self, work_seconds: Callable[[str, int], float]) -> None:
+    def __init__(
+        self, work_seconds: Callable[[str, int], float], workers: Callable[[], int] = lambda: 1
+    ) -> None:
+        """``work_seconds`` of all workers together, and how many they are now."""
         self.held = Load(0, 0)
         self._work_seconds = work_seconds
+        self._workers = workers
         self._tickets: list[Ticket] = []
         self._all = _Sum()
         self._owners: dict[str, _Sum] = {}
@@ -195,14 +201,14 @@ class Line:
         self._sum(ticket, load, 0)
 
     def seconds(self) -> tuple[float, float]:
-        """Of all of it: of the device, and of one decoder."""
-        return self._all.seconds(self._work_seconds)
+        """Of all of it: of all workers together, and of one decoder."""
+        return self._all.seconds(self._work_seconds, self._workers())
 
     def seconds_of(self, work: tuple[str, Load]) -> tuple[float, float]:
-        """Of a load of a model: of the device, and of one decoder."""
+        """Of a load of a model: of all workers together, and of one decoder."""
         model, load = work
         rows = self._work_seconds(model, load.cost) if load.cost else 0.0
-        return rows + load.device_seconds, load.decode_seconds
+        return rows + load.device_seconds / self._workers(), load.decode_seconds
 
     def before(self, deadline: float, sender: Sender, now: float) -> Before:
         """What runs before a request of a sender that is due then."""
@@ -210,7 +216,7 @@ class Line:
             self.remove(place)
         device, decoding = self.seconds()
         mine = self._owners.get(sender.owner)
-        own = mine.seconds(self._work_seconds)[0] if mine else 0.0
+        own = mine.seconds(self._work_seconds, self._workers())[0] if mine else 0.0
         others = self._weight - (mine.weight if mine else 0.0)
         after = self._tickets[self._place(deadline) :]
         for ticket in after:

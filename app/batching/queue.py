@@ -129,12 +129,21 @@ class JobQueue:
 
 
 class ClassedQueue:
-    """A queue for each class of priority."""
+    """A queue for each class of priority, and one for suspects that may not run yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, parks_suspects: bool = False) -> None:
+        """``parks_suspects``: they wait apart until one is released."""
+        self._parks_suspects = parks_suspects
         self._queues = {priority: JobQueue() for priority in Priority}
+        self._parked = JobQueue()
+        self._released: Job | None = None
 
     def __len__(self) -> int:
+        return self.ready + len(self._parked)
+
+    @property
+    def ready(self) -> int:
+        """How many may run."""
         return sum(map(len, self._queues.values()))
 
     def of(self, priority: Priority) -> JobQueue:
@@ -143,17 +152,38 @@ class ClassedQueue:
 
     def by_urgency(self) -> list[Job]:
         """All, class by class; sorts them."""
-        return [job for queue in self._queues.values() for job in queue.by_urgency()]
+        queues = (*self._queues.values(), self._parked)
+        return [job for queue in queues for job in queue.by_urgency()]
+
+    def parked(self) -> list[Job]:
+        """Suspects that wait apart, most urgent first."""
+        return self._parked.by_urgency() if self._parked else []
 
     def add(self, job: Job) -> None:
-        """As ``JobQueue.add``, to that of its class."""
+        """As ``JobQueue.add``, to that of its class; a suspect is parked."""
+        parks = self._parks_suspects and job.suspect
+        (self._parked if parks else self._queues[job.priority]).add(job)
+
+    def release(self, job: Job) -> None:
+        """A parked one may run, in its turn among those of its class."""
+        self._parked.remove(job)
         self._queues[job.priority].add(job)
+        self._released = job
+
+    def recall(self) -> None:
+        """The released one is parked again, unless it has been taken."""
+        job, self._released = self._released, None
+        if job is not None and job in self._queues[job.priority]:
+            self._queues[job.priority].remove(job)
+            self._parked.add(job)
 
     def remove(self, job: Job) -> None:
         """Lets a job go, if it waits."""
         self._queues[job.priority].remove(job)
+        self._parked.remove(job)
 
     def first_due(self) -> Job | None:
         """The one with the earliest deadline of all."""
-        due = [job for queue in self._queues.values() if (job := queue.first_due())]
+        queues = (*self._queues.values(), self._parked)
+        due = [job for queue in queues if (job := queue.first_due())]
         return min(due, key=lambda job: job.deadline, default=None)

@@ -1,5 +1,5 @@
-"""What runs next on the device: a queue ordered by deadline, packed into batches by what their rows
-cost. No clock, no I/O.
+"""What runs next, and on which worker: one queue ordered by deadline, packed into batches by what
+their rows cost. No clock, no I/O.
 
 A batch holds rows of one model and of one shape, since one call of the network computes it. Cost is
 counted in rows of the model's own size: a larger row counts as several.
@@ -23,6 +23,7 @@ from app.batching.fairness import Priority, Turns, Use
 from app.batching.jobs import Batch, Fault, Job, JobState, Slice, Trigger
 from app.batching.queue import ClassedQueue, JobQueue
 from app.batching.rate import Rates
+from app.batching.workers import Lanes, WorkerLane
 
 # A small request may overtake larger ones whose deadline is at most this much earlier, in seconds.
 SMALL_ADVANTAGE = 1.0
@@ -35,20 +36,21 @@ _SEEN = 0.01
 
 
 class Scheduler:
-    """Owns the queue. At most one batch runs and one waits at the device."""
+    """Owns the queue. At most one batch runs and one waits at each worker.
 
-    def __init__(self, limits: Limits, rates: Rates) -> None:
-        self.limits = limits
-        self.rates = rates
+    Where there are several workers, an image that is suspected of having ended one runs while no
+    other suspect does, and only beside another worker that would outlive it, as long as its
+    deadline allows: it never ends the last one before half of its time is over.
+    """
+
+    def __init__(self, limits: Limits, *rates: Rates) -> None:
+        """``rates``: of each worker."""
+        self.lanes = Lanes(limits, rates)
         self.draining = False
-        self._queue = ClassedQueue()
+        self._queue = ClassedQueue(parks_suspects=len(rates) > 1)
         self._turns = Turns(limits.batch_seconds)
         self._use = Use()  # of the interactive class
         self._retries: deque[tuple[Slice, ...]] = deque()
-        self._running: list[Batch] = []  # the first one is computed, the other one waits behind it
-        self._not_begun: set[Batch] = set()  # waited behind one that ended the worker
-        self._busy_until = 0.0  # when the batches at the device are expected to be done
-        self._caps: dict[str, Cap] = {}
 
     # What is there
 
@@ -61,31 +63,42 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Nothing queued, nothing running, nothing to retry."""
-        return not (self._queue or self._running or self._retries)
+        return not (self._queue or self.lanes.batches or self._retries)
 
-    def budget(self, model: str, *, gives_way: bool = False) -> int:
-        """What a batch of that model may cost now; a single row may cost more."""
-        return self.limits.rows(self.rates.of(model), self._cap(model).now, gives_way=gives_way)
+    @property
+    def workers(self) -> int:
+        """How many compute now; all of them while none does."""
+        return len(self.lanes.usable) or len(self.lanes)
+
+    def at_once(self, model: str) -> int:
+        """What one batch of that model at each worker that is up may cost together."""
+        lanes = self.lanes.usable or self.lanes
+        return sum(self.lanes.budget(lane, model) for lane in lanes)
 
     def work_seconds(self, model: str, cost: int) -> float:
-        """Expected seconds of so much work in full batches; 0 while nothing is known."""
-        budget = self.budget(model)
-        return self.rates.of(model).seconds(budget) * cost / budget
+        """Expected seconds of so much work in full batches, on all workers that are up together; 0
+        while nothing is known.
+        """
+        return self.lanes.joint_seconds(model, cost)
+
+    def alone_seconds(self, model: str, cost: int) -> float:
+        """The same for an image, which one worker computes."""
+        return self.lanes.least_seconds(model, cost)
 
     def overrun(self, now: float) -> float:
-        """Seconds by which the batches at the device should be done."""
-        return max(0.0, now - self._busy_until) if self._running else 0.0
+        """Seconds by which what is at the workers should be done, in the mean."""
+        return sum(lane.overrun(now) for lane in self.lanes.usable) / self.workers
 
     def busy(self, now: float) -> float:
-        """Seconds until the batches at the device are expected to be done."""
-        return max(0.0, self._busy_until - now) if self._running else 0.0
+        """Seconds until the first worker is expected to be done with what is at it."""
+        return min((lane.busy(now) for lane in self.lanes.usable), default=0.0)
 
     def waits(self, priority: Priority) -> bool:
         """Whether a job of that class is queued."""
         return len(self._queue.of(priority)) > 0
 
     def interactive_use(self, now: float) -> float:
-        """What part of the recent time the device was given to the interactive class."""
+        """What part of the recent time the workers were given to the interactive class."""
         return self._use.of(now)
 
     # What comes in and goes out
@@ -93,7 +106,8 @@ class Scheduler:
     def add(self, job: Job, now: float) -> None:
         """Queues a job, by its deadline; a small one counts as up to a second more urgent."""
         job.arrived = now
-        penalty = min(SMALL_ADVANTAGE, self.rates.of(job.model).seconds(job.cost))
+        seconds = max(lane.rates.of(job.model).seconds(job.cost) for lane in self.lanes)
+        penalty = min(SMALL_ADVANTAGE, seconds)
         job.urgency = job.deadline + penalty + (_SUSPECT_PENALTY if job.suspect else 0.0)
         self._queue.add(job)
 
@@ -109,33 +123,38 @@ class Scheduler:
             self._finish(job, DeadlineExceeded())
 
     def next_batch(self, now: float) -> Batch | None:
-        """The batch to hand to the device now, if there is one and the device is free (or soon will
+        """The batch to hand to a worker now, if there is one and a worker is free (or soon will
         be).
         """
         self.expire(now)
-        trigger = self._trigger(now)
-        if trigger is None:
+        self._release_a_suspect(now)
+        turn = self._turn(now)
+        if turn is None:
             return None
-        slices = self._next_slices(now)
+        lane, trigger = turn
+        slices = self._next_slices(lane, now)
         if not slices:
             return None
         for piece in slices:
             piece.job.state = JobState.RUNNING
-        batch = Batch(slices, trigger, now, self._expected(slices))
+        batch = Batch(slices, trigger, now, self._expected(lane, slices), lane.number)
         self._count(slices[0].job.priority, batch.expected, now)
-        # A batch that was handed over early starts when the one before it ends.
-        starts = max(now, self._busy_until) if self._running else now
-        self._busy_until = starts + batch.expected
-        self._running.append(batch)
+        lane.take(batch, now)
         return batch
 
     def wake_at(self, now: float) -> float | None:
-        """When to look again though nothing happens: a deadline, or a running batch nearly done."""
+        """When to look again though nothing happens: a deadline, a running batch nearly done, or a
+        suspect that can wait no longer.
+        """
         job = self._queue.first_due()
         if job is None:
             return None
-        at = min(job.deadline, self._hand_over_at()) if len(self._running) == 1 else job.deadline
-        return max(now, at)
+        times = [job.deadline]
+        lane = self._next_to_end() if self._queue.ready else None
+        if lane is not None:
+            times.append(self._hand_over_at(lane))
+        times += (at for parked in self._queue.parked() if (at := _waits_until(parked)) > now)
+        return max(now, min(times))
 
     # What the device says
 
@@ -148,9 +167,10 @@ class Scheduler:
         """
         if len(results) != len(batch.slices):
             raise ValueError(f"{len(results)} results for {len(batch.slices)} slices")
-        self._leave(batch)
-        self.rates.of(batch.model).observe(batch.cost, seconds)
-        self._cap(batch.model).after_good_batch()
+        lane = self.lanes[batch.lane]
+        lane.leave(batch)
+        lane.rates.of(batch.model).observe(batch.cost, seconds)
+        self._cap(batch).after_good_batch()
         for piece, result in zip(batch.slices, results, strict=True):
             job = piece.job
             job.done = piece.stop
@@ -163,23 +183,23 @@ class Scheduler:
 
     def failed(self, batch: Batch, fault: Fault) -> None:
         """Decides what becomes of a batch that gave no results; nobody is forgotten."""
-        began = self._running[:1] == [batch] and batch not in self._not_begun
-        self._leave(batch)
-        self._cap(batch.model).good_batches = 0
+        lane = self.lanes[batch.lane]
+        began = lane.leave(batch)
+        self._cap(batch).good_batches = 0
         if fault is Fault.OUT_OF_MEMORY:
             self._after_oom(batch)
         elif fault is Fault.INFERENCE:
             self._after_error(batch)
         elif fault is Fault.WORKER_DIED and began:
-            self._not_begun.update(self._running)
+            lane.ended()
             self._after_crash(batch)
         else:
             self._requeue_all(batch)
 
     def lost(self, batch: Batch, error: ServiceError) -> None:
         """Gives up a batch that met with something unforeseen: trying again may do harm."""
-        self._leave(batch)
-        self._cap(batch.model).good_batches = 0
+        self.lanes[batch.lane].leave(batch)
+        self._cap(batch).good_batches = 0
         for piece in batch.slices:
             self._finish(piece.job, error)
 
@@ -194,59 +214,97 @@ class Scheduler:
 
     # How
 
-    def _trigger(self, now: float) -> Trigger | None:
-        if len(self._running) > 1:
-            return None
-        if not self._running:
-            return "drain" if self.draining else "idle"
-        if self._fills_a_batch():
-            return "full"
-        return "idle" if now >= self._hand_over_at() else None
+    def _release_a_suspect(self, now: float) -> None:
+        """The next one that may run, if no other one is at a worker."""
+        self._queue.recall()
+        parked = self._queue.parked()
+        if not parked or any(batch.suspect for batch in self.lanes.batches):
+            return
+        has_company = len(self.lanes.usable) > 1
+        ready = (job for job in parked if has_company or now >= _waits_until(job))
+        if job := next(ready, None):
+            self._queue.release(job)
 
-    def _fills_a_batch(self) -> bool:
-        """Whether what can run together with the most urgent job is as much as a batch may cost.
-        Bulk does not stand at the device before its time: somebody may come.
+    def _turn(self, now: float) -> tuple[WorkerLane, Trigger] | None:
+        """Who gets a batch: of the idle ones whoever would be done first; only where none is idle,
+        the busy one that is done first gets a second batch, in time or if there is one for each.
+        """
+        idle = [lane for lane in self.lanes.usable if not lane.running]
+        if idle:
+            return self._fastest(idle), "drain" if self.draining else "idle"
+        lane = self._next_to_end()
+        if lane is None:
+            return None
+        if self._fills_batches():
+            return lane, "full"
+        return (lane, "idle") if now >= self._hand_over_at(lane) else None
+
+    def _fastest(self, idle: list[WorkerLane]) -> WorkerLane:
+        if len(idle) == 1:
+            return idle[0]
+        if self._retries:
+            pieces = self._retries[0]
+            return self.lanes.fastest(idle, pieces[0].job.model, sum(p.cost for p in pieces))
+        first = self._next_queue().first()
+        return self.lanes.fastest(idle, first.model, first.cost) if first else idle[0]
+
+    def _with_room(self) -> list[WorkerLane]:
+        """Busy ones that may have a second batch, which none may while another one is idle."""
+        usable = self.lanes.usable
+        if not all(lane.running for lane in usable):
+            return []
+        return [lane for lane in usable if len(lane.running) == 1]
+
+    def _next_to_end(self) -> WorkerLane | None:
+        return min(self._with_room(), key=lambda lane: lane.busy_until, default=None)
+
+    def _fills_batches(self) -> bool:
+        """Whether what can run together with the most urgent job is as much as a batch may cost,
+        for each worker that has room for one: none is to be idle while rows wait at another. Bulk
+        does not stand at the device before its time: somebody may come.
         """
         queue = self._next_queue()
         first = queue.first()
         if first is None or first.priority is Priority.BULK:
             return False
-        return queue.cost(first.kind) >= self.budget(first.model)
+        full = sum(self.lanes.budget(lane, first.model) for lane in self._with_room())
+        return queue.cost(first.kind) >= full
 
     def _next_queue(self) -> JobQueue:
         """That of the class whose turn it is."""
         interactive, bulk = (self._queue.of(priority) for priority in Priority)
         return bulk if bulk and (not interactive or self._turns.is_bulk) else interactive
 
-    def _expected(self, slices: tuple[Slice, ...]) -> float:
-        """Seconds at the device."""
-        rate = self.rates.of(slices[0].job.model)
+    @staticmethod
+    def _expected(lane: WorkerLane, slices: tuple[Slice, ...]) -> float:
+        """Seconds at the worker."""
+        rate = lane.rates.of(slices[0].job.model)
         beside = sum(piece.job.beside for piece in slices if piece.completes)
         return rate.seconds(sum(piece.cost for piece in slices)) + beside
 
     def _count(self, priority: Priority, seconds: float, now: float) -> None:
         """A batch of that class goes to the device."""
         if priority is Priority.INTERACTIVE:
-            self._use.add(now, seconds)
+            self._use.add(now, seconds / self.workers)
         if any(self.waits(other) for other in Priority if other is not priority):
             self._turns.took(priority, seconds)
 
-    def _hand_over_at(self) -> float:
-        return self._busy_until - self.limits.lead
+    def _hand_over_at(self, lane: WorkerLane) -> float:
+        return lane.busy_until - self.lanes.limits.lead
 
     def _handed_over(self) -> list[Slice]:
         """What is at the device, and what goes there again after a failure."""
-        at_device = (batch.slices for batch in self._running)
+        at_device = (batch.slices for batch in self.lanes.batches)
         return [piece for pieces in (*self._retries, *at_device) for piece in pieces]
 
-    def _next_slices(self, now: float) -> tuple[Slice, ...]:
+    def _next_slices(self, lane: WorkerLane, now: float) -> tuple[Slice, ...]:
         while self._retries:
             pieces = tuple(p for p in self._retries.popleft() if not p.job.closed)
             if pieces:
                 return pieces
-        return self._pack(now)
+        return self._pack(lane, now)
 
-    def _pack(self, now: float) -> tuple[Slice, ...]:
+    def _pack(self, lane: WorkerLane, now: float) -> tuple[Slice, ...]:
         """Whole jobs of one kind by urgency, as many as fit; one much larger than the budget is
         split, if it comes first.
         """
@@ -256,15 +314,17 @@ class Scheduler:
             return ()
         is_bulk = first.priority is Priority.BULK
         gives_way = is_bulk and self.interactive_use(now) > _SEEN
-        budget = self.budget(first.model, gives_way=gives_way)
-        if self.limits.keeps_whole(first.cost, budget, self._cap(first.model).now):
+        budget = self.lanes.budget(lane, first.model, gives_way=gives_way)
+        share = self.lanes.share(lane, first.model, queue.cost(first.kind), now)
+        limits = self.lanes.limits
+        if limits.keeps_whole(first.cost, budget, lane.cap(first.model, limits.batch_rows).now):
             take = first.left
         else:
             # At least one row, however much it costs: waiting makes it no smaller.
             take = min(first.left, max(1, budget // first.row_cost))
         head = Slice(first, first.done, first.done + take)
         queue.remove(first)
-        others = queue.take(first.kind, budget - head.cost)
+        others = queue.take(first.kind, min(budget, share) - head.cost)
         return head, *(Slice(job, job.done, job.rows) for job in others)
 
     def _after_crash(self, batch: Batch) -> None:
@@ -292,7 +352,7 @@ class Scheduler:
         if batch.rows == 1:
             self._finish(batch.slices[0].job, OutOfMemory())
             return
-        self._cap(batch.model).halve(batch.cost)
+        self._cap(batch).halve(batch.cost)
         self._requeue_all(batch)
 
     def _after_error(self, batch: Batch) -> None:
@@ -312,13 +372,8 @@ class Scheduler:
             job.state = JobState.QUEUED
             self._queue.add(job)
 
-    def _cap(self, model: str) -> Cap:
-        most = self.limits.batch_rows
-        return self._caps.setdefault(model, Cap(most, most))
-
-    def _leave(self, batch: Batch) -> None:
-        self._running = [other for other in self._running if other is not batch]
-        self._not_begun.discard(batch)
+    def _cap(self, batch: Batch) -> Cap:
+        return self.lanes[batch.lane].cap(batch.model, self.lanes.limits.batch_rows)
 
     def _finish(self, job: Job, result: Any) -> None:
         """Answers a job that is still open; what else runs of it is not waited for."""
@@ -326,3 +381,8 @@ class Scheduler:
             self._queue.remove(job)
             job.state = JobState.ANSWERED
             job.answer(result)
+
+
+def _waits_until(suspect: Job) -> float:
+    """How long it waits for a worker that would outlive it: half of its time."""
+    return (suspect.arrived + suspect.deadline) / 2

@@ -9,7 +9,7 @@ import platform
 import shutil
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,15 +46,18 @@ class Finding:
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, one by one as they are made: loading the models takes seconds."""
     yield _versions()
-    facts = _torch_facts(settings)
+    first, *others = dict.fromkeys(settings.worker_devices)
+    facts = _torch_facts(first, settings)
     if isinstance(facts, Finding):
         yield facts
     else:
         yield _torch(facts)
-        yield _device(facts, settings)
+        yield _device(first, facts, settings)
+        for name in others:
+            yield _other_device(name, settings)
         yield _open_clip()
         for model in settings.models:
-            yield _checkpoint(model, settings)
+            yield _checkpoint(model, first, settings)
     yield _decoders()
     yield _colours()
     yield _shared_memory(settings)
@@ -70,17 +73,24 @@ def _versions() -> Finding:
     return Finding("agiqa", "ok", found)
 
 
-def _torch_facts(settings: Settings) -> "Torch | Finding":
+def _torch_facts(device: str, settings: Settings) -> "Torch | Finding":
     from model.diagnosis import torch_facts
 
     try:
-        return torch_facts(settings.device, settings.dtype)
+        return torch_facts(device, settings.dtype)
     except ImportError as error:
         return Finding("torch", "fault", f"can't be imported: {error}", _REINSTALL)
     except (RuntimeError, ValueError, AssertionError) as error:
         first = str(error).splitlines()[0]
         remedy = "set AGIQA_DEVICE (auto, cpu, cuda) and AGIQA_DTYPE (auto, float32, bfloat16)"
-        return Finding("torch", "fault", f"can't use {settings.device}: {first}", remedy)
+        return Finding("torch", "fault", f"can't use {device}: {first}", remedy)
+
+
+def _other_device(name: str, settings: Settings) -> Finding:
+    facts = _torch_facts(name, settings)
+    if isinstance(facts, Finding):
+        return replace(facts, check=f"device {name}")
+    return _device(name, facts, settings)
 
 
 def _torch(facts: "Torch") -> Finding:
@@ -88,19 +98,26 @@ def _torch(facts: "Torch") -> Finding:
     return Finding("torch", "ok", f"{facts.version}, {built}")
 
 
-def _device(facts: "Torch", settings: Settings) -> Finding:
+def _device(name: str, facts: "Torch", settings: Settings) -> Finding:
+    workers = settings.worker_devices.count(name)
+    several = f", {workers} workers" if workers > 1 else ""
     if facts.device_bytes is not None:
         gib = facts.device_bytes / 2**30
-        found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}"
+        found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}{several}"
         return Finding("device", "ok", found)
     cores = usable_cores()
-    threads = settings.threads or min(facts.threads, cores)
-    found = f"{facts.device} in {facts.dtype}, {threads} threads on {cores} usable cores"
+    threads = settings.worker_threads(cores) or min(facts.threads, cores)
+    each = " each" if several else ""
+    found = f"{facts.device} in {facts.dtype}{several}, {threads} threads{each} on {cores} usable"
+    found += " cores"
     if settings.device == "auto" and shutil.which("nvidia-smi"):
         remedy = "to use the GPU: look at nvidia-smi, and whether torch is built for CUDA"
         return Finding("device", "warning", f"{found}, although nvidia-smi is here", remedy)
-    if threads > cores:
-        return Finding("device", "warning", found, f"set AGIQA_THREADS={cores}")
+    if threads * workers > cores:
+        remedy = f"set AGIQA_THREADS={max(1, cores // workers)}"
+        if workers > cores:
+            remedy += f" and AGIQA_WORKERS={cores}"
+        return Finding("device", "warning", found, remedy)
     return Finding("device", "ok", found)
 
 
@@ -114,13 +131,13 @@ def _open_clip() -> Finding:
         return Finding("open_clip", "warning", f"can't be imported: {error}", remedy)
 
 
-def _checkpoint(model: str, settings: Settings) -> Finding:
+def _checkpoint(model: str, device: str, settings: Settings) -> Finding:
     from model.diagnosis import try_checkpoint
     from model.errors import ModelError
 
     check = f"checkpoint {model}"
     try:
-        trial = try_checkpoint(model, settings.device, settings.dtype)
+        trial = try_checkpoint(model, device, settings.dtype)
     except (ModelError, OSError, RuntimeError, ValueError, ArithmeticError) as error:
         remedy = "look at the name or the folder; `agiqa models` lists what is bundled"
         return Finding(check, "fault", str(error).splitlines()[0], remedy)

@@ -25,7 +25,8 @@ _SETTINGS = together(
         multiple=True,
         help="Bundled name, checkpoint folder or hf://owner/name; repeat for several.",
     ),
-    click.option("--device", help="auto, cpu, cuda, cuda:1 ..."),
+    click.option("--device", help="auto, cpu, cuda, cuda:1 ..., or several: cuda:0,cuda:1."),
+    click.option("--workers", type=int, help="Processes that compute on each device  [1]"),
     click.option(
         "--config",
         type=click.Path(path_type=Path),

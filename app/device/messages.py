@@ -98,10 +98,13 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Reload:
-    """Load the model of that name again, from where it came from, beside the one that serves."""
+    """Load the model of that name again, from where it came from, beside the one that ``serves``,
+    by its key.
+    """
 
     number: int
     model: str
+    serves: str
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,10 @@ class StartError(Exception):
     """The worker can't load its models; starting it again would not help."""
 
 
+class WorkerRefused(Exception):
+    """A worker came up that is not to be used; says why. It is ended, and started again later."""
+
+
 @dataclass(eq=False)
 class _Life:
     """One worker process, from its start to its end."""
@@ -84,7 +88,7 @@ class _Life:
     started: float
     ready: Ready | None = None
     ready_at: float = 0.0
-    error: str = ""  # of its StartFailed
+    error: str = ""  # of its StartFailed, or why it is not used
     batches: int = 0  # that gave results
 
     def was_well(self, now: float) -> bool:
@@ -153,8 +157,8 @@ class WorkerDevice:
         finally:
             self._waiting.pop(number, None)
 
-    async def reload(self, model: str) -> Reloaded:
-        """Has a model loaded again, beside the one that serves.
+    async def reload(self, model: str, serves: str) -> Reloaded:
+        """Has a model loaded again, beside the one that serves, whose key is given.
 
         Raises:
             ReloadFailed: it can't be used, and nothing changes.
@@ -168,7 +172,7 @@ class WorkerDevice:
         future: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
         self._reload = number, future
         try:
-            life.process.send(Reload(number, model))
+            life.process.send(Reload(number, model, serves))
             async with asyncio.timeout(self._settings.load_seconds):
                 return await future
         except TimeoutError:
@@ -337,7 +341,13 @@ class WorkerDevice:
         self._slow_loads = 0
         self.up = not self._stopping
         if self.up:
-            self._on_change(ready, "started")
+            try:
+                self._on_change(ready, "started")
+            except WorkerRefused as error:
+                logger.error("the worker is not used: %s", error)
+                self.up = False
+                life.ready, life.error = None, str(error)
+                life.process.signal(signal.SIGKILL)
 
     def _resolve(self, life: _Life, number: int, result: Outcome | DeviceError) -> None:
         life.watch.progress()
@@ -359,6 +369,8 @@ def _check_start(life: _Life | None, tries: int) -> None:
 
 
 def _reason(life: _Life, *, hangs: bool) -> RestartReason:
+    if life.error:
+        return "start_failed"
     if hangs or life.process.killed:
         return "hang"
     reason = exit_reason(life.process.exit_code)

@@ -59,8 +59,10 @@ class _OpenDoor(Admission):
 class _AllWithinTheDeadline(_OpenDoor):
     """Admits whatever is due after all that is there, computed one after another, is done."""
 
-    def _judge(self, model: str, load: Load, deadline: float, sender: Sender) -> float:
-        del sender
+    def _judge(
+        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+    ) -> float:
+        del sender, images
         own = self._estimates.work_seconds(model, load.cost)
         expected = sum(line.seconds()[0] for line in self._lines.values()) + own
         late = self._clock() + expected - deadline
@@ -75,8 +77,10 @@ class _AllWithinTheDeadline(_OpenDoor):
 class _All(_OpenDoor):
     """Admits whatever the ceilings have room for."""
 
-    def _judge(self, model: str, load: Load, deadline: float, sender: Sender) -> float:
-        del model, load, deadline, sender
+    def _judge(
+        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+    ) -> float:
+        del model, load, deadline, sender, images
         return 0.0
 
 
@@ -130,7 +134,7 @@ class _Dropping(Scheduler):
         self._codel = CoDel()
 
     def next_batch(self, now: float) -> Batch | None:
-        if self._trigger(now) is not None:
+        if self._turn(now) is not None:
             queue = self._next_queue()
             while (job := queue.first()) and self._codel.drops(now - job.arrived, now):
                 self._finish(job, Overloaded(retry_after=_INTERVAL))

@@ -105,7 +105,7 @@ class SimulatedService:
         self.admission = self.rule.admission(CEILINGS, self.scheduler, self.clock, decoders)
         self.admission.state = State.READY
         self.device = SimulatedDevice(self.machine, chance)
-        self.batcher = Batcher(self.scheduler, self.device, _Nobody(), self.clock)
+        self.batcher = Batcher(self.scheduler, [self.device], _Nobody(), self.clock)
         self._decoders = Decoders(self.machine, chance)
         self._decode_rate = Rate()  # of milliseconds in calm weather
         self._lane = Lane(self.admission.has_room, self._batches, CEILINGS.bytes // 2)
@@ -253,7 +253,7 @@ class SimulatedService:
         return answer
 
     def _batches(self, ticket: Ticket) -> float:
-        return ticket.load.cost / self.scheduler.budget(ticket.model)
+        return ticket.load.cost / self.scheduler.at_once(ticket.model)
 
 
 def poisson(kind: Request, rate: float, seconds: float, seed: int = 0) -> Iterator[Request]:

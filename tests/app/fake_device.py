@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +86,7 @@ class FakeDevice:
             raise error
         return Outcome([self.result(piece) for piece in batch.slices], 0.001)
 
-    async def reload(self, model: str) -> Reloaded:
+    async def reload(self, model: str, serves: str) -> Reloaded:
         if self.reload_error:
             raise self.reload_error
         return Reloaded(0, self.reloaded, [(1, 0.001)])
@@ -166,13 +166,15 @@ SMALL = encoded(picture(224, 224))
 
 @asynccontextmanager
 async def served(
-    device: FakeDevice, settings: Settings = SETTINGS, **parts: Any
+    device: FakeDevice | Sequence[FakeDevice], settings: Settings = SETTINGS, **parts: Any
 ) -> AsyncIterator[Served]:
-    """The application with that device; leaving drains it as a shutdown does."""
+    """The application with that device, or those; leaving drains it as a shutdown does."""
+    devices = iter([device] if isinstance(device, FakeDevice) else device)
 
     def with_arena(_: WorkerSettings, arena: Arena) -> FakeDevice:
-        device.arena = arena
-        return device
+        made = next(devices)
+        made.arena = arena
+        return made
 
     app = create_app(settings, device=with_arena, **{"decoder": InProcessDecoder} | parts)
     transport = httpx.ASGITransport(app)

@@ -108,3 +108,31 @@ def test_a_proxy_that_is_trusted_is_named_by_its_address(monkeypatch: pytest.Mon
     monkeypatch.setenv("AGIQA_FORWARDED_ALLOW_IPS", "proxy.example.org")
     with pytest.raises(SettingsError, match="forwarded_allow_ips"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "threads", "cores", "expected"),
+    [
+        ("auto", 1, None, 8, (("auto",), None)),
+        ("cuda:0, cuda:1", 1, None, 8, (("cuda:0", "cuda:1"), None)),
+        ("cpu", 4, None, 8, (("cpu",) * 4, 2)),
+        ("cpu,cpu", 2, None, 2, (("cpu",) * 4, 1)),
+        ("cpu", 2, 3, 2, (("cpu",) * 2, 3)),
+        ("cpu,cuda:0", 1, None, 8, (("cpu", "cuda:0"), None)),
+    ],
+)
+def test_each_device_has_its_workers_and_those_on_the_cpu_share_its_cores(
+    device: str,
+    workers: int,
+    threads: int | None,
+    cores: int,
+    expected: tuple[tuple[str, ...], int | None],
+) -> None:
+    settings = Settings(device=device, workers=workers, threads=threads)
+    assert (settings.worker_devices, settings.worker_threads(cores)) == expected
+
+
+@pytest.mark.parametrize("device", ["", "cuda:0,", "auto,cpu"])
+def test_a_list_of_devices_that_names_none_is_an_error(device: str) -> None:
+    with pytest.raises(SettingsError, match="auto stands alone"):
+        load_settings({"device": device})

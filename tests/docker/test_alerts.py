@@ -46,7 +46,8 @@ def _each_minute(step: float, minutes: int = HOUR) -> str:
 WELL = {
     _series("up"): _always(1),
     _series("agiqa_ready"): _always(1),
-    _series("agiqa_worker_up", device="cpu"): _always(1),
+    _series("agiqa_worker_up", device="cpu"): _always(2),
+    _series("agiqa_workers", device="cpu"): _always(2),
     _series("agiqa_worker_restarts_total", reason="killed"): _always(1),
     _series("agiqa_worker_restarts_total", reason="hang"): _always(1),
     _series("agiqa_request_failures_total", reason="quarantined"): _always(3),
@@ -69,6 +70,7 @@ WELL = {
 TROUBLE = {
     "AgiqaDown": {_series("up"): _always(0)},
     "AgiqaWorkerDown": {_series("agiqa_worker_up", device="cpu"): _always(0)},
+    "AgiqaWorkerMissing": {_series("agiqa_worker_up", device="cpu"): _always(1)},
     "AgiqaNotReady": {_series("agiqa_ready"): _always(0)},
     "AgiqaWorkerRestarts": {
         _series("agiqa_worker_restarts_total", reason="killed"): _each_minute(0.25)

@@ -67,6 +67,12 @@ BUSY = {
     f'agiqa_worker_up{{device="cpu", {NEW}}}': _always(1),
     f"agiqa_score_count{{{QUALITY}}}": _each_minute(90),
 }
+# An instance with three workers of two devices, which computed 45 of 60 seconds together.
+TOGETHER = {
+    _stage("inference"): _each_minute(45),
+    f'agiqa_worker_up{{device="cuda:0", {OLD}}}': _always(2),
+    f'agiqa_worker_up{{device="cuda:1", {OLD}}}': _always(1),
+}
 CLASSES = {
     f'agiqa_backlog_seconds{{priority="interactive", {OLD}}}': _always(3),
     f'agiqa_backlog_seconds{{priority="bulk", {OLD}}}': _always(20),
@@ -98,6 +104,13 @@ CASES = {
     "the busiest device": Case("Device busy, 5 min A", BUSY, {"{}": 0.5}),
     "every device with its name": Case(
         "Device busy, by device A", BUSY, dict(zip(ON_BOTH, (0.5, 0.25), strict=True))
+    ),
+    "of several workers the mean": Case("Device busy, 5 min A", TOGETHER, {"{}": 0.25}),
+    "of several workers the rest is idle": Case("Device idle, 5 min A", TOGETHER, {"{}": 0.75}),
+    "the mean of its workers at each device": Case(
+        "Device busy, by device A",
+        TOGETHER,
+        {f'{{device="cuda:{n}", {OLD}}}': 0.25 for n in range(2)},
     ),
     "idle is what is left, of both": Case("Device idle, 5 min A", BUSY, {"{}": 0.625}),
     "1.5 images/s on 0.75 devices": Case("Device time of 1000 images A", BUSY, {"{}": 500}),
@@ -153,8 +166,8 @@ CASES = {
     "the fullest GPU": Case(
         "GPU memory A",
         {
-            f"agiqa_gpu_memory_bytes{{{OLD}}}": _always(1e9),
-            f"agiqa_gpu_memory_bytes{{{NEW}}}": _always(2e9),
+            f'agiqa_gpu_memory_bytes{{device="cuda:0", {OLD}}}': _always(1e9),
+            f'agiqa_gpu_memory_bytes{{device="cuda:1", {OLD}}}': _always(2e9),
         },
         {"{}": 2e9},
     ),

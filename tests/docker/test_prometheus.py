@@ -62,7 +62,7 @@ MAY_BE_ZERO = {
     *("Poor and excellent images A", "Poor and excellent images B"),
     *("Worker restarts and out-of-memory B", "Worker restarts and out-of-memory C"),
     *("Crops per second B", "Padding share A", "Shared memory A", "Uploads under way A"),
-    *("GPU memory A", "GPU memory, by instance A", "Prompts by cache result A"),
+    *("GPU memory A", "GPU memory, by device A", "Prompts by cache result A"),
     *("Moved against 6 h A", "Drift against the last 6 h A"),
 }
 LIMITS = {"percentunit": (0.0, 1.0), "s": (0.0, 60.0)}
@@ -75,7 +75,7 @@ OTHER_LIMITS = {
     "Mean score, by model and head A": (0.05, 0.95),
     "Answers A": (1.0, 1.0),
     "Takes requests A": (1.0, 1.0),
-    "Worker runs A": (1.0, 1.0),
+    "Workers that run A": (1.0, 1.0),
     # One of the reasons; the others are 0.
     "Worker restarts and out-of-memory A": (0.0, 2.0),
     "Rows per batch, 5 min A": (1.0, 128.0),

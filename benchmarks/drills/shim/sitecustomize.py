@@ -19,6 +19,8 @@ DECODER_MAGIC = b"ends-the-decoder"
 SLEEPS = "DRILL_SLEEPS"
 BATCH_SECONDS = 0.01
 ROW_SECONDS = 0.004
+# Sets others: of a batch alone.
+SLEEP_SECONDS = "DRILL_SLEEP_SECONDS"
 
 
 def _die(kills: str) -> None:
@@ -64,6 +66,10 @@ def _sleep_at_the_device(sleeps: str) -> None:
 
     forward = Scorer.forward
     rows: dict[str, Any] = {}
+    constant = os.environ.get(SLEEP_SECONDS)
+
+    def seconds(count: int) -> float:
+        return float(constant) if constant else BATCH_SECONDS + ROW_SECONDS * count
 
     def asleep(self: Scorer, crops: Any, row_crop: Any, row_pass: Any) -> Any:
         if not os.path.exists(sleeps):
@@ -71,7 +77,7 @@ def _sleep_at_the_device(sleeps: str) -> None:
         name = self.config.name
         if name not in rows:
             rows[name] = forward(self, crops[:1], [0], row_pass[:1])
-        time.sleep(BATCH_SECONDS + ROW_SECONDS * len(row_crop))
+        time.sleep(seconds(len(row_crop)))
         return np.repeat(rows[name], len(row_crop), axis=0)
 
     Scorer.forward = asleep  # type: ignore[method-assign]

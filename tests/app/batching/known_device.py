@@ -18,6 +18,13 @@ class KnownDevice:
     def work_seconds(self, model: str, cost: int) -> float:
         return self.per_row[model] * cost
 
+    @property
+    def workers(self) -> int:
+        return 1
+
+    def alone_seconds(self, model: str, cost: int) -> float:
+        return self.work_seconds(model, cost)
+
     def overrun(self, now: float) -> float:
         del now
         return self.late

@@ -25,7 +25,7 @@ class Silent:
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[Batcher, FakeDevice]]:
     device = FakeDevice(result=lambda piece: f"scored {piece.job.payload}", up=True)
-    batcher = Batcher(Scheduler(Limits(), Rates()), device, Silent(), time.monotonic)
+    batcher = Batcher(Scheduler(Limits(), Rates()), [device], Silent(), time.monotonic)
     task = asyncio.create_task(batcher.run())
     try:
         yield batcher, device
@@ -167,7 +167,7 @@ def test_the_stages_of_an_image_that_is_split_add_up_over_its_batches() -> None:
     async def scenario() -> None:
         device, stages = FakeDevice(result=lambda _: "rows", up=True), dict[str, float]()
         limits = Limits(batch_rows=2)
-        batcher = Batcher(Scheduler(limits, Rates()), device, Silent(), time.monotonic)
+        batcher = Batcher(Scheduler(limits, Rates()), [device], Silent(), time.monotonic)
         task = asyncio.create_task(batcher.run())
         await batcher.submit("m", 5, time.monotonic() + 5, "a", stages=stages)
         task.cancel()

@@ -45,6 +45,9 @@ class House:
         assert batch is not None
         return batch
 
+    def budget(self, model: str) -> int:
+        return self.scheduler.lanes.budget(self.scheduler.lanes[0], model)
+
     def finish(self, batch: Batch) -> None:
         results = [f"{s.job.payload}:{s.start}-{s.stop}" for s in batch.slices]
         self.scheduler.finished(batch, results, batch.cost * PER_ROW)
@@ -145,11 +148,11 @@ def test_the_last_slice_shares_its_batch(house: House) -> None:
 
 
 def test_the_budget_is_the_work_of_batch_seconds_at_the_model_s_measured_rate() -> None:
-    scheduler = make(batch_rows=128, batch_seconds=0.25).scheduler
-    scheduler.rates.of("slow").observe(10, 10 * 5 * PER_ROW)
-    assert scheduler.budget("m") == 25
-    assert scheduler.budget("slow") == 5
-    assert scheduler.budget("unmeasured") == 128
+    house = make(batch_rows=128, batch_seconds=0.25)
+    house.scheduler.lanes[0].rates.of("slow").observe(10, 10 * 5 * PER_ROW)
+    assert house.budget("m") == 25
+    assert house.budget("slow") == 5
+    assert house.budget("unmeasured") == 128
 
 
 def test_models_do_not_share_a_batch(house: House) -> None:
@@ -238,7 +241,7 @@ def test_a_failed_unfinished_slice_is_not_taken_up_twice() -> None:
     house = make(batch_rows=40, batch_seconds=20 * PER_ROW)
     big = house.add("big", 50, deadline=1.0)
     house.finish(house.next())
-    house.scheduler.limits = Limits(batch_seconds=10.0, batch_rows=40, lead=0.01)
+    house.scheduler.lanes.limits = Limits(batch_seconds=10.0, batch_rows=40, lead=0.01)
     assert big.done == 20
     house.add("other", 5, deadline=9.0)
     batch = house.next()
@@ -258,8 +261,8 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(house: House) -> None
     batch = house.next()
     assert batch.rows == 16
     house.scheduler.failed(batch, Fault.OUT_OF_MEMORY)
-    assert house.scheduler.budget("m") == 8
-    assert house.scheduler.budget("n") == 20  # what one model's rows take says nothing of another's
+    assert house.budget("m") == 8
+    assert house.budget("n") == 20  # what one model's rows take says nothing of another's
     house.finish(house.next())
     house.finish(house.next())
     assert [len(a) for a in house.answers.values()] == [1, 1]
@@ -271,7 +274,7 @@ def test_the_budget_recovers_after_many_good_batches(house: House) -> None:
     for i in range(250):
         house.add(f"r{i}", 1)
         house.finish(house.next())
-    assert house.scheduler.budget("m") == 16
+    assert house.budget("m") == 16
 
 
 def test_one_row_that_does_not_fit_fails_instead_of_looping(house: House) -> None:
@@ -336,24 +339,24 @@ def test_a_batch_holds_one_class(house: House) -> None:
 
 def test_beside_a_busy_neighbour_batches_do_not_shrink_to_single_rows() -> None:
     house = make(batch_rows=100, batch_seconds=0.25)
-    rate = house.scheduler.rates.of("m")
+    rate = house.scheduler.lanes[0].rates.of("m")
     for rows in (10, 20, 40) * 5:
         rate.observe(rows, 0.03 + 0.005 * rows)
     for rows in (10, 20, 40) * 10:  # the rows of a quarter second would not even be five
         rate.observe(rows, 7 * (0.03 + 0.005 * rows))
-    assert house.scheduler.budget("m") >= 8
+    assert house.budget("m") >= 8
 
 
 def test_an_image_a_little_over_the_budget_is_not_split_unless_memory_is_short() -> None:
     house = make(batch_rows=30, batch_seconds=0.1)
     for rows in (5, 10, 20) * 5:
-        house.scheduler.rates.of("m").observe(rows, 0.01 * rows)
-    assert house.scheduler.budget("m") == 10
+        house.scheduler.lanes[0].rates.of("m").observe(rows, 0.01 * rows)
+    assert house.budget("m") == 10
     house.add("image", 17)
     assert parts(house.next()) == [("image", 0, 17)]
     house = make(batch_rows=12, batch_seconds=0.1)
     for rows in (5, 10, 20) * 5:
-        house.scheduler.rates.of("m").observe(rows, 0.01 * rows)
+        house.scheduler.lanes[0].rates.of("m").observe(rows, 0.01 * rows)
     house.add("image", 17)
     assert parts(house.next()) == [("image", 0, 10)]
 
@@ -361,7 +364,7 @@ def test_an_image_a_little_over_the_budget_is_not_split_unless_memory_is_short()
 def test_bulk_runs_in_shorter_batches_while_somebody_more_urgent_comes_now_and_then() -> None:
     house = make(batch_rows=100, batch_seconds=0.25)
     for rows in (10, 20, 40) * 5:
-        house.scheduler.rates.of("m").observe(rows, 0.01 * rows)
+        house.scheduler.lanes[0].rates.of("m").observe(rows, 0.01 * rows)
 
     def bulk(now: float) -> int:
         for number in range(40):
@@ -380,5 +383,5 @@ def test_bulk_runs_in_shorter_batches_while_somebody_more_urgent_comes_now_and_t
 def test_a_batch_is_not_smaller_than_its_overhead_is_worth() -> None:
     house = make(batch_rows=100, batch_seconds=0.25)
     for rows in (2, 4, 8, 16) * 5:
-        house.scheduler.rates.of("m").observe(rows, 0.1 + 0.01 * rows)
-    assert 37 <= house.scheduler.budget("m") <= 52  # in a quarter second: 15
+        house.scheduler.lanes[0].rates.of("m").observe(rows, 0.1 + 0.01 * rows)
+    assert 37 <= house.budget("m") <= 52  # in a quarter second: 15

@@ -92,7 +92,7 @@ def test_what_cannot_run_together_makes_no_full_batch(house: House) -> None:
 
 
 def test_a_batch_is_expected_to_take_what_its_model_takes(house: House) -> None:
-    house.scheduler.rates.of("slow").observe(10, 10 * 5 * PER_ROW)
+    house.scheduler.lanes[0].rates.of("slow").observe(10, 10 * 5 * PER_ROW)
     house.add("a", 10, model="slow")
     house.next(now=0.0)
     house.add("b", 1, model="m")
@@ -102,20 +102,20 @@ def test_a_batch_is_expected_to_take_what_its_model_takes(house: House) -> None:
 def test_a_measurement_counts_for_its_own_model_and_by_cost(house: House) -> None:
     house.add("a", 2, model="new", shape=WIDE, row_cost=10)
     house.scheduler.finished(house.next(), ["scored"], 4.0)
-    assert house.scheduler.rates.of("new").seconds(5) == pytest.approx(1.0)
-    assert house.scheduler.rates.of("m").seconds(5) == pytest.approx(5 * PER_ROW)
+    assert house.scheduler.lanes[0].rates.of("new").seconds(5) == pytest.approx(1.0)
+    assert house.scheduler.lanes[0].rates.of("m").seconds(5) == pytest.approx(5 * PER_ROW)
 
 
 def test_the_advantage_of_small_requests_is_measured_in_their_models_time() -> None:
     house = make(batch_rows=200)
-    house.scheduler.rates.of("slow").observe(10, 10.0)
+    house.scheduler.lanes[0].rates.of("slow").observe(10, 10.0)
     house.add("few rows of a slow model", 5, deadline=5.0, model="slow")
     house.add("many of a fast one", 50, deadline=5.3, model="m")  # penalties 1.0 and 0.5
     assert names(house.next()) == ["many of a fast one"]
 
 
 def test_work_is_expected_to_take_what_full_batches_of_its_model_take(house: House) -> None:
-    house.scheduler.rates.of("slow").observe(10, 10 * 5 * PER_ROW)
+    house.scheduler.lanes[0].rates.of("slow").observe(10, 10 * 5 * PER_ROW)
     assert house.scheduler.work_seconds("m", 30) == pytest.approx(30 * PER_ROW)
     assert house.scheduler.work_seconds("slow", 10) == pytest.approx(10 * 5 * PER_ROW)
     assert house.scheduler.work_seconds("unknown", 10) == 0.0
@@ -132,7 +132,7 @@ def test_out_of_memory_with_one_row_is_final_however_much_it_costs(house: House)
     house.scheduler.failed(house.next(), Fault.OUT_OF_MEMORY)
     assert [type(answer) for answer in house.answers["huge"]] == [OutOfMemory]
     assert house.scheduler.idle
-    assert house.scheduler.budget("m") == 20
+    assert house.budget("m") == 20
 
 
 def test_out_of_memory_goes_down_to_single_rows_and_ends(house: House) -> None:
@@ -153,10 +153,10 @@ def test_out_of_memory_goes_down_to_single_rows_and_ends(house: House) -> None:
 def test_memory_that_a_retried_part_lacks_never_raises_the_cap(house: House) -> None:
     house.add("a", 20)
     house.scheduler.failed(house.next(), Fault.OUT_OF_MEMORY)
-    assert house.scheduler.budget("m") == 10
+    assert house.budget("m") == 10
     late = Batch(house.next().slices, "idle", 0.0)
     house.scheduler.failed(late, Fault.OUT_OF_MEMORY)
-    assert house.scheduler.budget("m") == 5
+    assert house.budget("m") == 5
 
 
 def test_unlike_requests_all_get_exactly_one_answer_within_batches_of_one_kind() -> None:

@@ -169,3 +169,11 @@ def test_a_file_of_keys_that_would_keep_the_service_from_starting_is_a_fault(
     assert fault.verdict == "fault"
     assert "'gallery'" in fault.found
     assert "agiqa key" in fault.remedy
+
+
+def test_several_workers_are_looked_at_device_by_device(quick: None) -> None:
+    shown = found("device", device="cpu,cpu", threads=1000)
+    assert "2 workers, 1000 threads each" in shown.found
+    assert (shown.verdict, shown.remedy.startswith("set AGIQA_THREADS=")) == ("warning", True)
+    fault = found("device toaster", device="cpu,toaster")
+    assert (fault.verdict, "can't use toaster" in fault.found) == ("fault", True)
