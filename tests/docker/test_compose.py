@@ -122,7 +122,7 @@ def test_nothing_of_the_service_is_there_only_once() -> None:
 def test_clients_share_by_their_own_addresses_which_nginx_tells() -> None:
     setting = AGIQA["environment"]["AGIQA_FORWARDED_ALLOW_IPS"]
     networks = setting.removeprefix("${AGIQA_FORWARDED_ALLOW_IPS:-").removesuffix("}")
-    allowed = Settings(forwarded_allow_ips=networks).forwarded_allow_ips  # type: ignore[arg-type]
+    allowed = Settings(forwarded_allow_ips=networks).forwarded_allow_ips
     for inside in ("172.18.0.3", "192.168.96.2"):  # where Docker puts its networks
         assert any(
             ipaddress.ip_address(inside) in ipaddress.ip_network(network) for network in allowed
