@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app.batching.admission import Admission
 from app.batching.batcher import Batcher
@@ -32,7 +33,8 @@ from app.http.keys import KeyLimits, Keys
 from app.http.limits.bodies import Bodies, BodyBudget
 from app.http.limits.protocol import Connections, LimitedProtocol
 from app.http.limits.unread import Unread
-from app.http.middleware import Gate, RequestContext
+from app.http.middleware import MACHINES, Gate, RequestContext
+from app.http.tracing import exported_spans
 from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
@@ -136,6 +138,7 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     """The endpoints, and what surrounds them."""
     settings = service.settings
     keys = Keys(settings.api_keys, file=key_file)
+    spans = exported_spans()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -156,6 +159,7 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry=_telemetry(spans is not None),
     )
     app.state.service = service
     problems.install(app)
@@ -172,10 +176,27 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     app.add_middleware(Gate, admission=service.admission, settings=settings, keys=keys)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(
-        RequestContext, metrics=service.metrics, slow_seconds=settings.slow_request_seconds
+        RequestContext,
+        metrics=service.metrics,
+        slow_seconds=settings.slow_request_seconds,
+        spans=spans,
     )
     app.add_middleware(Unread, admission=service.admission)
     return app
+
+
+def _telemetry(is_traced: bool) -> TelemetryConfig:
+    """FastAPI's own: a span for each request but probes and scrapes. Its logs would hold messages,
+    and metrics there are already.
+    """
+    return {
+        "tracing": is_traced,
+        "auto_configure": is_traced,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "exclude": lambda scope: scope.get("path") in MACHINES,
+    }
 
 
 class Server(uvicorn.Server):
