@@ -51,14 +51,19 @@ http {{
 
 class Instance(ThreadingHTTPServer):
     """Answers all requests with ``error``, or 200; one that ``dies`` closes the connection once it
-    has read the request.
+    has read the request, one that ``hangs`` does nothing until it is ``released``.
     """
 
     daemon_threads = True
 
-    def __init__(self, error: ServiceError | None = None, *, dies: bool = False) -> None:
+    def __init__(
+        self, error: ServiceError | None = None, *, dies: bool = False, hangs: bool = False
+    ) -> None:
         self.error = error
         self.dies = dies
+        self.released = threading.Event()
+        if not hangs:
+            self.released.set()
         self.requests: list[tuple[str, Any, bytes]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -70,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.requests.append((self.path, self.headers, body))
+        self.server.released.wait(30)
         if self.server.dies:
             self.close_connection = True
             return
@@ -108,22 +114,26 @@ def free_port() -> int:
         return port
 
 
-def rendered(port: int, *upstreams: int) -> str:
-    """All that a test changes are addresses."""
+def rendered(port: int, *upstreams: int, text: str = TEXT) -> str:
+    """All that a test changes of the ``text`` are addresses."""
     urls = [f"http://127.0.0.1:{upstream}" for upstream in upstreams]
-    return MAIN.format(server=adapted(TEXT, urls, port))
+    return MAIN.format(server=adapted(text, urls, port))
 
 
 @contextmanager
-def proxied(tmp_path: Path, *instances: Instance | None) -> Iterator[httpx.Client]:
-    """A client of nginx in front of these instances; None: nobody listens there."""
+def proxied(
+    tmp_path: Path, *instances: Instance | int | None, text: str = TEXT
+) -> Iterator[httpx.Client]:
+    """A client of nginx in front of these instances, or ports; None: nobody listens there."""
     with ExitStack() as stack:
         ports = [
-            stack.enter_context(listening(one)).server_address[1] if one else free_port()
+            stack.enter_context(listening(one)).server_address[1]
+            if isinstance(one, Instance)
+            else one or free_port()
             for one in instances
         ]
         port = free_port()
-        (tmp_path / "nginx.conf").write_text(rendered(port, *ports))
+        (tmp_path / "nginx.conf").write_text(rendered(port, *ports, text=text))
         command = [str(NGINX), "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
         with subprocess.Popen(command, cwd=tmp_path) as process:
             try:
@@ -132,6 +142,27 @@ def proxied(tmp_path: Path, *instances: Instance | None) -> Iterator[httpx.Clien
                     yield client
             finally:
                 process.terminate()
+
+
+@contextmanager
+def unanswered() -> Iterator[int]:
+    """A port where nobody answers connections, as at a host that is gone: the queue of those that
+    wait to be accepted is full.
+    """
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if probe.connect_ex(full.getsockname()) == 0:
+                pytest.skip("this kernel takes connections that nobody accepts")
+        port: int = full.getsockname()[1]
+        yield port
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -195,6 +226,28 @@ def test_an_instance_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
 
 
 @needs_nginx
+def test_a_host_that_answers_no_connection_is_passed_over(tmp_path: Path) -> None:
+    other = Instance()
+    with unanswered() as port, proxied(tmp_path, port, other) as client:
+        assert [post(client).status_code for _ in range(2)] == [200] * 2
+    assert len(other.requests) == 2
+
+
+@needs_nginx
+def test_what_takes_one_instance_too_long_goes_to_no_other(tmp_path: Path) -> None:
+    # As shipped, with seconds for minutes.
+    quick = TEXT.replace("proxy_read_timeout 120s", "proxy_read_timeout 1200ms")
+    quick = quick.replace("proxy_next_upstream_timeout 110s", "proxy_next_upstream_timeout 1100ms")
+    assert quick.count("00ms") == 2
+    instances = [Instance(hangs=True), Instance(hangs=True)]
+    with proxied(tmp_path, *instances, text=quick) as client:
+        assert post(client).status_code == 504
+        for one in instances:
+            one.released.set()
+    assert sum(len(one.requests) for one in instances) == 1
+
+
+@needs_nginx
 def test_what_a_draining_instance_refuses_another_one_computes_once(tmp_path: Path) -> None:
     draining, other = Instance(Draining()), Instance()
     with proxied(tmp_path, draining, other) as client:
@@ -246,3 +299,6 @@ def test_the_proxy_lets_through_what_the_service_takes() -> None:
     assert timeout is not None
     assert int(size[1]) > DEFAULTS["max_body_mib"]
     assert int(timeout[1]) > DEFAULTS["deadline_seconds"]
+    passed_on = re.search(r"proxy_next_upstream_timeout (\d+)s;", TEXT)
+    assert passed_on is not None
+    assert int(passed_on[1]) < int(timeout[1])
