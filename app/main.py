@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -45,6 +46,9 @@ from app.startup.banner import banner
 from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
 from app.startup.sockets import doors, listen
+
+if TYPE_CHECKING:
+    from app.http.spans import StageSpans
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +155,8 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
             await service.stop()
             if key_file:
                 key_file.stop()
+            if spans:
+                await asyncio.to_thread(spans.close)
 
     app = FastAPI(
         title="agiqa",
@@ -159,7 +165,7 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        telemetry=_telemetry(spans is not None),
+        telemetry=_telemetry(spans),
     )
     app.state.service = service
     problems.install(app)
@@ -185,13 +191,14 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     return app
 
 
-def _telemetry(is_traced: bool) -> TelemetryConfig:
+def _telemetry(spans: "StageSpans | None") -> TelemetryConfig:
     """FastAPI's own: a span for each request but probes and scrapes. Its logs would hold messages,
     and metrics there are already.
     """
     return {
-        "tracing": is_traced,
-        "auto_configure": is_traced,
+        "tracing": spans is not None,
+        "tracer_provider": spans.provider if spans else None,
+        "auto_configure": spans is not None,
         "metrics": False,
         "logs": False,
         "operation_spans": False,

@@ -187,7 +187,7 @@ class Batcher:
     async def _compute(self, batch: Batch) -> None:
         try:
             outcome = await self._device.run(batch)
-            _note_computing(batch, outcome)
+            _note_computing(batch, outcome, self._clock())
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
             if outcome.prompt_bytes:
                 # Known prompts are among them: what is learned is the mean of those that come.
@@ -215,9 +215,13 @@ def _note_queue(batch: Batch) -> None:
             stages.note("queue", arrived, max(0.0, batch.sent - arrived))
 
 
-def _note_computing(batch: Batch, outcome: Outcome) -> None:
-    """A job that is split over batches was computed in all of them."""
+def _note_computing(batch: Batch, outcome: Outcome, now: float) -> None:
+    """A job that is split over batches was computed in all of them. It began when the batch before
+    it had ended, and not when it was handed over.
+    """
+    reduced = now - outcome.reduce_seconds
     for piece in batch.slices:
         note = piece.job.stages.note
-        note("inference", batch.sent, outcome.seconds, rows=piece.rows, batch_rows=batch.rows)
-        note("reduce", batch.sent + outcome.seconds, outcome.reduce_seconds)
+        begun = reduced - outcome.seconds
+        note("inference", begun, outcome.seconds, rows=piece.rows, batch_rows=batch.rows)
+        note("reduce", reduced, outcome.reduce_seconds)

@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,10 +25,13 @@ from app.http.origin import Hosts, Origins
 from app.http.probes import LIVE, READY
 from app.http.problems import answer
 from app.http.request_state import RequestState, state_of
-from app.http.tracing import Spans, trace_of
+from app.http.tracing import trace_of
 from app.logs import request_id, trace_id
 from app.metrics import ENDPOINTS, Metrics
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.http.spans import StageSpans
 
 logger = logging.getLogger("agiqa.access")
 slow_logger = logging.getLogger("agiqa.slow")
@@ -62,7 +66,7 @@ class RequestContext:
         app: ASGIApp,
         metrics: Metrics,
         slow_seconds: float = 0.0,
-        spans: Spans | None = None,
+        spans: "StageSpans | None" = None,
     ) -> None:
         """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does."""
         self.app = app

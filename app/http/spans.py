@@ -1,17 +1,37 @@
 """Spans of a request's stages, below the server span that FastAPI makes of it (OpenTelemetry)."""
 
+import threading
 import time
 
 from opentelemetry import trace
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
 
 from app.http.request_state import RequestState
 
+# What a collector that does not answer may add to the end of the service; by itself the exporter
+# tries for ten seconds, and that for each 512 spans.
+CLOSE_SECONDS = 2.0
+
 
 class StageSpans:
-    """Made when the request is over, from times that were noted on the way."""
+    """Made when the request is over, from times that were noted on the way.
+
+    ``provider`` is for FastAPI too, which adds the exporter that the environment describes.
+    """
 
     def __init__(self) -> None:
-        self._tracer = trace.get_tracer("agiqa")
+        # What the environment says of the resource outranks our name.
+        name = Resource.create({"service.name": "agiqa"})
+        resource = name.merge(OTELResourceDetector().detect())
+        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._tracer = self.provider.get_tracer("agiqa")
+
+    def close(self) -> None:
+        """Exports what is left, and waits for it for ``CLOSE_SECONDS`` at most."""
+        ending = threading.Thread(target=self.provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(CLOSE_SECONDS)
 
     def trace(self) -> str | None:
         """The id of the trace of the current span."""

@@ -2,13 +2,17 @@
 that FastAPI makes of it where there is somebody to export it to.
 """
 
+import logging
 import os
 import re
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from app.http.request_state import RequestState
+if TYPE_CHECKING:
+    from app.http.spans import StageSpans
+
+logger = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -26,20 +30,14 @@ def trace_of(headers: Headers) -> str | None:
     return found and (found[1] or found[2])
 
 
-class Spans(Protocol):
-    """The span of the request under way, and those of its stages."""
-
-    def trace(self) -> str | None:
-        """The id of its trace; None where it has no span."""
-
-    def add_stages(self, state: RequestState) -> None:
-        """Makes spans of the stages of its images."""
-
-
-def exported_spans() -> Spans | None:
+def exported_spans() -> "StageSpans | None":
     """What makes them, if OpenTelemetry's variables name an endpoint; else nothing is imported."""
-    if not any(os.environ.get(name) for name in _ENDPOINTS):
+    named = [name for name in _ENDPOINTS if os.environ.get(name)]
+    if not named:
         return None
-    from app.http.spans import StageSpans
-
+    try:
+        from app.http.spans import StageSpans
+    except ImportError:
+        logger.warning("%s is set, but no traces are made: pip install 'agiqa[otel]'", named[0])
+        return None
     return StageSpans()

@@ -1,6 +1,7 @@
 """What the real service exports of a request: one span, and its stages below it."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -11,8 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 
+from app.device.arena import Arena
+from app.device.messages import WorkerSettings
+from app.main import create_app
+from tests.app.fake_device import SETTINGS, FakeDevice, InProcessDecoder, run
 from tests.app.pictures import encoded, picture
 from tests.app.server import Running, serving
 
@@ -21,6 +29,8 @@ pytest.importorskip(
 )
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
+
+from app.http.spans import StageSpans
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STAGES = ["read", "decode", "queue", "inference", "reduce"]
@@ -182,6 +192,50 @@ def test_a_refusal_has_a_span_and_only_the_stage_that_it_came_to(exported: Any) 
         one for one in servers(spans) if attributes(one).get("http.response.status_code") == 415
     ]
     assert [stage.name for stage in below(refused, spans)] == ["read"]
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The address of somebody who takes connections, and never answers."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        yield f"http://127.0.0.1:{one.getsockname()[1]}"
+
+
+def test_a_collector_that_never_answers_does_not_hold_the_end_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = FakeDevice()
+
+    def with_arena(_: WorkerSettings, arena: Arena) -> FakeDevice:
+        device.arena = arena
+        return device
+
+    async def scenario() -> None:
+        app = create_app(SETTINGS, device=with_arena, decoder=InProcessDecoder)
+        lifespan = LifespanOn(uvicorn.Config(app))
+        await lifespan.startup()
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post("/score", files=IMAGE)
+            assert "inference" in answer.headers["server-timing"]
+        await lifespan.shutdown()
+
+    with silent() as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")
+        run(scenario)
+
+
+def test_the_service_has_its_name_unless_the_environment_gives_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.delenv(variable, raising=False)
+    assert StageSpans().provider.resource.attributes["service.name"] == "agiqa"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "gallery")
+    assert StageSpans().provider.resource.attributes["service.name"] == "gallery"
 
 
 WITHOUT = """
