@@ -9,9 +9,11 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app.batching.admission import Admission
 from app.batching.batcher import Batcher
@@ -33,7 +35,8 @@ from app.http.keys import KeyLimits, Keys
 from app.http.limits.bodies import Bodies, BodyBudget
 from app.http.limits.protocol import Connections, LimitedProtocol
 from app.http.limits.unread import Unread
-from app.http.middleware import Gate, RequestContext
+from app.http.middleware import MACHINES, Gate, RequestContext
+from app.http.tracing import exported_spans
 from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
@@ -45,6 +48,9 @@ from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
 from app.startup.sockets import doors, listen
 from model.resources import usable_cores
+
+if TYPE_CHECKING:
+    from app.http.spans import StageSpans
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +145,7 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     """The endpoints, and what surrounds them."""
     settings = service.settings
     keys = Keys(settings.api_keys, file=key_file)
+    spans = exported_spans()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -151,6 +158,8 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
             await service.stop()
             if key_file:
                 key_file.stop()
+            if spans:
+                await asyncio.to_thread(spans.close)
 
     app = FastAPI(
         title="agiqa",
@@ -159,6 +168,7 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry=_telemetry(spans),
     )
     app.state.service = service
     problems.install(app)
@@ -175,10 +185,28 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     app.add_middleware(Gate, admission=service.admission, settings=settings, keys=keys)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(
-        RequestContext, metrics=service.metrics, slow_seconds=settings.slow_request_seconds
+        RequestContext,
+        metrics=service.metrics,
+        slow_seconds=settings.slow_request_seconds,
+        spans=spans,
     )
     app.add_middleware(Unread, admission=service.admission)
     return app
+
+
+def _telemetry(spans: "StageSpans | None") -> TelemetryConfig:
+    """FastAPI's own: a span for each request but probes and scrapes. Its logs would hold messages,
+    and metrics there are already.
+    """
+    return {
+        "tracing": spans is not None,
+        "tracer_provider": spans.provider if spans else None,
+        "auto_configure": spans is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "exclude": lambda scope: scope.get("path") in MACHINES,
+    }
 
 
 class Server(uvicorn.Server):

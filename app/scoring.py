@@ -26,6 +26,7 @@ from app.batching.errors import (
     WorkerDown,
 )
 from app.batching.fairness import ANYBODY, Priority, Sender
+from app.batching.jobs import Stages
 from app.batching.lane import Lane
 from app.batching.ledger import Load, Ticket
 from app.batching.rate import Rate
@@ -64,7 +65,7 @@ class Upload:
     prompt: str | None = None
     sender: Sender = ANYBODY
     place: Ticket | None = field(default=None, compare=False)
-    stages: dict[str, float] = field(default_factory=dict, compare=False)
+    stages: Stages = field(default_factory=Stages, compare=False)
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,8 @@ class Scoring:
                 slot = await self._slots.take(planned.layout.nbytes)
                 writing = self._decoders.submit(self._picture(planned, slot, deadline))
                 writing.when_ended(room.decoded)
-                upload.stages["decode"] = await self._decoded(writing)
+                seconds = await self._decoded(writing)
+                upload.stages.note("decode", self._clock() - seconds, seconds)
                 score = await self._compute(planned, model, slot, deadline, crashes)
         except TimeoutError:
             raise DeadlineExceeded from None

@@ -44,7 +44,7 @@ def test_the_base_install_is_what_serving_and_scoring_to_csv_need() -> None:
 
 def test_make_serve_installs_what_reports_and_parquet_need() -> None:
     assert "--editable '.[score]'" in (ROOT / "Makefile").read_text()
-    assert "agiqa[docs,score,train]" in PROJECT["optional-dependencies"]["dev"]
+    assert "agiqa[docs,otel,score,train]" in PROJECT["optional-dependencies"]["dev"]
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(RUNTIME))

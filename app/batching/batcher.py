@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from app.batching.errors import DeadlineExceeded, Draining, Internal, ServiceError
 from app.batching.fairness import Priority
-from app.batching.jobs import Batch, Fault, Job, ignore_crashes
+from app.batching.jobs import Batch, Fault, Job, Stages, ignore_crashes
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
 
@@ -108,7 +108,7 @@ class Batcher:
         label: str = "",
         crashes: int = 0,
         on_crashes: Callable[[int], None] = ignore_crashes,
-        stages: dict[str, float] | None = None,
+        stages: Stages | None = None,
     ) -> Any:
         """Queues an image and waits for its answer; being cancelled takes it out of the queue.
 
@@ -138,7 +138,7 @@ class Batcher:
         job = Job(model, rows, deadline, payload, answer, shape, row_cost, beside, priority, label)
         job.crashes = crashes
         job.on_crashes = on_crashes
-        job.stages = {} if stages is None else stages
+        job.stages = Stages() if stages is None else stages
         self.scheduler.add(job, self._clock())
         self._wake.set()
         try:
@@ -194,7 +194,7 @@ class Batcher:
     async def _compute(self, batch: Batch) -> None:
         try:
             outcome = await self._devices[batch.lane].run(batch)
-            _note_computing(batch, outcome)
+            _note_computing(batch, outcome, self._clock())
             self.scheduler.finished(batch, list(outcome.results), outcome.seconds)
             if outcome.prompt_bytes:
                 # Known prompts are among them: what is learned is the mean of those that come.
@@ -217,11 +217,18 @@ class Batcher:
 def _note_queue(batch: Batch) -> None:
     for piece in batch.slices:
         if piece.start == 0:
-            piece.job.stages["queue"] = max(0.0, batch.sent - piece.job.arrived)
+            stages, arrived = piece.job.stages, piece.job.arrived
+            stages.pop("queue", None)  # of a batch that failed
+            stages.note("queue", arrived, max(0.0, batch.sent - arrived))
 
 
-def _note_computing(batch: Batch, outcome: Outcome) -> None:
-    """A job that is split over batches was computed in all of them."""
-    for stages in (piece.job.stages for piece in batch.slices):
-        stages["inference"] = stages.get("inference", 0.0) + outcome.seconds
-        stages["reduce"] = stages.get("reduce", 0.0) + outcome.reduce_seconds
+def _note_computing(batch: Batch, outcome: Outcome, now: float) -> None:
+    """A job that is split over batches was computed in all of them. It began when the batch before
+    it had ended, and not when it was handed over.
+    """
+    reduced = now - outcome.reduce_seconds
+    for piece in batch.slices:
+        note = piece.job.stages.note
+        begun = reduced - outcome.seconds
+        note("inference", begun, outcome.seconds, rows=piece.rows, batch_rows=batch.rows)
+        note("reduce", reduced, outcome.reduce_seconds)

@@ -30,6 +30,21 @@ class JobState(Enum):
     CANCELLED = "cancelled"
 
 
+class Stages(dict[str, float]):
+    """Seconds of an image by stage. ``intervals`` has when they were: stage, beginning and end on
+    the service's clock, and counts that are known of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intervals: list[tuple[str, float, float, dict[str, int]]] = []
+
+    def note(self, stage: str, beginning: float, seconds: float, **known: int) -> None:
+        """Adds to a stage, which a split job is in several times."""
+        self[stage] = self.get(stage, 0.0) + seconds
+        self.intervals.append((stage, beginning, beginning + seconds, known))
+
+
 def ignore_crashes(crashes: int) -> None:
     """For jobs whose image nobody recognizes when it comes again."""
     del crashes
@@ -43,8 +58,7 @@ class Job:
     model's own size; ``beside`` are the seconds that the device takes for it beside the rows.
     ``partial`` collects the rows of a job that is split over batches, until its last row lands.
     ``crashes`` counts the workers that ended while they ran it; ``on_crashes`` hears of every
-    change, even when the client is gone. ``stages`` collects the seconds that the job spent in
-    each.
+    change, even when the client is gone.
     """
 
     model: str
@@ -64,7 +78,7 @@ class Job:
     urgency: float = 0.0
     state: JobState = JobState.QUEUED
     partial: list[Any] = field(default_factory=list)
-    stages: dict[str, float] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def closed(self) -> bool:

@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,13 +30,16 @@ from app.logs import request_id, trace_id
 from app.metrics import ENDPOINTS, Metrics
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from app.http.spans import StageSpans
+
 logger = logging.getLogger("agiqa.access")
 slow_logger = logging.getLogger("agiqa.slow")
 
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}")
 # Who asks these has the address of a pod, say, and no name.
-_MACHINES = frozenset({*LIVE, *READY, "/metrics"})
-_PUBLIC = _MACHINES | {"/", "/docs", "/openapi.json"}
+MACHINES = frozenset({*LIVE, *READY, "/metrics"})
+_PUBLIC = MACHINES | {"/", "/docs", "/openapi.json"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_FILES = "/static/"
 
@@ -57,10 +61,17 @@ class RequestContext:
     counted.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, slow_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        slow_seconds: float = 0.0,
+        spans: "StageSpans | None" = None,
+    ) -> None:
         """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does."""
         self.app = app
         self.metrics = metrics
+        self._spans = spans
         self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +81,8 @@ class RequestContext:
         sent = Headers(scope=scope)
         wanted = sent.get("x-request-id", "")
         current = wanted if _GOOD_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
-        token, trace = request_id.set(current), trace_id.set(trace_of(sent))
+        own = self._spans.trace() if self._spans else None
+        token, trace = request_id.set(current), trace_id.set(own or trace_of(sent))
         state = RequestState.of(scope)
         state.store(scope)
         status, started = 500, False
@@ -98,6 +110,8 @@ class RequestContext:
         finally:
             self.metrics.in_flight.dec()
             self._record(scope, status)
+            if self._spans:
+                self._spans.add_stages(state)
             request_id.reset(token)
             trace_id.reset(trace)
 
@@ -164,7 +178,7 @@ class Gate:
         try:
             if not scope["path"].isprintable():
                 raise BadPath
-            if state.path not in _MACHINES:
+            if state.path not in MACHINES:
                 if scope.get("state", {}).get(CROWDED):
                     raise Overloaded
                 self._hosts.require(Headers(scope=scope))

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from app.batching.errors import BadField, ServiceError
 from app.batching.fairness import Priority, Sender
+from app.batching.jobs import Stages
 from app.batching.ledger import Ticket
 from app.key_file import Key
 
@@ -35,7 +36,8 @@ class RequestState:
         body_bytes: as far as it was read.
         crops: that the answer's images have.
         model: that computes them.
-        stages: seconds by stage, of each of its images.
+        device: that the model is on.
+        stages: of each of its images.
         place: what it was let in with at the door.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
@@ -50,9 +52,10 @@ class RequestState:
     body_bytes: int = 0
     crops: int | None = None
     model: str | None = None
+    device: str | None = None
     place: Ticket | None = None
     refusal: ServiceError | None = None
-    stages: list[dict[str, float]] = field(default_factory=list)
+    stages: list[Stages] = field(default_factory=list)
 
     @classmethod
     def of(cls, scope: Scope) -> "RequestState":

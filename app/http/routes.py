@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 
 from app.batching.errors import BadField, ClientGone, ServiceError
+from app.batching.jobs import Stages
 from app.catalogue import GENERATED, PHOTOGRAPHS, default_for, describe
 from app.device.messages import LoadedModel
 from app.http.forms import UploadRoute
@@ -144,7 +145,7 @@ async def _score(
 ) -> Scored:
     loaded = service.models.choose(model, endpoint)
     state = state_of(request.scope)
-    state.model = loaded.config.name
+    state.model, state.device = loaded.config.name, loaded.device
     upload = await _read(service, request, image, prompt)
     work = service.scoring.score(upload, loaded, _HEADS[endpoint], _deadline(service, request))
     scored = await _unless_gone(request, work)
@@ -156,10 +157,12 @@ async def _read(
     service: Service, request: Request, image: UploadFile, prompt: str | None
 ) -> Upload:
     data = await image.read()
-    seconds = time.monotonic() - state_of(request.scope).started
-    service.metrics.stages.labels("read").observe(seconds)
     state = state_of(request.scope)
-    state.stages.append(stages := {"read": seconds})
+    seconds = time.monotonic() - state.started
+    service.metrics.stages.labels("read").observe(seconds)
+    stages = Stages()
+    stages.note("read", state.started, seconds)
+    state.stages.append(stages)
     sender = state.sender(request.headers)
     prompt = (prompt or "").strip() or None
     return Upload(data, image.filename, prompt, sender, state.place, stages)
@@ -189,7 +192,7 @@ async def _score_all(
 ) -> list[Scored | ServiceError]:
     loaded = service.models.choose(model, endpoint)
     state = state_of(request.scope)
-    state.model = loaded.config.name
+    state.model, state.device = loaded.config.name, loaded.device
     uploads = await _read_all(service, request, images, prompts)
     work = service.scoring.score_many(
         uploads,

@@ -69,7 +69,8 @@ def before(urls: Sequence[str], folder: Path) -> Iterator[str]:
 
 
 def adapted(text: str, urls: Sequence[str], port: int) -> str:
-    """The configuration with other replicas, another port and no TLS; all else as documented.
+    """The configuration with other replicas, which no name server is asked for, another port and no
+    TLS; all else as documented.
 
     Raises:
         ValueError: it names no replica.
@@ -78,11 +79,12 @@ def adapted(text: str, urls: Sequence[str], port: int) -> str:
     for line in text.splitlines():
         if match := re.match(r"(\s*)server\s+[^\s;{]+([^;{]*);", line):
             places = () if replaced else urls
-            lines += [f"{match[1]}server {urlsplit(url).netloc}{match[2]};" for url in places]
+            options = match[2].replace(" resolve", "")
+            lines += [f"{match[1]}server {urlsplit(url).netloc}{options};" for url in places]
             replaced = True
         elif re.match(r"\s*listen\s", line):
             lines.append(re.sub(r"listen\s+[^;]+", f"listen 127.0.0.1:{port}", line))
-        elif not re.match(r"\s*ssl_certificate", line):
+        elif not re.match(r"\s*(ssl_certificate|resolver\s)", line):
             lines.append(line)
     if not replaced:
         raise ValueError("the configuration names no replica")

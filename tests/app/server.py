@@ -75,10 +75,14 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    folder: Path, environment: Mapping[str, str] | None = None, *, wait: bool = True
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    wait: bool = True,
+    port: int | None = None,
 ) -> Iterator[Running]:
-    """Starts ``agiqa serve`` on a free port and ends it afterwards."""
-    port, log = free_port(), folder / "service.log"
+    """Starts ``agiqa serve`` on that port, a free one if it is None, and ends it afterwards."""
+    port, log = port or free_port(), folder / "service.log"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
     # One model starts faster than the default two.
     variables |= {"AGIQA_MODELS": "tiny-clip-agiqa"}

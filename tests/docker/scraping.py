@@ -57,6 +57,7 @@ def scraping(folder: Path, target: str, pace: str = "500ms") -> Iterator[Prometh
     """Starts a Prometheus that scrapes ``target`` (host:port) once per ``pace``."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] |= {"scrape_interval": pace, "evaluation_interval": pace}
+    del config["scrape_configs"][0]["dns_sd_configs"]
     config["scrape_configs"][0] |= {
         "scrape_timeout": pace,
         "static_configs": [{"targets": [target]}],

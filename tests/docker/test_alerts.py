@@ -113,6 +113,7 @@ def _scores(per_minute: int, mean: float, mean_now: float) -> dict[str, str]:
     step, total = per_minute * mean, per_minute * mean * before
     step_now = per_minute * mean_now
     return {
+        _series("up"): f"1+0x{before + after}",
         _series("agiqa_score_count", **SCORES): _each_minute(per_minute, before + after),
         _series("agiqa_score_sum", **SCORES): (
             f"0+{step}x{before} {total + step_now}+{step_now}x{after - 1}"
@@ -152,6 +153,11 @@ def assert_firing(folder: Path, series: dict[str, str], minute: int, expected: l
 @pytest.mark.parametrize("alert", TROUBLE)
 def test_an_alert_fires_on_its_trouble_and_no_other_does(tmp_path: Path, alert: str) -> None:
     assert_firing(tmp_path, WELL | TROUBLE[alert], 30, [alert])
+
+
+def test_it_is_down_when_no_instance_is_found(tmp_path: Path) -> None:
+    found = {name: values for name, values in WELL.items() if not name.startswith("up{")}
+    assert_firing(tmp_path, found, 30, ["AgiqaDown"])
 
 
 @pytest.mark.parametrize("series", NO_TROUBLE.values(), ids=NO_TROUBLE)

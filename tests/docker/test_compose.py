@@ -1,3 +1,4 @@
+import ipaddress
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,7 +53,7 @@ def test_services_depend_on_services_that_exist(service: str) -> None:
     assert set(SERVICES[service].get("depends_on", [])) <= set(SERVICES)
 
 
-@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+@pytest.mark.parametrize("service", ["nginx", "prometheus", "grafana"])
 def test_images_of_others_are_pinned_to_a_release(service: str) -> None:
     assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", SERVICES[service]["image"])
 
@@ -97,14 +98,35 @@ def test_the_gpu_file_only_changes_the_service_and_reserves_an_nvidia_gpu() -> N
     assert override["image"] != AGIQA["image"]
 
 
-def test_prometheus_scrapes_the_port_that_the_service_listens_on() -> None:
+def test_prometheus_scrapes_all_replicas_at_the_port_that_the_service_listens_on() -> None:
     config = yaml.safe_load(_behind("prometheus", "/etc/prometheus/prometheus.yml").read_text())
     (job,) = config["scrape_configs"]
-    (target,) = job["static_configs"][0]["targets"]
-    service, port = target.split(":")
-    assert service in SERVICES
-    assert _container_ports(service) == [port] == [only("EXPOSE").rest] == [str(DEFAULTS["port"])]
-    assert config["global"]["scrape_interval"] == "5s"
+    (found,) = job["dns_sd_configs"]
+    assert (found["names"], found["type"]) == (["agiqa"], "A")
+    assert str(found["port"]) == only("EXPOSE").rest == str(DEFAULTS["port"])
+    assert config["global"]["scrape_interval"] == found["refresh_interval"] == "5s"
+
+
+def test_nginx_sends_to_all_replicas_at_the_port_that_the_service_listens_on() -> None:
+    text = _behind("nginx", "/etc/nginx/conf.d/default.conf").read_text()
+    assert re.findall(r"^    server (\S+) resolve", text, re.MULTILINE) == [
+        f"agiqa:{DEFAULTS['port']}"
+    ]
+    assert re.findall(r"^    listen (\d+);", text, re.MULTILINE) == _container_ports("nginx")
+
+
+def test_nothing_of_the_service_is_there_only_once() -> None:
+    assert not {"ports", "container_name"} & set(AGIQA)
+
+
+def test_clients_share_by_their_own_addresses_which_nginx_tells() -> None:
+    setting = AGIQA["environment"]["AGIQA_FORWARDED_ALLOW_IPS"]
+    networks = setting.removeprefix("${AGIQA_FORWARDED_ALLOW_IPS:-").removesuffix("}")
+    allowed = Settings(forwarded_allow_ips=networks).forwarded_allow_ips
+    for inside in ("172.18.0.3", "192.168.96.2"):  # where Docker puts its networks
+        assert any(
+            ipaddress.ip_address(inside) in ipaddress.ip_network(network) for network in allowed
+        )
 
 
 def test_prometheus_finds_its_rules_where_its_configuration_looks() -> None:
@@ -138,7 +160,7 @@ def test_every_container_is_confined_and_reached_from_this_machine_alone(service
     assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(container)
     assert container["mem_limit"]
     assert container["pids_limit"]
-    assert all(port.startswith("127.0.0.1:") for port in container["ports"])
+    assert all(port.startswith("127.0.0.1:") for port in container.get("ports", []))
 
 
 def test_the_service_can_write_nothing_but_memory_and_its_cache() -> None:
@@ -156,6 +178,6 @@ def test_memory_holds_what_the_service_and_its_decode_workers_may_take() -> None
     assert limit >= models + DEFAULTS["max_crop_mib"] + 2 * DEFAULTS["max_decode_mib"]
 
 
-def test_prometheus_and_this_machine_may_call_the_service_by_their_names() -> None:
+def test_other_containers_and_this_machine_may_call_the_service_by_their_names() -> None:
     names = AGIQA["environment"]["AGIQA_ALLOWED_HOSTS"].removeprefix("${AGIQA_ALLOWED_HOSTS:-")
     assert set(names.removesuffix("}").split(",")) == {"agiqa", *Settings(host="127.0.0.1").hosts}

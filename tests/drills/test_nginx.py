@@ -6,8 +6,10 @@ from benchmarks.drills.nginx import adapted
 
 TEXT = """upstream agiqa {
     least_conn;
-    server 10.0.0.1:8000 max_fails=0;
+    resolver 127.0.0.11 valid=5s;
+    server agiqa:8000 resolve max_fails=0;
     server 10.0.0.2:8000 max_fails=0;
+    # server 10.0.0.3:8000;
     keepalive 32;
 }
 server {
@@ -27,7 +29,7 @@ def test_replicas_and_port_are_replaced_and_all_else_stays() -> None:
         "    server 127.0.0.1:1002 max_fails=0;",
     ]
     assert "    listen 127.0.0.1:999;" in lines
-    untouched = ("10.0.0", "listen")
+    untouched = ("10.0.0.2", "listen", "resolve")
     assert [line for line in TEXT.splitlines() if not any(word in line for word in untouched)] == [
         line for line in lines if not any(word in line for word in ("127.0.0.1", "listen"))
     ]

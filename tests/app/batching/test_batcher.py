@@ -10,7 +10,7 @@ import pytest
 from app.batching.batcher import Batcher, DeviceError, Outcome
 from app.batching.budget import Limits
 from app.batching.errors import DeadlineExceeded, Draining, Internal
-from app.batching.jobs import Batch, Fault
+from app.batching.jobs import Batch, Fault, Stages
 from app.batching.rate import Rates
 from app.batching.scheduler import Scheduler
 from tests.app.fake_device import FakeDevice, run, until
@@ -165,7 +165,7 @@ def test_drain_returns_once_what_was_admitted_is_answered() -> None:
 
 def test_the_stages_of_an_image_that_is_split_add_up_over_its_batches() -> None:
     async def scenario() -> None:
-        device, stages = FakeDevice(result=lambda _: "rows", up=True), dict[str, float]()
+        device, stages = FakeDevice(result=lambda _: "rows", up=True), Stages()
         limits = Limits(batch_rows=2)
         batcher = Batcher(Scheduler(limits, Rates()), [device], Silent(), time.monotonic)
         task = asyncio.create_task(batcher.run())
@@ -174,5 +174,8 @@ def test_the_stages_of_an_image_that_is_split_add_up_over_its_batches() -> None:
         assert len(device.batches) == 3
         assert stages["inference"] == pytest.approx(3 * 0.001)
         assert stages["queue"] >= 0
+        parts = [known for stage, _, _, known in stages.intervals if stage == "inference"]
+        assert sum(known["rows"] for known in parts) == 5
+        assert all(known["batch_rows"] == known["rows"] for known in parts)
 
     run(scenario)
