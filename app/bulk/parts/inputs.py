@@ -46,16 +46,16 @@ def units(inputs: Sequence[str], listed: Iterable[str], images: int) -> Iterator
 
 
 def _found(inputs: Sequence[str], listed: Iterable[str], images: int) -> Iterator[str | Unit]:
-    for given in dict.fromkeys(inputs):
-        if given == STANDARD_INPUT:
+    for place in dict.fromkeys(inputs):
+        if place == STANDARD_INPUT:
             for name in listed:
                 yield from _below(name, images) if _is_folder(name) else _file(name, images)
         else:
-            yield from _named(given, images)
+            yield from _named(place, images)
 
 
-def _named(given: str, images: int) -> Iterator[str | Unit]:
-    matches = _matches(given)
+def _named(place: str, images: int) -> Iterator[str | Unit]:
+    matches = _matches(place)
     for match in matches:
         if _is_folder(match):
             yield from _below(match, images)
@@ -66,17 +66,17 @@ def _named(given: str, images: int) -> Iterator[str | Unit]:
             yield from _file(match, images)
 
 
-def _matches(given: str) -> list[str]:
+def _matches(place: str) -> list[str]:
     """What a path or a glob names; a path that exists is that path whatever it holds."""
-    fs, path = file_system(given)
+    fs, path = file_system(place)
     if fs.exists(path):
-        return [given]
-    if not is_address(given):
-        found = sorted(glob.glob(given, recursive=True))
+        return [place]
+    if not is_address(place):
+        found = sorted(glob.glob(place, recursive=True))
     else:
         found = sorted(fs.unstrip_protocol(match) for match in fs.glob(path))
     if not found:
-        raise CannotScore(f"{given}: no such file or folder")
+        raise CannotScore(f"{place}: no such file or folder")
     return found
 
 
@@ -159,11 +159,11 @@ def _images(folder: str) -> Iterator[str]:
         hidden = (entry for entry in found if not any(p.startswith(".") for p in entry.parts))
         yield from (f"{folder.rstrip('/')}/{e}" for e in hidden if _is_image(e.name))
         return
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and _is_image(name):
-                yield os.path.join(place, name)
+                yield os.path.join(parent, name)
 
 
 def _is_image(name: str) -> bool:

@@ -67,7 +67,7 @@ class Worker:
         if here != work.model:
             raise CannotScore(f"this worker has the model {here}, the run is of {work.model}")
 
-    def work(self, unit: Unit, step: Callable[[bool], None] = bool) -> Receipt:
+    def work(self, unit: Unit, step: Callable[[bool], object] = bool) -> Receipt:
         """Scores a unit and writes its part; ``step`` is called for each image.
 
         A unit whose source can't be read, or on which the device fails image after image, gets no
@@ -82,7 +82,7 @@ class Worker:
         failures = Counter(row["code"] for row in rows if row["code"])
         return Receipt(unit.part, len(rows), dict(failures), time.monotonic() - started)
 
-    def _rows(self, unit: Unit, step: Callable[[bool], None]) -> list[Row]:
+    def _rows(self, unit: Unit, step: Callable[[bool], object]) -> list[Row]:
         rows = []
         with samples(unit, self._prompts) as items:
             for row in row_of_each(self._scoring, items):
