@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from app.bulk.errors import require
-from app.bulk.parts.samples import Prompts
 from app.bulk.parts.storage import Remote, is_address
 from app.bulk.parts.units import Unit
 from app.bulk.parts.worker import Receipt, Work, Worker
@@ -73,13 +72,18 @@ class _Bytes:
 
 def _item(batch: Mapping[str, Any], number: int) -> Item:
     data = batch["bytes"][number] if "bytes" in batch else None
-    path = str(batch["path"][number] or "") if "path" in batch else ""
-    prompt = Prompts().of_bytes(None, batch["prompt"][number] if "prompt" in batch else None, None)
-    if data is not None:
+    path, prompt = _text(batch, "path", number) or "", _text(batch, "prompt", number)
+    if isinstance(data, bytes | bytearray | memoryview):
         return Item(Path(path or f"#{number}"), prompt, _Bytes(path or f"#{number}", bytes(data)))
     if is_address(path):
         return Item(Path(path), prompt, Remote(path, path))
     return Item(Path(path), prompt)
+
+
+def _text(batch: Mapping[str, Any], name: str, number: int) -> str | None:
+    """The text of a cell; pandas has NaN where there is none."""
+    cell = batch[name][number] if name in batch else None
+    return str(cell) if isinstance(cell, str) and cell.strip() else None
 
 
 class _UnitScorer:

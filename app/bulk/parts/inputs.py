@@ -115,8 +115,8 @@ def _size(address: str) -> int:
 
 
 def _below(folder: str, images: int) -> Iterator[str | Unit]:
-    """What a folder holds: shards, in itself or in ``data/`` as data sets have them; a saved
-    ``datasets`` in its splits; else all images to its bottom.
+    """What a folder holds: shards with images inside, in itself or in ``data/`` as data sets have
+    them; a saved ``datasets`` in its splits; else all images to its bottom.
     """
     splits = _splits(folder)
     shards = [shard for split in splits for shard in _shards(split)]
@@ -139,8 +139,31 @@ def _splits(folder: str) -> list[str]:
 def _shards(folder: str) -> list[str]:
     fs, path = file_system(folder)
     names = _names(fs, path) if fs.isdir(path) else []
-    shards = [n for n in names if n.lower().endswith(_HOLDERS) and not PART.fullmatch(n)]
-    return [f"{folder.rstrip('/')}/{name}" for name in shards if not name.startswith(".")]
+    shards = [n for n in names if n.lower().endswith(_HOLDERS) and not _is_by_product(n)]
+    found = [f"{folder.rstrip('/')}/{name}" for name in shards]
+    return [shard for shard in found if not shard.endswith(".parquet") or _holds_images(shard)]
+
+
+def _is_by_product(name: str) -> bool:
+    """Parts of our own, what ``datasets`` keeps of its ``map``, and hidden files."""
+    return bool(PART.fullmatch(name)) or name.startswith((".", "cache-"))
+
+
+def _holds_images(address: str) -> bool:
+    """Whether a Parquet file has bytes of images: a table about the images beside it has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from app.bulk.parts.samples import columns_of
+
+    try:
+        with opened(address) as file:
+            columns = columns_of(address, pq.read_schema(file))
+    except (OSError, pa.ArrowException) as error:
+        raise CannotScore(f"{address} can't be read: {error}") from error
+    except CannotScore:
+        return False
+    return bool(columns.data or columns.image)
 
 
 def _names(fs: Any, path: str) -> list[str]:

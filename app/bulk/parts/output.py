@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -88,7 +89,8 @@ class Output:
     def _create(self, name: str, data: bytes) -> None:
         """Writes a file unless there is one: of two jobs that begin at once, one is first."""
         if not self._local:
-            self._fs.pipe_file(self._path(name), data)
+            with suppress(FileExistsError):
+                self._fs.pipe_file(self._path(name), data, mode="create")
             return
         with NamedTemporaryFile(dir=self._root, prefix=f".{name}.") as temporary:
             temporary.write(data)

@@ -74,14 +74,18 @@ def samples(unit: Unit, prompts: Prompts) -> Iterator[list[Item]]:
         UnitFailed: what holds them can't be read.
     """
     if unit.kind == "files":
-        yield list(_files(unit.names, prompts))
+        try:
+            items = list(_files(unit.names, prompts))
+        except CannotScore as error:  # a prompt beside an image
+            raise UnitFailed(str(error)) from error
+        yield items
         return
     read = {"parquet": _of_parquet, "arrow": _of_arrow, "tar": _of_tar}[unit.kind]
     with TemporaryFile(prefix="agiqa-unit-") as spool:
         try:
             items = list(read(unit, spool, prompts))
         # pyarrow's errors are ValueErrors and OSErrors, zlib's and tarfile's their own.
-        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+        except (OSError, ValueError, EOFError, tarfile.TarError, CannotScore) as error:
             raise UnitFailed(f"{unit.source} can't be read: {error}") from error
         spool.flush()
         yield items

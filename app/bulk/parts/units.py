@@ -78,7 +78,7 @@ class Shard:
         ``_COUNT``, ``_MIN`` and ``_STEP``, since arrays may begin anywhere. Else all units.
 
         Raises:
-            CannotScore: there is an index without a count.
+            CannotScore: there is an index without a count, or an array with gaps (1,3,9).
         """
         if index := environment.get("JOB_COMPLETION_INDEX"):
             if not (count := environment.get("JOB_COMPLETIONS")):
@@ -91,6 +91,11 @@ class Shard:
             count = environment.get("SLURM_ARRAY_TASK_COUNT", "1")
             first = int(environment.get("SLURM_ARRAY_TASK_MIN", task))
             step = int(environment.get("SLURM_ARRAY_TASK_STEP") or 1)
-            # An array with gaps (1,3,9) may go past the count; what two do twice is the same.
-            return cls((int(task) - first) // step % int(count), int(count))
+            index, rest = divmod(int(task) - first, step)
+            if rest or index >= int(count):
+                raise CannotScore(
+                    f"task {task} is of an array with gaps, so nobody knows which share is its: "
+                    "give --shard i/n"
+                )
+            return cls(index, int(count))
         return cls()
