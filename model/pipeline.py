@@ -16,7 +16,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,13 @@ logger = logging.getLogger(__name__)
 ROWS_ON_CPU, ROWS_ON_GPU = 64, 256
 _AHEAD_BYTES = 512 * 2**20
 _AHEAD_IMAGES = 64
+
+
+class File(Protocol):
+    """An image file, wherever its bytes lie; a ``Path`` is one."""
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError where there is nothing to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Pipeline:
         self._limits = limits
 
     def score(
-        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None = None
+        self, files: Sequence[tuple[File, str | None]], heads: Sequence[Head] | None = None
     ) -> Generator[tuple[int, Score | Exception], None, None]:
         """The place and the Score of each file, in order; or why it has none, as ``compute``.
 
@@ -99,7 +106,7 @@ class Pipeline:
                     yield number, result
 
     def compute(
-        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None = None
+        self, files: Sequence[tuple[File, str | None]], heads: Sequence[Head] | None = None
     ) -> Generator[tuple[int, Computed | Exception], None, None]:
         """``score`` before ``scorer.reduce``: the rows of each image, or an error.
 
@@ -112,7 +119,7 @@ class Pipeline:
             yield from results
 
     def _compute(
-        self, files: Sequence[tuple[Path, str | None]], heads: Sequence[Head] | None, crop: Crop
+        self, files: Sequence[tuple[File, str | None]], heads: Sequence[Head] | None, crop: Crop
     ) -> Generator[tuple[int, Computed | Exception], None, None]:
         room = Room(self._ahead_bytes)
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
@@ -135,7 +142,7 @@ class Pipeline:
     def _decode(
         self,
         number: int,
-        file: Path,
+        file: File,
         prompt: str | None,
         heads: Sequence[Head] | None,
         room: "Room",

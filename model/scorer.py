@@ -336,6 +336,14 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def every_device(device: str) -> list[str]:
+    """Names of all devices that a comma list names; ``auto``: every CUDA device, else the CPU."""
+    if device != "auto":
+        return [name.strip() for name in device.split(",") if name.strip()]
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [f"cuda:{number}" for number in range(count)] or ["cpu"]
+
+
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 where the device multiplies it natively (CUDA, AMX, AVX-512 BF16), else
     float32.

@@ -190,6 +190,13 @@ def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("what", ["app.main", "app.cli.main", "app.bulk.parts.run", "app.bulk.ray"])
+def test_nothing_imports_ray_before_somebody_wants_it(what: str) -> None:
+    code = f"import sys, {what}; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_api_process_has_no_decoder_of_images() -> None:
     code = "import sys, app.main; print([m for m in sys.modules if m.partition('.')[0] == 'PIL'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tomllib
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,12 @@ def test_development_tools_are_pinned_to_what_the_constraints_say() -> None:
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
 def test_the_tested_versions_can_be_had_on_every_python_that_is_supported(python: str) -> None:
-    found = {name: distribution(name) for name in pins()}
+    # Ray is the one pin that a development environment may lack.
+    found = {name: distribution(name) for name in pins() if name != "ray" or find_spec("ray")}
     needs = {
         name: str(found[name].metadata.json.get("requires_python", ""))
         for name, version in pins().items()
-        if found[name].version == version  # another one was chosen here by hand
+        if name in found and found[name].version == version  # another one was chosen here by hand
     }
     assert needs
     assert [name for name, wanted in needs.items() if python not in SpecifierSet(wanted)] == []

@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import ExifTags, Image
 
@@ -33,7 +33,7 @@ _ON_THE_WAY = (
 )
 
 
-def embedded_prompt(image: Path) -> str | None:
+def embedded_prompt(image: Path | IO[bytes]) -> str | None:
     """The positive prompt in the image's metadata; None if there is none that is certain.
 
     Networks (``<lora:...>``) and the weights of words are left out: they are no words of the

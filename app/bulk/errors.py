@@ -11,11 +11,11 @@ class Stopped(Exception):
     """The run can't go on; the rows so far are written."""
 
 
-def require(package: str, purpose: str) -> None:
-    """Looks for a package of the extra ``score`` before the run needs it.
+def require(package: str, purpose: str, extra: str = "score") -> None:
+    """Looks for a package of an extra before the run needs it.
 
     Raises:
         CannotScore: it is not installed.
     """
     if importlib.util.find_spec(package) is None:
-        raise CannotScore(f"{purpose} needs {package}: pip install 'agiqa[score]'")
+        raise CannotScore(f"{purpose} needs {package}: pip install 'agiqa[{extra}]'")

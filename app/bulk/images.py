@@ -8,7 +8,7 @@ from pathlib import Path
 from app.bulk.errors import CannotScore
 
 STANDARD_INPUT = "-"
-_EXTENSIONS = {
+EXTENSIONS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"),
     *(".gif", ".tif", ".tiff", ".avif"),
 }
@@ -68,5 +68,5 @@ def _below(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in _EXTENSIONS:
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(place, name)

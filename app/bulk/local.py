@@ -31,7 +31,7 @@ class LocalScoring:
 
     def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
         """One row per item, in order."""
-        files = [(item.path, item.prompt) for item in items]
+        files = [(item.source or item.path, item.prompt) for item in items]
         with closing(self._pipeline.score(files, self._heads)) as results:
             for number, result in results:
                 if isinstance(result, Exception):

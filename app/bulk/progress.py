@@ -7,7 +7,7 @@ import click
 from tqdm import tqdm
 
 
-class _Lines(io.TextIOBase):
+class Lines(io.TextIOBase):
     """Standard error for what tqdm writes, without the carriage returns that a log can't show."""
 
     def write(self, text: str) -> int:
@@ -33,7 +33,7 @@ class Progress:
         self._failed = 0
         on_terminal = sys.stderr.isatty()
         for_logs = {
-            "file": _Lines(),
+            "file": Lines(),
             "delay": interval,
             "mininterval": interval,
             "miniters": 1,  # else tqdm's monitor adds lines of its own

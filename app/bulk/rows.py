@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,17 +27,30 @@ PASSING_CODES = {
 _DIGITS = 6  # as the service rounds
 
 
+class Source(Protocol):
+    """Where the bytes of an image are that is no file of this machine."""
+
+    @property
+    def name(self) -> str:
+        """What rows call the image."""
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError where there is nothing to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An image to score; ``prompt`` None: none is known."""
+    """An image to score; ``prompt`` None: none is known; ``source`` None: a file at ``path``."""
 
     path: Path
     prompt: str | None = None
+    source: Source | None = None
 
     @property
     def name(self) -> str:
         r"""The path as OUT has it: text that any file can hold, what is no UTF-8 as ``\xe9``."""
-        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        name = self.source.name if self.source else self.path
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,19 @@ class Scoring(Protocol):
 
     def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
         """One row per item, in order; closing it gives up what is under way."""
+
+
+def row_of_each(scoring: Scoring, items: Sequence[Item]) -> Generator[Row, None, None]:
+    """A row per item, in order; nobody reads what is no regular file."""
+    special = {item.name for item in items if item.source is None and is_special(item.path)}
+    with closing(scoring.score([item for item in items if item.name not in special])) as answers:
+        for item in items:
+            if item.name in special:
+                detail = "It is no regular file; copy what it gives into one."
+                yield failed(item, scoring.model, "unreadable_file", detail)
+            else:
+                yield next(answers)
+        yield from answers  # none, but it may have to say why it ends
 
 
 def scored(item: Item, model: ModelFacts, answer: Mapping[str, Any]) -> Row:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.bulk.errors import CannotScore, Stopped
 from app.bulk.images import find_images
 from app.bulk.progress import Progress
 from app.bulk.prompts import with_prompts
-from app.bulk.rows import Item, Row, Scoring, failed, is_special
+from app.bulk.rows import Item, Row, Scoring, row_of_each
 from app.bulk.tables import PARQUET, Write, opened, write_all
 from model.config import Head
 from reporting.errors import ReportingError
@@ -129,24 +129,11 @@ def _score(
     to_terminal = job.out is None and sys.stdout.isatty()
     bar = Progress(len(todo), quiet=job.quiet, to_terminal=to_terminal)
     # The rows are closed at once when the run ends early, not when their last reference goes.
-    with _opened(job, kept) as write, closing(bar), closing(_rows(scoring, todo)) as rows:
+    with _opened(job, kept) as write, closing(bar), closing(row_of_each(scoring, todo)) as rows:
         for row in rows:
             write(row)
             new.append(row)
             bar.step(failed=row["code"] is not None)
-
-
-def _rows(scoring: Scoring, items: Sequence[Item]) -> Generator[Row, None, None]:
-    """A row per item, in order; nobody reads what is no regular file."""
-    special = {item.name for item in items if is_special(item.path)}
-    with closing(scoring.score([item for item in items if item.name not in special])) as scored:
-        for item in items:
-            if item.name in special:
-                detail = "It is no regular file; copy what it gives into one."
-                yield failed(item, scoring.model, "unreadable_file", detail)
-            else:
-                yield next(scored)
-        yield from scored  # none, but it may have to say why it ends
 
 
 def _opened(job: Job, kept: Sequence[Row]) -> AbstractContextManager[Write]:

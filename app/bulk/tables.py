@@ -33,6 +33,12 @@ class TextWriter(Protocol):
         """Passes on what it has."""
 
 
+def is_folder(out: str) -> bool:
+    """Whether OUT is a folder of parts and no table: an address, or a path without a suffix."""
+    no_table = Path(out).suffix not in FORMATS and (not Path(out).suffix or Path(out).is_dir())
+    return "://" in out or out.endswith("/") or no_table
+
+
 @contextmanager
 def opened(out: Path, kept: Sequence[Row] = ()) -> Iterator[Write]:
     """OUT, open to take rows. It is whole once the block ends well; rows of a block that an error
@@ -92,13 +98,19 @@ def _json_line(row: Row) -> str:
 
 def write_parquet(file: Path, rows: Sequence[Row]) -> None:
     """Writes a Parquet file with these rows, atomically."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with replacing(file) as temporary:
+        pq.write_table(as_arrow(rows), temporary)
+
+
+def as_arrow(rows: Sequence[Row]) -> Any:
+    """A ``pyarrow.Table`` of these rows, of the same types whatever they hold."""
+    import pyarrow as pa
 
     types = {str: pa.string(), float: pa.float64(), int: pa.int32()}
     schema = pa.schema([(name, types[NUMBERS.get(name, str)]) for name in COLUMNS])
-    with replacing(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema), temporary)
+    return pa.Table.from_pylist(list(rows), schema)
 
 
 def read(file: Path) -> list[Row]:

@@ -1,29 +1,29 @@
 """``agiqa score``: many images, scored here or through a service."""
 
-import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import click
 
 from app.bulk.errors import CannotScore
 from app.bulk.images import STANDARD_INPUT, read_list
-from app.bulk.rows import ModelFacts, Scoring
+from app.bulk.rows import Scoring
 from app.bulk.run import INTERRUPTED, Job, run
+from app.bulk.setup import DEFAULT_MODEL, LocalSetup
+from app.bulk.tables import is_folder
 from app.cli.errors import as_messages
 from app.cli.models import CLIENT_KEY
 from model.config import CROP_POLICIES, Head
 
-if TYPE_CHECKING:
-    from model.scorer import Scorer
-
 _FILE = click.Path(path_type=Path)
-_DEFAULT = "tiny-clip-agiqa"
 _LOCAL_ONLY = ("device", "dtype", "crop_policy", "decode_workers")
 _REMOTE_ONLY = ("api_key", "concurrency", "deadline")
+_PARTS_ONLY = ("shard", "ray", "unit_images")
+_TABLE_ONLY = ("server", *_REMOTE_ONLY, "overwrite", "report", "fail_under", "fail_under_mean")
 # The --help of click joins lines; a paragraph that starts with \b is left as it is.
 _EPILOG = """\b
 Exit codes:
@@ -63,10 +63,14 @@ Exit codes:
     "--checkpoint",
     "--metric_name",
     metavar="NAME",
-    help=f"Bundled name, folder or hf://owner/name; with --server one of its models  [{_DEFAULT}]",
+    help="Bundled name, folder or hf://owner/name; with --server one of its models  "
+    f"[{DEFAULT_MODEL}]",
 )
 @click.option("--heads", help="Of quality,alignment,consistency  [all that apply]")
-@click.option("--device", help="auto, cpu, cuda, cuda:1 ...  [auto]")
+@click.option(
+    "--device",
+    help="auto, cpu, cuda, cuda:1 ...; with a folder as OUT a list, and auto is all GPUs  [auto]",
+)
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="[auto]")
 @click.option("--crop-policy", type=click.Choice(CROP_POLICIES), help="[the checkpoint's own]")
 @click.option(
@@ -90,8 +94,8 @@ Exit codes:
     "-o",
     "--out",
     "--save_file",
-    type=_FILE,
-    help=".csv, .jsonl or .parquet  [CSV to the terminal]",
+    help=".csv, .jsonl or .parquet, or a folder or an address: one Parquet file for each unit of "
+    "work  [CSV to the terminal]",
 )
 @click.option("--resume", is_flag=True, help="Go on with OUT: leave out what it has already.")
 @click.option(
@@ -104,6 +108,25 @@ Exit codes:
     default=10,
     show_default=True,
     help="How many of the worst images the summary lists.",
+)
+# By parts: OUT is a folder.
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Do every N-th unit from number I on  [as the array job of Kubernetes or SLURM says]",
+)
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Do the units on a Ray cluster; without ADDRESS on one of this machine's own.",
+)
+@click.option(
+    "--unit-images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images of a unit, for 20 to 60 seconds  [1000, on a GPU 10000]",
 )
 @click.option(
     "-q/-v", "--quiet/--verbose", "quiet", default=False, help="No progress and no summary."
@@ -126,14 +149,27 @@ def score(**given: Any) -> None:
     A row per image, in their order: path, quality, alignment, consistency, or code and detail; then
     what is known beside it. Rows are written as they come, so a stopped run loses nothing: --resume
     goes on with it. No server is needed.
+
+    With a folder or an address as OUT, the images may be millions, in Parquet files, tars and
+    folders of data sets too, and several machines may share them: see --shard and --ray. The same
+    command goes on.
     """
     try:
         with as_messages(CannotScore):
-            status = run(_job(given), lambda: _connect(given))
+            status = _run(given)
     except KeyboardInterrupt:  # before the first image: while the model loads, say
         click.echo("stopped", err=True)
         status = INTERRUPTED
     sys.exit(status)
+
+
+def _run(given: dict[str, Any]) -> int:
+    out = given["out"]
+    if out and is_folder(out):
+        return _by_parts(given)
+    _refuse(given, _PARTS_ONLY, "a folder as OUT")
+    given["out"] = Path(out) if out else None
+    return run(_job(given), lambda: _connect(given))
 
 
 def _job(given: dict[str, Any]) -> Job:
@@ -179,7 +215,7 @@ def _connect(given: dict[str, Any]) -> Scoring:
         if there:
             raise CannotScore(f"{options}: with --server the service has decided that already")
         raise CannotScore(f"{options}: only with --server")
-    return _service(given) if given["server"] else _here(given)
+    return _service(given) if given["server"] else _here(given).connect()
 
 
 def _service(given: dict[str, Any]) -> Scoring:
@@ -195,39 +231,49 @@ def _service(given: dict[str, Any]) -> Scoring:
     )
 
 
-def _here(given: dict[str, Any]) -> Scoring:
-    from app.bulk.local import LocalScoring
-    from model.decoding.decoder import DecodeLimits
-    from model.pipeline import Pipeline
-    from model.scorer import limit_threads
-
-    limit_threads()
-    scorer, facts = _load(given)
-    try:
-        scorer.planner.heads(given["heads"], prompted=True)
-    except ValueError as error:
-        raise CannotScore(str(error)) from error
-    workers = given["decode_workers"]
-    limits = DecodeLimits() if workers != 0 else None
-    return LocalScoring(Pipeline(scorer, threads=workers, limits=limits), facts, given["heads"])
+def _here(given: dict[str, Any]) -> LocalSetup:
+    return LocalSetup(
+        given["checkpoint"],
+        given["device"],
+        given["dtype"],
+        given["crop_policy"],
+        given["decode_workers"],
+        given["heads"],
+    )
 
 
-def _load(given: dict[str, Any]) -> tuple["Scorer", ModelFacts]:
-    """The scorer, and what is known of it: with its ``metrics.json`` as far as it has any."""
-    import model
-    from app.catalogue import describe
-    from model.errors import ModelError
-    from model.store.checkpoint import find
+def _by_parts(given: dict[str, Any]) -> int:
+    from app.bulk.parts.run import PartsJob, run_parts
+    from app.bulk.parts.samples import Prompts
+    from app.bulk.parts.units import Shard
 
-    try:
-        folder = find(given["checkpoint"] or _DEFAULT)
-        device, dtype = given["device"] or "auto", given["dtype"] or "auto"
-        scorer = model.load(str(folder), device, dtype, given["crop_policy"])
-    except (ModelError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
-        raise CannotScore(str(error)) from error
-    try:
-        measured = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
-        measured = {}
-    described = describe(scorer.config, scorer.planner.policy, [])
-    return scorer, ModelFacts.of(described, measured if isinstance(measured, dict) else {})
+    _refuse(given, _TABLE_ONLY, "a table as OUT")
+    job, setup = _job(given), _here(given)
+    if job.prompts not in (None, "beside", "embedded"):
+        raise CannotScore("--prompts FILE: give a Parquet file with the columns path and prompt")
+    on_ray = given["ray"] is not None
+    if on_ray and given["shard"]:
+        raise CannotScore("--ray spreads all units over its cluster: leave out --shard")
+    of_job = Shard() if on_ray else Shard.of_environment(os.environ)
+    setups = [setup] if on_ray else setup.for_each_device()
+    return run_parts(
+        PartsJob(
+            job.paths,
+            str(given["out"]),
+            setups,
+            job.listed,
+            Prompts(job.prompts, (job.prompt or "").strip() or None),
+            job.heads,
+            given["unit_images"],
+            setups[0].on_gpu,
+            Shard.parse(given["shard"]) if given["shard"] else of_job,
+            given["ray"],
+            job.quiet,
+        )
+    )
+
+
+def _refuse(given: dict[str, Any], names: Sequence[str], needs: str) -> None:
+    if wrong := [name for name in names if given[name] not in (None, False)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise CannotScore(f"{options}: only with {needs}")
