@@ -28,7 +28,7 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 LADDERS = {
     "app": (
         *("logs", "settings", "key_file", "batching", "device", "catalogue", "metrics", "worker"),
-        *("quarantine", "scoring", "service", "http", "startup", "main", "bulk", "cli"),
+        *("quarantine", "scoring", "service", "http", "startup", "main", "ray", "bulk", "cli"),
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),
