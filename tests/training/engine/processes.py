@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ def started(
     try:
         yield process
     finally:
+        if process.poll() is None:
+            process.terminate()  # torchrun's processes are in groups of their own: it ends them
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
