@@ -190,6 +190,14 @@ def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_ray_is_imported_by_what_runs_on_it_alone() -> None:
+    with_ray = {str(p.relative_to(ROOT)) for p in modules("app") if "ray" in tops(p)}
+    assert "app/ray.py" in with_ray <= {"app/ray.py", "app/bulk/ray.py"}
+    code = "import sys, app.main, app.cli.main, app.bulk.run; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_api_process_has_no_decoder_of_images() -> None:
     code = "import sys, app.main; print([m for m in sys.modules if m.partition('.')[0] == 'PIL'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

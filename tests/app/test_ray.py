@@ -35,7 +35,11 @@ with warnings.catch_warnings():
 
     from app.ray import BACKLOG, NAME, Scale, by_backlog, deployment
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.timeout(600),
+]
 
 SETTINGS = Settings(
     models=("tiny-clip-agiqa",),
@@ -56,11 +60,18 @@ CLIENTS = 8
 def url() -> Iterator[str]:
     """Of a cluster's proxy."""
     port = free_port()
+    # On a machine that is busy with other tests a process takes its time to start.
+    patience = {
+        f"RAY_SERVE_PROXY_{what}_TIMEOUT_S": "120" for what in ("READY_CHECK", "HEALTH_CHECK")
+    }
+    os.environ.update(patience)
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**27)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()
+    for name in patience:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="module")
