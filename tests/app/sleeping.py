@@ -19,9 +19,14 @@ IMAGES_PER_SECOND = 12.5
 class Sleeping(FakeDevice):
     """Takes as long for each image, however many come at once."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._one = asyncio.Lock()  # the next batch is handed over while one is computed
+
     async def run(self, batch: Batch) -> Outcome:
         seconds = len(batch.slices) / IMAGES_PER_SECOND
-        await asyncio.sleep(seconds)
+        async with self._one:
+            await asyncio.sleep(seconds)
         return Outcome([self.result(piece) for piece in batch.slices], seconds)
 
 
