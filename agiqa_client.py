@@ -6,8 +6,8 @@
         client.score("photo.jpg").quality
         client.score_agi("generated.png", "a tray of sushi", deadline=5).consistency
 
-Busy (429), not ready (503) and no connection are tried again, of a batch those images alone that
-met it: after what ``Retry-After`` says and up to a quarter more, else after exponential back-off
+Busy (429), not ready (503), no connection, and a 500 or 502 of a front whose replica died are tried
+again, of a batch those images alone that met it: after what ``Retry-After`` says and up to a quarter more, else after exponential back-off
 with full jitter. A ``deadline`` bounds all
 tries together, and the service is told what is left of it. Interrupting or cancelling a call closes
 its connection, and the service drops the work. Errors carry the service's own sentence:
@@ -61,6 +61,7 @@ T = TypeVar("T")
 
 _BACK_OFF, _LONGEST_BACK_OFF, _POLL, _CONNECT = 0.5, 8.0, 0.25, 10.0  # seconds
 _PART = 1 << 16  # bytes between two looks at the clock
+_OF_A_FRONT = (500, 502)  # without a code of ours: the replica behind it died under the request
 _GRACE = 0.05  # s in which httpx may say more exactly what took too long
 
 
@@ -384,6 +385,10 @@ class AsyncClient:
                 return await self._try(path, options, form, left)
             except (Unavailable, Unreachable) as passing:
                 error = passing
+            except Failed as failed:
+                if failed.code or failed.status not in _OF_A_FRONT:
+                    raise
+                error = failed
             if not await self._another(tries, error):
                 break
         raise error

@@ -37,6 +37,7 @@ from app.http.limits.protocol import Connections, LimitedProtocol
 from app.http.limits.unread import Unread
 from app.http.middleware import MACHINES, Gate, RequestContext
 from app.http.tracing import exported_spans
+from app.http.waiting import UntilUp
 from app.key_file import KeyFile
 from app.logs import configure, dump_stacks_on_faults, shown_as
 from app.metrics import Metrics
@@ -68,6 +69,7 @@ def create_app(
     decoder: Callable[[Settings, Arena, Callable[[str], None]], ImageDecoder] = decode_process,
     on_ready: Callable[[Models], None] = lambda _: None,
     on_fatal: Callable[[BaseException], None] = lambda _: None,
+    as_replica: bool = False,
 ) -> FastAPI:
     """The ASGI application; its workers start with the lifespan.
 
@@ -77,6 +79,8 @@ def create_app(
         decoder: makes what decodes images, one at a time.
         on_ready: hears once that the models are loaded.
         on_fatal: hears of what the service can't survive, models that can't be loaded above all.
+        as_replica: who routes to it does not look at /readyz, and sends the X-Request-ID: startup
+            lasts until the models are loaded, and requests wait for a worker that is down.
 
     Raises:
         ArenaError: the machine can't hold the shared memory.
@@ -104,16 +108,52 @@ def create_app(
         decoders=DecodePool(decoders, count * settings.max_decode_bytes),
         batcher=Batcher(scheduler, workers, metrics, clock),
     )
+    loaded = Loaded(on_ready, on_fatal)
     service = Service(
         settings,
         metrics,
         parts,
         pool=Pool(workers),
         clock=clock,
-        on_ready=on_ready,
-        on_fatal=on_fatal,
+        on_ready=loaded.ready,
+        on_fatal=loaded.failed,
     )
-    return _application(service, key_file)
+    return _application(service, key_file, loaded if as_replica else None)
+
+
+class Loaded:
+    """Passes on that the models are loaded, or that the service can't go on; one may wait for the
+    first of it.
+    """
+
+    def __init__(
+        self,
+        on_ready: Callable[[Models], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._on_ready = on_ready
+        self._on_fatal = on_fatal
+        self._news = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Returns when the models are loaded.
+
+        Raises:
+            BaseException: why they can't be.
+        """
+        await self._news.wait()
+        if self._error:
+            raise self._error
+
+    def ready(self, models: Models) -> None:
+        self._news.set()
+        self._on_ready(models)
+
+    def failed(self, error: BaseException) -> None:
+        self._error = error
+        self._news.set()
+        self._on_fatal(error)
 
 
 def _lane(admission: Admission, scheduler: Scheduler, ceilings: Ceilings) -> Lane:
@@ -141,8 +181,10 @@ def _worker_settings(settings: Settings, device: str) -> WorkerSettings:
     )
 
 
-def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
-    """The endpoints, and what surrounds them."""
+def _application(service: Service, key_file: KeyFile | None, loaded: Loaded | None) -> FastAPI:
+    """The endpoints, and what surrounds them; ``loaded``: what a replica's startup
+    waits for.
+    """
     settings = service.settings
     keys = Keys(settings.api_keys, file=key_file)
     spans = exported_spans()
@@ -153,6 +195,8 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
         if key_file:
             key_file.start()
         try:
+            if loaded:
+                await loaded.wait()
             yield
         finally:
             await service.stop()
@@ -183,12 +227,15 @@ def _application(service: Service, key_file: KeyFile | None) -> FastAPI:
     app.add_middleware(Bodies, admission=service.admission, settings=settings, budget=budget)
     app.add_middleware(KeyLimits)
     app.add_middleware(Gate, admission=service.admission, settings=settings, keys=keys)
+    if loaded:
+        app.add_middleware(UntilUp, admission=service.admission, most=settings.deadline_seconds)
     app.add_middleware(UntilDrained, admission=service.admission, serving=service.serving)
     app.add_middleware(
         RequestContext,
         metrics=service.metrics,
         slow_seconds=settings.slow_request_seconds,
         spans=spans,
+        sends_id=loaded is None,
     )
     app.add_middleware(Unread, admission=service.admission)
     return app

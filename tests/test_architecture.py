@@ -28,7 +28,7 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 LADDERS = {
     "app": (
         *("logs", "settings", "key_file", "batching", "device", "catalogue", "metrics", "worker"),
-        *("quarantine", "scoring", "service", "http", "startup", "main", "bulk", "cli"),
+        *("quarantine", "scoring", "service", "http", "startup", "main", "ray", "bulk", "cli"),
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),
@@ -188,6 +188,11 @@ def test_importing_the_api_side_does_not_import_torch(what: str) -> None:
     code = f"import sys, {what}; print([m for m in {sorted(TORCH)!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ray_is_imported_by_what_runs_on_it_alone() -> None:
+    with_ray = {str(p.relative_to(ROOT)) for p in modules("app") if "ray" in tops(p)}
+    assert "app/ray.py" in with_ray
 
 
 @pytest.mark.parametrize("what", ["app.main", "app.cli.main", "app.bulk.parts.run", "app.bulk.ray"])

@@ -39,15 +39,26 @@ _SETTINGS = together(
 @click.command()
 @_SETTINGS
 @click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Run on Ray Serve: on the cluster at ADDRESS (auto, or HOST:PORT), or on one of this "
+    "machine alone.",
+)
+@click.option(
     "--print-config",
     is_flag=True,
     help="Print the settings in effect, and where each comes from, and end.",
 )
-def serve(*, print_config: bool, **given: Any) -> None:
+def serve(*, print_config: bool, address: str | None, **given: Any) -> None:
     """Run the service."""
     if print_config:
         _print_config(given)
         return
+    if address is not None:
+        sys.exit(_serve_on_ray(address, given))
     # Until the service has handlers of its own: nothing is to be finished yet. The first process of
     # a container would not end at all without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -88,6 +99,18 @@ def doctor(*, as_json: bool, **given: Any) -> None:
     else:
         click.echo("\nthe service can run: agiqa serve")
     sys.exit(1 if faults else 0)
+
+
+def _serve_on_ray(address: str, given: dict[str, Any]) -> int:
+    settings = _settings(given)
+    try:
+        from app.ray import run
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"Ray Serve needs the package {error.name}: pip install 'agiqa[ray]'"
+        ) from error
+    with as_messages(ConnectionError, RuntimeError):
+        return run(settings, address)
 
 
 def _print_config(given: dict[str, Any]) -> None:

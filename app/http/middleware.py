@@ -67,12 +67,17 @@ class RequestContext:
         metrics: Metrics,
         slow_seconds: float = 0.0,
         spans: "StageSpans | None" = None,
+        *,
+        sends_id: bool = True,
     ) -> None:
-        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does."""
+        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does.
+        ``sends_id``: else who is in front adds the id, which it gave to the request.
+        """
         self.app = app
         self.metrics = metrics
         self._spans = spans
         self._slow_seconds = slow_seconds
+        self._sends_id = sends_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,7 +97,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = current
+                if self._sends_id:
+                    headers["X-Request-ID"] = current
                 headers["X-Content-Type-Options"] = "nosniff"
                 if state.stages:
                     headers["Server-Timing"] = _server_timing(state)

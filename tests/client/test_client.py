@@ -166,6 +166,17 @@ def test_an_answer_of_somebody_else_is_a_failure(kind: Kind, body: bytes) -> Non
     assert "is no agiqa service" in str(raised)
 
 
+@pytest.mark.parametrize("status", [500, 502])
+def test_what_a_front_answers_whose_replica_died_is_tried_again(kind: Kind, status: int) -> None:
+    died = httpx.Response(
+        status, content=b"The actor died unexpectedly before finishing this task."
+    )
+    scene = Scene([died, ok()])
+    assert call(kind, lambda c: c.score(b"image"), **scene.given()).quality == 0.75
+    assert len(scene.requests) == 2
+    assert isinstance(asked(kind, Scene([died])), agiqa_client.Failed)
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500, 504])
 def test_what_does_not_pass_is_not_tried_again(kind: Kind, status: int) -> None:
     scene = Scene([problem(status), ok()])

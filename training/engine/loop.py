@@ -124,6 +124,7 @@ class _Training:
         self.task = run.task
         self.task.module.to(accelerator.device)
         state = load_state(run.folder / f"{run.name}.state.pt", run.fingerprint)
+        self._require_one_state(state)
         step = Step(self.task, run.schedule.accumulate)
         if state is None:
             # Before the processes' weights are made equal, and their average is begun.
@@ -135,6 +136,21 @@ class _Training:
         self.progress = Progress()
         if state is not None:
             self._restore(state)
+
+    def _require_one_state(self, state: Mapping[str, Any] | None) -> None:
+        """All processes go on from the main one's epoch, or would wait for each other for ever.
+
+        Raises:
+            TrainingError: some found another state: their machines share no folder.
+        """
+        epochs = len(state["progress"]["history"]) if state else 0
+        mine = torch.tensor([epochs], device=self.accelerator.device)
+        found = self.accelerator.gather(mine).tolist()
+        if len(set(found)) > 1:
+            raise TrainingError(
+                f"the processes found {found} finished epochs in {self.run.folder}: set work to a "
+                "folder that all machines share"
+            )
 
     def _first(self, step: Step) -> Generator[tuple[Outputs, Batch], None, None]:
         """The outputs for the batches of the first epoch."""

@@ -85,7 +85,7 @@ class Pictures:
 
     def _unless_full(self, path: Path) -> None:
         # An average picture more would not fit: those that still come are decoded when used.
-        if self._used + self._used / max(1, len(self._kept)) <= self.limit:
+        if self.limit and self._used + self._used / max(1, len(self._kept)) <= self.limit:
             self[path]
 
     def _decode(self, path: Path) -> Picture:

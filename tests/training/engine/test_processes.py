@@ -1,77 +1,32 @@
 """Real processes, by the command line: killed and started again, and two that share the work."""
 
-import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from tests.training.runs import METHODS, SCHEDULE, method_recipe, weights
+from tests.training.engine.processes import (
+    AGIQA,
+    TWO,
+    finished,
+    is_gone,
+    progress_of,
+    started,
+    wait_for,
+    written,
+)
+from tests.training.runs import weights
 from training.recipe import MethodRecipe, load_recipe
 from training.run import train
 
 pytestmark = pytest.mark.slow
 
-AGIQA = [sys.executable, "-m", "app.cli.main"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 Data = dict[str, Path]
-
-
-@pytest.fixture
-def folder(pretrained: Path, tmp_path: Path) -> Path:
-    """A folder of one's own with the backbone in it."""
-    shutil.copytree(pretrained / "backbone", tmp_path / "backbone")
-    return tmp_path
-
-
-def written(folder: Path, data: Data, method: str, schedule: dict[str, Any]) -> Path:
-    """A recipe file whose run writes ``checkpoint`` and ``work`` in ``folder``."""
-    _, own = METHODS[method]
-    schedule = {**SCHEDULE, **own.get("schedule", {}), **schedule}
-    recipe = method_recipe(
-        data, folder, method, work=folder / "work", device="cpu", schedule=schedule
-    )
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
-    return path
-
-
-@contextmanager
-def started(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process group of its own, on one thread, whose output goes to a file."""
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def finished(command: Sequence[str | Path], log: Path) -> int:
-    """The exit status; nothing of the process is left."""
-    with started(command, log) as process:
-        status = process.wait(200)
-    assert is_gone(process.pid)
-    return status
 
 
 def here(recipe: Path) -> None:
@@ -80,31 +35,6 @@ def here(recipe: Path) -> None:
     loaded = load_recipe(str(recipe))
     assert isinstance(loaded, MethodRecipe)
     assert train(loaded, "agiqa train recipe.yaml") is not None
-
-
-def is_gone(group: int) -> bool:
-    """Whether no process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def wait_for(what: Path, process: subprocess.Popen[bytes], epochs: int) -> None:
-    """Until the table of a run holds so many epochs, and its state at least all but the last."""
-    deadline = time.monotonic() + 100
-    table = what / "miniature.metrics.csv"
-    while not table.is_file() or len(table.read_text().splitlines()) <= epochs:
-        assert process.poll() is None, "the run ended"
-        assert time.monotonic() < deadline, "the run is too slow"
-        time.sleep(0.005)
-
-
-def progress_of(work: Path) -> list[dict[str, float]]:
-    state = torch.load(work / "miniature.state.pt", weights_only=True)
-    history: list[dict[str, float]] = state["progress"]["history"]
-    return history
 
 
 def test_a_run_that_is_killed_twice_ends_in_the_same_weights(data: Data, folder: Path) -> None:
