@@ -179,7 +179,7 @@ class Provenance(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-Picture = Literal[1, 2]
+Picture = Literal[1, 2, 3]
 
 
 class SelfTest(_Frozen):

@@ -42,17 +42,26 @@ class Scoring(Protocol):
 
 def draw_picture(number: int) -> Image.Image:
     """A picture, RGB, 256 x 256, of integers alone, so that every machine draws the same one:
-    1 rings of three widths, 2 waves of four lengths over a ramp. They never change.
+    1 rings of three widths, 2 waves of four lengths over a ramp, 3 a hill under a sky with a sun.
+    They never change.
     """
     y, x = np.mgrid[:_SIDE, :_SIDE]
     if number == 1:
         from_centre = (x - 128) ** 2 + (y - 128) ** 2
         planes = [_wave(from_centre >> shift) for shift in (6, 7, 8)]
-    else:
+    elif number == 2:
         waves = _wave(x + (y >> 2)) + _wave(3 * x - 2 * y) // 2
         waves += _wave(7 * x + 5 * y) // 4 + _wave(13 * y - 11 * x) // 8
         grey = waves * 8 // 15
         planes = [grey, (grey + y) // 2, (255 - grey + x) // 2]
+    else:
+        grass = _wave(23 * x + 7 * y) // 8 + _wave(31 * y - 17 * x + (x * y >> 6)) // 8
+        ground = (60 + grass, 110 + grass - (y >> 3), 40 + grass // 2)
+        sky = (90 + (y >> 2), 140 + (y >> 2), 230 - (y >> 3))
+        is_ground = y > 130 + (_wave(x) >> 2) - (_wave(2 * x + 40) >> 4)
+        is_sun = (x - 190) ** 2 + (y - 60) ** 2 < 900
+        lights = zip(ground, sky, (255, 240, 200), strict=True)
+        planes = [np.where(is_ground, g, np.where(is_sun, sun, s)) for g, s, sun in lights]
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 
 

@@ -236,6 +236,15 @@ class MethodRecipe(_Recipe):
             return content
         return {**content, "split": {**split, "inner": 0.0}}
 
+    @model_validator(mode="after")
+    def _is_calibrated_on_what_is_not_measured(self) -> Self:
+        if self.calibrate and self.judged_by == "test":
+            raise ValueError(
+                "calibrate would fit the test part, which has the place of a validation part here: "
+                "set calibrate=false, or protocol=clean"
+            )
+        return self
+
     @property
     def judged_by(self) -> Literal["validation", "test"]:
         """The part that the epoch is chosen on."""

@@ -158,7 +158,7 @@ class VisionTower(nn.Module):
         """
         stem = self.visual.conv1
         seen = stem(pixels.to(next(stem.parameters()).dtype))
-        if not isinstance(self.visual.conv1, EfficientNetStem):  # a map, and no class token yet
+        if not isinstance(stem, EfficientNetStem):  # a map, and no class token yet
             seen = F.pad(seen.flatten(2).transpose(1, 2), (0, 0, 1, 0))
         return self.placed(seen, positions)
 

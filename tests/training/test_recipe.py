@@ -104,6 +104,15 @@ def test_the_published_protocol_takes_no_inner_part_but_across_data_sets(tmp_pat
     assert (elsewhere.split.inner, elsewhere.judged_by) == (0.1, "validation")
 
 
+def test_nothing_is_calibrated_on_the_part_that_is_measured(tmp_path: Path) -> None:
+    split = {"shares": {"train": 0.8, "test": 0.2}}
+    content = {**METHOD, **PLACES, "data": {"AGIQA-3K": "x"}, "split": split, "calibrate": True}
+    file = write(tmp_path, content)
+    assert load_recipe(file).judged_by == "validation"
+    with pytest.raises(RecipeError, match="calibrate would fit the test part"):
+        load_recipe(file, ["protocol=paper"])
+
+
 def test_a_clean_run_without_a_validation_part_is_refused(tmp_path: Path) -> None:
     split = {"shares": {"train": 0.8, "test": 0.2}, "inner": 0}
     file = write(tmp_path, {**METHOD, **PLACES, "data": {"AGIQA-3K": "x"}, "split": split})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +22,14 @@ from training.engine.devices import accelerator_for
 from training.engine.history import Curves, write_csv
 from training.engine.schedule import Schedule
 from training.engine.state import Progress, load_state, save_atomically
-from training.engine.task import Outputs, Predicted, Step, Task, refuse_nan
+from training.engine.task import Outputs, Step, Task, refuse_nan
 from training.engine.validation import ValidationSet
 from training.engine.weights import Weights, copy_into
 from training.errors import TrainingError
 from training.evaluation.results import SrccBySet, flat_srcc
 from training.sampling.batches import Batch, Batches
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -73,18 +75,18 @@ class Run:
 
     def measure(self) -> SrccBySet:
         """SRCC of the task as it is now, in full precision; leaves it on the CPU."""
-        return self.validation.srcc(self._predicted())
+        return self._judged(self.task.evaluate)
 
     def calibrate(self) -> None:
         """The task as it is now, on the validation images."""
-        self.task.calibrate(self._predicted(), self.validation.samples)
+        self.task.calibrate(self._judged(self.task.predict), self.validation.samples)
 
-    def _predicted(self) -> Predicted:
+    def _judged(self, judge: Callable[[ValidationSet, Accelerator], _T]) -> _T:
         accelerator = accelerator_for(self.device, "fp32")
         self.task.module.to(accelerator.device)
-        predicted = self.task.predict(self.validation, accelerator)
+        found = judge(self.validation, accelerator)
         self.task.module.to("cpu")
-        return predicted
+        return found
 
     def _share(self, accelerator: Accelerator) -> None:
         if self.schedule.accumulate > 1 and self.task.needs_whole_batches:

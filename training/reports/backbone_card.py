@@ -47,7 +47,7 @@ def backbone_card(described: BackboneDescription, recipe: BackboneRecipe) -> str
         + ", ".join(f"{name} (x{times})" for name, times in stage.data.items())
         for stage in recipe.stages
     ]
-    commands = [described.provenance.command]
+    commands = [described.provenance.command or ""]
     if recipe.words is not None:
         steps.insert(0, f"`words`: {recipe.words.epochs} epochs on WordNet, without an image")
         commands.insert(0, FETCH)
