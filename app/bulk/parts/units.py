@@ -88,14 +88,14 @@ class Shard:
                 )
             return cls.parse(f"{index}/{count}")
         if task := environment.get("SLURM_ARRAY_TASK_ID"):
-            count = environment.get("SLURM_ARRAY_TASK_COUNT", "1")
+            tasks = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
             first = int(environment.get("SLURM_ARRAY_TASK_MIN", task))
             step = int(environment.get("SLURM_ARRAY_TASK_STEP") or 1)
             index, rest = divmod(int(task) - first, step)
-            if rest or index >= int(count):
+            if rest or index >= tasks:
                 raise CannotScore(
                     f"task {task} is of an array with gaps, so nobody knows which share is its: "
                     "give --shard i/n"
                 )
-            return cls(index, int(count))
+            return cls(index, tasks)
         return cls()
