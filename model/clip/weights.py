@@ -265,8 +265,8 @@ def _first_fault(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> st
 
 
 def _all_finite(values: Tensor) -> bool:
-    # Of all numbers the least and the largest are enough, NaN is both, and finding them is six times
-    # as fast as asking each; but not every kind of number knows them.
+    # The least and the largest are enough, NaN is both, and finding them is six times as fast as
+    # asking each; but not every kind of number knows them.
     if values.dtype in _ORDERED and values.numel():
         return all(bool(end.isfinite()) for end in torch.aminmax(values))
     return bool(values.isfinite().all())
