@@ -75,7 +75,7 @@ def train(recipe: MethodRecipe, command: str, shelf: Shelf | None = None) -> Tra
     torch.manual_seed(recipe.seed + 1)
     task = task_of(recipe, clip)
     network = task.network
-    _check_policies(recipe, network)
+    _check_fit(recipe, network)
     _require_memory(recipe, task)
     shelf = shelf or Shelf()
     encoder = encoder_of(recipe, task)
@@ -273,12 +273,18 @@ def _served(
     return rounded(flat_figures({name: evaluate(scorer, p, part) for name, p in parts}))
 
 
-def _check_policies(recipe: MethodRecipe, network: Network) -> None:
-    """Before hours of training: whether the network takes the crops that it is to be scored with.
+def _check_fit(recipe: MethodRecipe, network: Network) -> None:
+    """Before hours of training: whether the network takes the crops that it is to be scored with,
+    and has what is to be calibrated.
 
     Raises:
         TrainingError: it does not.
     """
+    if recipe.calibrate and "consistency" not in network.heads:
+        raise TrainingError(
+            "calibrate sets the consistency with the user's prompt, and with these options "
+            f"{recipe.method} has none: set calibrate=false"
+        )
     try:
         for policy in (recipe.crop_policy, recipe.served_policy):
             check_policy(recipe.name, policy, network)

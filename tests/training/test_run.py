@@ -233,6 +233,11 @@ def test_evaluate_names_an_unknown_part_and_a_set_that_training_did_not_split(
     assert "36 images" in result.output
 
 
+def test_calibration_without_a_consistency_is_refused(data: Data, folder: Path) -> None:
+    with pytest.raises(TrainingError, match="liqe has none: set calibrate=false"):
+        train(method_recipe(data, folder, "liqe", calibrate=True), "x")
+
+
 def test_a_loss_that_is_no_number_names_the_batch(data: Data, folder: Path) -> None:
     broken: dict[str, Any] = {"weights": {"quality": float("nan")}}
     with pytest.raises(TrainingError, match=r"nan .*; the batch held .*\.jpg"):
