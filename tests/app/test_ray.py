@@ -60,9 +60,12 @@ CLIENTS = 8
 def url() -> Iterator[str]:
     """Of a cluster's proxy."""
     port = free_port()
-    # On a machine that is busy with other tests a process takes its time to start.
+    # On a machine that is busy with other tests a process takes its time to start, and what they
+    # hold of the memory would have Ray end ours.
     patience = {
-        f"RAY_SERVE_PROXY_{what}_TIMEOUT_S": "120" for what in ("READY_CHECK", "HEALTH_CHECK")
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+        "RAY_memory_monitor_refresh_ms": "0",
     }
     os.environ.update(patience)
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**27)
@@ -181,6 +184,7 @@ def context(current: int, **backlogs: float) -> Any:
         (1, {"a": 2.5}, 3),
         (2, {"a": 0.0, "b": 0.0}, 1),
         (2, {"a": 1.0, "b": 1.0}, 2),
+        (8, {"a": 0.0, "b": 0.1}, 7),  # those that are left take the load of one that ends
         (3, {"a": 2.0, "b": 4.0}, 9),  # one is new, and has not reported yet
         (4, {}, 4),
     ],
