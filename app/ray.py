@@ -42,14 +42,15 @@ class Scale(BaseModel):
 
 
 def by_backlog(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-    """As many replicas as share the backlog at a second each; as before without news of it. Serve
-    applies bounds and delays.
+    """As many replicas as share the backlog at a second each, but one less at a time: a lull ends;
+    as before without news of it. Serve applies bounds and delays.
     """
     reported = (ctx.aggregated_metrics or {}).get(BACKLOG)
     if not reported:
         return ctx.target_num_replicas, {}
     mean = sum(reported.values()) / len(reported)
-    return max(1, math.ceil(ctx.current_num_replicas * mean)), {}
+    wanted = math.ceil(ctx.current_num_replicas * mean)
+    return max(1, wanted, ctx.target_num_replicas - 1), {}
 
 
 class Replica:

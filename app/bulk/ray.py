@@ -4,12 +4,15 @@ Ray Data retries what a lost actor was at, and which unit has its part is read f
 here keeps a state. The extra ``ray`` brings it; nothing imports ray before ``over_cluster``.
 """
 
+import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.bulk.errors import require
+from app.bulk.errors import CannotScore, Stopped, require
 from app.bulk.parts.storage import Remote, is_address
 from app.bulk.parts.units import Unit
 from app.bulk.parts.worker import Receipt, Work, Worker
@@ -17,6 +20,9 @@ from app.bulk.rows import COLUMNS, Item, row_of_each
 from app.bulk.setup import LocalSetup
 from app.bulk.tables import as_arrow
 from model.config import Head
+
+# One more than is worked on.
+_AHEAD = 2
 
 
 class Score:
@@ -89,7 +95,8 @@ def _text(batch: Mapping[str, Any], name: str, number: int) -> str | None:
 class _UnitScorer:
     """A ``Worker`` as an actor: rows of pickled units become rows of pickled receipts."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, folder: str) -> None:
+        _go_to(folder)
         self._worker = Worker(work)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
@@ -97,35 +104,83 @@ class _UnitScorer:
         return {"receipt": [pickle.dumps(receipt) for receipt in receipts]}
 
 
-def over_cluster(units: Iterator[Unit], work: Work, address: str) -> Iterator[Receipt]:
+def over_cluster(
+    units: Callable[[], Iterator[Unit]], count: int, work: Work, address: str
+) -> Iterator[Receipt]:
     """Units over a pool of actors, one per GPU of the cluster, or per CPU where it has none.
 
+    A task of the cluster finds the units, as far ahead as Ray lets it: this process never holds
+    them. A worker that dies is begun again, and does its unit again.
+
     Args:
-        units: those to do. Each of files carries their names, so for more than some millions of
-            images a Parquet manifest is the better input.
+        units: begins to find those that are to be done, always the same ones.
+        count: how many they are.
         work: what each actor loads.
         address: of the cluster; ``""`` begins one on this machine.
 
     Raises:
-        CannotScore: ray is not installed.
+        CannotScore: ray is not installed, or there is no such cluster.
+        Stopped: a worker can't begin, or the inputs can't be read there.
     """
     require("ray", "--ray", extra="ray")
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
 
-    ray.init(address or "local", ignore_reinit_error=True, log_to_driver=False)
-    DataContext.get_current().enable_progress_bars = False
-    found = ray.cluster_resources()
-    gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
-    rows = [{"unit": pickle.dumps(unit)} for unit in units]
-    actors = max(1, min(gpus or cpus, len(rows)))
-    receipts = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _UnitScorer,
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=actors, max_tasks_in_flight_per_actor=2),
-        num_gpus=1 if gpus else None,
-        num_cpus=None if gpus else 1,
-        fn_constructor_args=(work,),
+    folder = os.getcwd()
+
+    def found(_one: Mapping[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        _go_to(folder)
+        for unit in units():
+            yield {"unit": [pickle.dumps(unit)]}
+
+    gpus, cpus = _connected(address)
+    actors = max(1, min(gpus or cpus, count))
+    receipts = (
+        ray.data.from_items([{"all": 0}])
+        .map_batches(found, batch_size=1, num_cpus=0)
+        .map_batches(
+            _UnitScorer,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, max_size=actors, max_tasks_in_flight_per_actor=_AHEAD
+            ),
+            num_gpus=1 if gpus else None,
+            num_cpus=None if gpus else 1,
+            fn_constructor_args=(work if gpus else _on_one_core(work), folder),
+        )
     )
-    for row in receipts.iter_rows():
-        yield pickle.loads(row["receipt"])
+    try:
+        for row in receipts.iter_rows():
+            yield pickle.loads(row["receipt"])
+    except ray.exceptions.RayError as error:
+        raise Stopped(f"Ray has given up: {str(error).splitlines()[-1]}") from error
+
+
+def _connected(address: str) -> tuple[int, int]:
+    """GPUs and CPUs of the cluster that this process is in by now."""
+    import ray
+
+    own = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address or "local", ignore_reinit_error=True, log_to_driver=False, **own)
+    except (ConnectionError, ValueError) as error:
+        raise CannotScore(f"--ray {address}: {error}") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # A block for each unit and each receipt: with more in one, an actor would get many at once.
+    context.target_max_block_size = 1
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+
+
+def _on_one_core(work: Work) -> Work:
+    """With one process that decodes, unless somebody chose: there is an actor for each core."""
+    setup = work.setup
+    if isinstance(setup, LocalSetup) and setup.decode_workers is None:
+        return replace(work, setup=replace(setup, decode_workers=1))
+    return work
+
+
+def _go_to(folder: str) -> None:
+    """To the folder from which paths are seen, where this machine has it."""
+    with suppress(OSError):
+        os.chdir(folder)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
@@ -18,6 +18,9 @@ from app.bulk.tables import is_folder
 from app.cli.errors import as_messages
 from app.cli.models import CLIENT_KEY
 from model.config import CROP_POLICIES, Head
+
+if TYPE_CHECKING:
+    from app.bulk.parts.units import Shard
 
 _FILE = click.Path(path_type=Path)
 _LOCAL_ONLY = ("device", "dtype", "crop_policy", "decode_workers")
@@ -245,16 +248,12 @@ def _here(given: dict[str, Any]) -> LocalSetup:
 def _by_parts(given: dict[str, Any]) -> int:
     from app.bulk.parts.run import PartsJob, run_parts
     from app.bulk.parts.samples import Prompts
-    from app.bulk.parts.units import Shard
 
     _refuse(given, _TABLE_ONLY, "a table as OUT")
     job, setup = _job(given), _here(given)
     if job.prompts not in (None, "beside", "embedded"):
         raise CannotScore("--prompts FILE: give a Parquet file with the columns path and prompt")
     on_ray = given["ray"] is not None
-    if on_ray and given["shard"]:
-        raise CannotScore("--ray spreads all units over its cluster: leave out --shard")
-    of_job = Shard() if on_ray else Shard.of_environment(os.environ)
     setups = [setup] if on_ray else setup.for_each_device()
     return run_parts(
         PartsJob(
@@ -266,11 +265,26 @@ def _by_parts(given: dict[str, Any]) -> int:
             job.heads,
             given["unit_images"],
             setups[0].on_gpu,
-            Shard.parse(given["shard"]) if given["shard"] else of_job,
+            _shard(given),
             given["ray"],
             job.quiet,
         )
     )
+
+
+def _shard(given: dict[str, Any]) -> "Shard":
+    from app.bulk.parts.units import Shard
+
+    if given["ray"] is not None:
+        if given["shard"]:
+            raise CannotScore("--ray spreads all units over its cluster: leave out --shard")
+        return Shard()
+    if given["shard"]:
+        return Shard.parse(given["shard"])
+    shard = Shard.of_environment(os.environ)
+    if shard.count > 1 and not given["quiet"]:
+        click.echo(f"this is task {shard} of an array job (--shard 0/1 does all units)", err=True)
+    return shard
 
 
 def _refuse(given: dict[str, Any], names: Sequence[str], needs: str) -> None:

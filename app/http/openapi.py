@@ -90,6 +90,20 @@ _PRIORITY = {
     "example": str(Priority.BULK),
 }
 
+# Beside the form, for which FastAPI writes the schema.
+_RAW_BODY: dict[str, Any] = {
+    "content": {
+        "image/*": {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "The image alone, without a form around it.",
+            }
+        }
+    }
+}
+_RAW = frozenset({"/score", "/score-agi"})
+
 # The errors that a client can meet; those that a recorded request meets are described in its words.
 _ERRORS: tuple[type[errors.ServiceError], ...] = (
     errors.InvalidImage,
@@ -170,6 +184,7 @@ def documented(path: str) -> dict[str, Any]:
             "parameters": [_TIMEOUT, _PRIORITY, _REQUEST_ID] if scoring else [_REQUEST_ID],
             # With the bearer scheme of the router: a key, or none.
             "security": [{}],
+            **({"requestBody": _RAW_BODY} if path in _RAW else {}),
             "x-codeSamples": [
                 sample | {"source": "\n".join(sample["source"])}
                 for sample in recorded()["samples"][path]

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Mapping
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 _SECONDS = 10.0
@@ -60,6 +61,16 @@ def status(url: str, request: bytes) -> int:
         return 0
     parts = line.split()
     return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def answer(answers: BinaryIO) -> tuple[int, bytes]:
+    """Takes an answer off a connection that is kept: its status and its body."""
+    line = answers.readline()
+    length = 0
+    while header := answers.readline().strip():
+        name, _, value = header.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    return int(line.split()[1]), answers.read(length)
 
 
 def reset(connection: socket.socket) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,11 @@ def serving(
     *,
     wait: bool = True,
     port: int | None = None,
+    module: Sequence[str] = ("app.cli.main", "serve", "--port"),
 ) -> Iterator[Running]:
-    """Starts ``agiqa serve`` on that port, a free one if it is None, and ends it afterwards."""
+    """Starts ``agiqa serve``, or another module, on that port, a free one if it is None, and ends
+    it afterwards.
+    """
     port, log = port or free_port(), folder / "service.log"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
     # One model starts faster than the default two.
@@ -89,7 +92,7 @@ def serving(
     variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1"}
     # Figures are compared; pass AUTO where they are to be those of the machine.
     variables |= {"AGIQA_DEVICE": "cpu", "AGIQA_DTYPE": "float32", **(environment or {})}
-    command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", *module, str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"

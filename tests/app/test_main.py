@@ -1,6 +1,7 @@
 """The server around the application: signals, and how long its end may take."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.lifespan.off import LifespanOff
 
 from app import service
 from app.device.arena import Arena
@@ -52,6 +54,23 @@ def test_connections_and_worker_end_within_five_seconds_of_the_drain(drain: floa
     # uvicorn looks ten times a second, and pauses as long once.
     polls = 0.3 + LAST_TURNS_SECONDS
     assert polls + graceful + service.STOP_SECONDS <= drain + 5
+
+
+def test_what_is_there_at_the_start_is_not_looked_at_by_the_garbage_collector_again() -> None:
+    async def scenario() -> None:
+        async with served(FakeDevice()) as here:
+            server = Server(uvicorn.Config(here.app, port=0), here.app.state.service)
+            server.config.load()
+            server.lifespan = LifespanOff(server.config)
+            before = gc.get_freeze_count()
+            await server.startup()
+            try:
+                assert gc.get_freeze_count() > before
+            finally:
+                gc.unfreeze()
+                await server.shutdown()
+
+    run(scenario)
 
 
 def test_after_a_signal_requests_are_taken_until_the_delay_is_over() -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -32,8 +34,9 @@ ray = pytest.importorskip("ray", reason="needs the extra ray")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own models are of an older pydantic
     from ray import serve
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
-    from app.ray import BACKLOG, NAME, Scale, by_backlog, deployment
+    from app.ray import BACKLOG, NAME, Scale, application, by_backlog, deployment
 
 pytestmark = [
     pytest.mark.ray,
@@ -60,12 +63,22 @@ CLIENTS = 8
 def url() -> Iterator[str]:
     """Of a cluster's proxy."""
     port = free_port()
-    # On a machine that is busy with other tests a process takes its time to start.
+    # On a machine that is busy with other tests a process takes its time to start, would get none
+    # of it at Ray's niceness, and be ended for what others hold of the memory.
     patience = {
-        f"RAY_SERVE_PROXY_{what}_TIMEOUT_S": "120" for what in ("READY_CHECK", "HEALTH_CHECK")
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_worker_niceness": "0",
     }
     os.environ.update(patience)
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**27)
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=2**27,
+        log_to_driver=False,
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
@@ -181,6 +194,7 @@ def context(current: int, **backlogs: float) -> Any:
         (1, {"a": 2.5}, 3),
         (2, {"a": 0.0, "b": 0.0}, 1),
         (2, {"a": 1.0, "b": 1.0}, 2),
+        (8, {"a": 0.0, "b": 0.1}, 7),  # those that are left take the load of one that ends
         (3, {"a": 2.0, "b": 4.0}, 9),  # one is new, and has not reported yet
         (4, {}, 4),
     ],
@@ -295,3 +309,36 @@ def test_two_replicas_whose_workers_sleep_are_faster_than_one(
         print(f"\nsleeping workers: {rates[1] / rates[0]:.2f}x of one replica ({rates})")  # noqa: T201
     assert rates[1] > rates[0]
     assert rates[0] <= 1.1 * IMAGES_PER_SECOND
+
+
+# The command
+
+
+def test_the_command_serves_on_a_cluster_until_a_signal(url: str, tmp_path: Path) -> None:
+    serve.delete(NAME)
+    cluster = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "app.cli.main", "serve", "--ray", cluster, "--device", "cpu"]
+    own = {"AGIQA_MODELS": "tiny-clip-agiqa", "AGIQA_THREADS": "1", "AGIQA_MAX_CROP_MIB": "64"}
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=os.environ | own, stdout=output, stderr=output) as process,
+    ):
+        while process.poll() is None and post(url) != 200:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0, log.read_text()
+    assert NAME not in serve.status().applications
+
+
+def test_serve_run_names_the_replicas_and_the_environment_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGIQA_THREADS", "3")
+    monkeypatch.setenv("AGIQA_DEVICE", "cuda:0,cuda:1")
+    arguments = {"min_replicas": "2", "max_replicas": "5"}  # as the command line gives them
+    built = call_user_app_builder_with_args_if_necessary(application, arguments)
+    options = built._bound_deployment
+    assert options.ray_actor_options == {"num_gpus": 2, "num_cpus": 3}
+    autoscaling = options._deployment_config.autoscaling_config
+    assert (autoscaling.min_replicas, autoscaling.max_replicas) == (2, 5)

@@ -15,7 +15,9 @@ import yaml
 
 from app.cli.score import score
 from app.http.probes import LIVE, READY
+from app.main import create_app
 from app.settings import PREFIX, Settings
+from tests.app.fake_device import SETTINGS
 
 from .dockerfile import ROOT
 from .monitoring import full_metrics, selectors, series_labels
@@ -239,14 +241,37 @@ def test_both_autoscalers_go_by_the_seconds_of_work_that_a_pod_has() -> None:
     assert trigger["metadata"]["threshold"] == metric["pods"]["target"]["averageValue"]
 
 
-def test_the_way_from_outside_leads_to_the_service_and_not_to_its_metrics() -> None:
+def is_routed(path: str, route: Manifest) -> bool:
+    """Whether a gateway sends that path on: it looks at whole elements, as they were sent."""
+    for match in (match["path"] for rule in route["spec"]["rules"] for match in rule["matches"]):
+        below = match["value"].rstrip("/") + "/"
+        is_below = match["type"] == "PathPrefix" and path.startswith(below)
+        if path == match["value"] or is_below:
+            return True
+    return False
+
+
+def test_the_way_from_outside_leads_to_all_that_the_service_answers_but_metrics() -> None:
+    route = one("HTTPRoute", rendered(HERE / "overlays/gpu"))
+    answered = {*create_app(SETTINGS).openapi()["paths"], *LIVE, *READY}
+    answered |= {"/", "/docs", "/openapi.json", "/static/page.js"}
+    assert {path for path in answered if not is_routed(path, route)} == set()
+    for path in ("/metrics", "/metrics/", "/%6Detrics", "//metrics", "/staticmetrics"):
+        assert not is_routed(path, route)
+
+
+def test_the_way_from_outside_ends_at_the_service_and_lasts_as_long_as_its_answers() -> None:
     gpu = rendered(HERE / "overlays/gpu")
-    metrics, rest = one("HTTPRoute", gpu)["spec"]["rules"]
-    assert metrics == {"matches": [{"path": {"type": "Exact", "value": "/metrics"}}]}
     (port,) = one("Service", gpu)["spec"]["ports"]
-    name = one("Service", gpu)["metadata"]["name"]
-    assert rest["backendRefs"] == [{"name": name, "port": port["port"]}]
-    assert float(rest["timeouts"]["request"].removesuffix("s")) > DEFAULTS["deadline_seconds"]
+    service = {"name": one("Service", gpu)["metadata"]["name"], "port": port["port"]}
+    rules = one("HTTPRoute", gpu)["spec"]["rules"]
+    # A gateway answers 500 where a rule leads nowhere, or passes it by.
+    assert [rule["backendRefs"] for rule in rules] == [[service]] * len(rules)
+    # As many as each version of the Gateway API takes.
+    assert all(len(rule["matches"]) <= 8 for rule in rules)
+    scores = rules[0]
+    assert {match["path"]["value"] for match in scores["matches"]} >= {"/score", "/score-agi"}
+    assert float(scores["timeouts"]["request"].removesuffix("s")) > DEFAULTS["deadline_seconds"]
 
 
 def test_the_guard_lets_nothing_in_but_to_the_service_and_nothing_out() -> None:

@@ -3,6 +3,7 @@ them gets a request, and how often.
 """
 
 import json
+import math
 import re
 import shutil
 import socket
@@ -18,7 +19,15 @@ from typing import Any
 import httpx
 import pytest
 
-from app.batching.errors import Draining, Overloaded, Quarantined, ServiceError
+from app.batching.errors import (
+    Draining,
+    InferenceFailed,
+    Loading,
+    Overloaded,
+    Quarantined,
+    ServiceError,
+    WorkerDown,
+)
 from app.http.problems import MEDIA_TYPE, problem
 from benchmarks.drills.nginx import adapted
 
@@ -50,16 +59,23 @@ http {{
 
 
 class Instance(ThreadingHTTPServer):
-    """Answers all requests with ``error``, or 200; one that ``dies`` closes the connection once it
-    has read the request, one that ``hangs`` does nothing until it is ``released``.
+    """Answers all requests with ``error``, or the first ``failures``, and others 200; one that
+    ``dies`` closes the connection once it has read the request, one that ``hangs`` does nothing
+    until it is ``released``.
     """
 
     daemon_threads = True
 
     def __init__(
-        self, error: ServiceError | None = None, *, dies: bool = False, hangs: bool = False
+        self,
+        error: ServiceError | None = None,
+        *,
+        failures: float = math.inf,
+        dies: bool = False,
+        hangs: bool = False,
     ) -> None:
         self.error = error
+        self.failures = failures
         self.dies = dies
         self.released = threading.Event()
         if not hangs:
@@ -79,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.dies:
             self.close_connection = True
             return
-        error = self.server.error
+        fails = len(self.server.requests) <= self.server.failures
+        error = self.server.error if fails else None
         content = json.dumps(problem(error) if error else {"quality": 0.5}).encode()
         self.send_response(error.status if error else 200)
         self.send_header("Content-Length", str(len(content)))
@@ -126,10 +143,10 @@ def proxied(
 ) -> Iterator[httpx.Client]:
     """A client of nginx in front of these instances, or ports; None: nobody listens there."""
     with ExitStack() as stack:
+        for listener in {one for one in instances if isinstance(one, Instance)}:
+            stack.enter_context(listening(listener))
         ports = [
-            stack.enter_context(listening(one)).server_address[1]
-            if isinstance(one, Instance)
-            else one or free_port()
+            one.server_address[1] if isinstance(one, Instance) else one or free_port()
             for one in instances
         ]
         port = free_port()
@@ -188,8 +205,12 @@ def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
 
 
 @needs_nginx
-@pytest.mark.parametrize("error", [Quarantined(), Overloaded()], ids=["quarantined", "busy"])
-def test_a_suspect_of_crashes_and_a_request_too_many_reach_one_instance_only(
+@pytest.mark.parametrize(
+    "error",
+    [Quarantined(), Overloaded(), InferenceFailed()],
+    ids=["quarantined", "busy", "failed"],
+)
+def test_a_suspect_of_crashes_and_what_another_can_do_no_better_reach_one_instance_only(
     tmp_path: Path, error: ServiceError
 ) -> None:
     instances = [Instance(error), Instance(error)]
@@ -248,11 +269,16 @@ def test_what_takes_one_instance_too_long_goes_to_no_other(tmp_path: Path) -> No
 
 
 @needs_nginx
-def test_what_a_draining_instance_refuses_another_one_computes_once(tmp_path: Path) -> None:
-    draining, other = Instance(Draining()), Instance()
-    with proxied(tmp_path, draining, other) as client:
+@pytest.mark.parametrize(
+    "error", [Draining(), Loading(), WorkerDown()], ids=["draining", "loading", "worker down"]
+)
+def test_what_an_instance_can_not_do_now_another_one_computes_once(
+    tmp_path: Path, error: ServiceError
+) -> None:
+    refusing, other = Instance(error), Instance()
+    with proxied(tmp_path, refusing, other) as client:
         assert [post(client).status_code for _ in range(6)] == [200] * 6
-    assert draining.requests
+    assert refusing.requests
     assert len(other.requests) == 6
     assert len({body for _, _, body in other.requests}) == 6  # whole, each with its boundary
     assert all(body.count(b"pixels") == 50_000 for _, _, body in other.requests)
@@ -267,6 +293,17 @@ def test_where_all_refuse_the_client_gets_their_answer(tmp_path: Path) -> None:
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
             assert answer.json()["code"] == "draining"
     assert sum(len(one.requests) for one in instances) <= 9
+
+
+@needs_nginx
+def test_in_front_of_ray_serve_its_proxy_is_tried_again_after_a_500(tmp_path: Path) -> None:
+    # As docs/operations.md says of replicas of Ray Serve that die, whose proxy answers 500.
+    for_serve = TEXT.replace("timeout http_503 non", "timeout http_500 http_503 non")
+    assert for_serve != TEXT
+    proxy = Instance(InferenceFailed(), failures=1)
+    with proxied(tmp_path, proxy, proxy, text=for_serve) as client:
+        assert post(client).status_code == 200
+    assert len(proxy.requests) == 2
 
 
 @needs_nginx

@@ -1,6 +1,8 @@
 """Units on this machine: in this process on one device, in a process for each of several."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -55,7 +57,16 @@ def over_devices(
 
 
 def _begin(waiting: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["here"] = Worker(waiting.get())
+
+
+def _end_with_parent() -> None:
+    """A pool's process outlives a parent that is killed, and would keep its device's memory."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(unit: Unit) -> Receipt:

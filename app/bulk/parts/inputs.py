@@ -59,7 +59,8 @@ def _named(place: str, images: int) -> Iterator[str | Unit]:
     for match in matches:
         if _is_folder(match):
             yield from _below(match, images)
-        elif match.endswith(_LIST):
+        # What a pattern for images finds beside them is no list.
+        elif match.endswith(_LIST) and place.endswith(_LIST):
             for line in _lines(match):
                 yield from _file(line, images)
         else:

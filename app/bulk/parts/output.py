@@ -3,12 +3,11 @@
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from app.bulk.errors import CannotScore
+from app.bulk.errors import CannotScore, Stopped
 from app.bulk.parts.storage import file_system
 from app.bulk.parts.units import PART
 from model.store.files import write_atomically
@@ -32,8 +31,8 @@ class Output:
         self._local = "file" in self._protocols()
         try:
             self._fs.makedirs(self._root, exist_ok=True)
-        except OSError as error:
-            raise CannotScore(f"{address}: {error.strerror or error}") from error
+        except Exception as error:  # the stores' own packages raise their own kinds
+            raise CannotScore(f"{address}: {getattr(error, 'strerror', '') or error}") from error
 
     def parts(self) -> set[str]:
         """Names of the parts that are there."""
@@ -47,11 +46,18 @@ class Output:
         return bool(self._fs.exists(self._path(name)))
 
     def put(self, name: str, data: bytes) -> None:
-        """Writes a file, in the place of one that is there."""
-        if self._local:
-            write_atomically(Path(self._path(name)), data)
-        else:
-            self._fs.pipe_file(self._path(name), data)
+        """Writes a file, in the place of one that is there.
+
+        Raises:
+            Stopped: it can't be written, as will be the next ones.
+        """
+        try:
+            if self._local:
+                write_atomically(Path(self._path(name)), data)
+            else:
+                self._fs.pipe_file(self._path(name), data)
+        except Exception as error:  # the stores' own packages raise their own kinds
+            raise Stopped(f"{self.address}/{name} can't be written: {error}") from error
 
     def claim(self, run: Mapping[str, Any]) -> None:
         """Says in ``run.json`` what the parts are made of, if nobody has.
@@ -89,8 +95,12 @@ class Output:
     def _create(self, name: str, data: bytes) -> None:
         """Writes a file unless there is one: of two jobs that begin at once, one is first."""
         if not self._local:
-            with suppress(FileExistsError):
+            try:
                 self._fs.pipe_file(self._path(name), data, mode="create")
+            except FileExistsError:
+                return
+            except (NotImplementedError, TypeError, ValueError):  # a store that can't
+                self._fs.pipe_file(self._path(name), data)
             return
         with NamedTemporaryFile(dir=self._root, prefix=f".{name}.") as temporary:
             temporary.write(data)

@@ -3,10 +3,10 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 from typing import Any
 
 import click
@@ -87,8 +87,7 @@ def run_parts(job: PartsJob) -> int:
         raise CannotScore(f"there are no images in {', '.join(job.inputs)}")
     output.claim(_about(job, facts, plan))
     work = Work(job.setups[0], job.out, job.prompts, identity(facts))
-    todo = (unit for unit in _mine(job, plan.images, have) if not output.has(unit.part))
-    return _do(job, work, todo, plan)
+    return _do(job, work, partial(_mine, job, plan.images, have), plan)
 
 
 def _planned(job: PartsJob, output: Output, have: set[str]) -> _Plan:
@@ -128,7 +127,7 @@ def _mine(job: PartsJob, images: int, have: set[str]) -> Iterator[Unit]:
             yield unit
 
 
-def _do(job: PartsJob, work: Work, todo: Iterator[Unit], plan: _Plan) -> int:
+def _do(job: PartsJob, work: Work, todo: Callable[[], Iterator[Unit]], plan: _Plan) -> int:
     bar = UnitsProgress(plan.missing, quiet=job.quiet)
     started = time.monotonic()
     failures: Counter[str] = Counter()
@@ -136,7 +135,7 @@ def _do(job: PartsJob, work: Work, todo: Iterator[Unit], plan: _Plan) -> int:
     by_image = job.ray is None and len(job.setups) == 1
     try:
         with closing(bar):
-            for receipt in _receipts(job, work, todo, bar):
+            for receipt in _receipts(job, work, todo, plan.missing, bar):
                 failures.update(receipt.failures)
                 if receipt.fault:
                     faults.append(receipt.fault)
@@ -157,26 +156,24 @@ def _do(job: PartsJob, work: Work, todo: Iterator[Unit], plan: _Plan) -> int:
 
 
 def _receipts(
-    job: PartsJob, work: Work, todo: Iterator[Unit], bar: UnitsProgress
+    job: PartsJob, work: Work, todo: Callable[[], Iterator[Unit]], missing: int, bar: UnitsProgress
 ) -> Iterator[Receipt]:
-    first = next(todo, None)
-    if first is None:  # before anybody loads a model
+    if not missing:  # nobody loads a model
         return iter(())
-    todo = chain((first,), todo)
     if job.ray is not None:
         from app.bulk.ray import over_cluster
 
-        return over_cluster(todo, work, job.ray)
+        return over_cluster(todo, missing, work, job.ray)
     if len(job.setups) > 1:
-        return drivers.over_devices(todo, work, job.setups)
-    return drivers.here(todo, work, lambda failed: bar.count(1, int(failed)))
+        return drivers.over_devices(todo(), work, job.setups)
+    return drivers.here(todo(), work, lambda failed: bar.count(1, int(failed)))
 
 
 def _summary(
     job: PartsJob, plan: _Plan, bar: UnitsProgress, failures: Counter[str], seconds: float
 ) -> str:
     rate = f" ({bar.images / seconds:.1f} images/s)" if bar.images else ""
-    shard = "" if job.shard.count == 1 else f", shard {job.shard.index}/{job.shard.count}"
+    shard = "" if job.shard.count == 1 else f", shard {job.shard}"
     text = (
         f"{bar.images} images in {duration(seconds)}{rate}: {plan.missing} of {plan.units} units "
         f"were to be done{shard}"

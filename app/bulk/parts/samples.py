@@ -6,7 +6,8 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -21,6 +22,7 @@ from app.bulk.prompts import with_prompts
 from app.bulk.rows import Item
 
 _ROWS_AT_ONCE = 64
+_REQUESTS = 16
 
 
 class UnitFailed(Exception):
@@ -36,14 +38,34 @@ class Prompts:
     source: str | None = None
     for_all: str | None = None
 
-    def of_bytes(self, data: bytes | None, known: str | None, beside: str | None) -> str | None:
+    def of_bytes(self, data: bytes) -> str | None:
         """The prompt of an image out of a table or a tar."""
-        if known:
-            return known
-        found = beside if self.source == "beside" else None
-        if self.source == "embedded" and data:
-            found = embedded_prompt(io.BytesIO(data))
+        found = embedded_prompt(io.BytesIO(data)) if self.source == "embedded" else None
         return found or self.for_all
+
+    def at_address(self, address: str) -> str | None:
+        """The prompt of an image at an address of fsspec: out of its first bytes, or ``cat.txt``.
+
+        Raises:
+            CannotScore: there is a text beside it that can't be read.
+        """
+        if self.source == "embedded":
+            with suppress(OSError), opened(address) as file:  # scoring says what is wrong with it
+                return embedded_prompt(file) or self.for_all
+        if self.source == "beside":
+            return _text_beside(address) or self.for_all
+        return self.for_all
+
+
+def _text_beside(address: str) -> str | None:
+    folder, _, name = address.rpartition("/")
+    beside = f"{folder}/{PurePosixPath(name).with_suffix('.txt')}"
+    try:
+        return Remote(beside, beside).read_bytes().decode("utf-8-sig").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise CannotScore(f"{beside}: {error}") from error
 
 
 class _Span:
@@ -56,14 +78,14 @@ class _Span:
         return os.pread(self._file, self._size, self._start)
 
 
-class _Nothing:
-    """A row that names no image."""
+class _Unreadable:
+    """An image that gets a row and no scores."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, why: str) -> None:
+        self.name, self._why = name, why
 
     def read_bytes(self) -> bytes:
-        raise OSError("its row has neither bytes nor a path")
+        raise OSError(self._why)
 
 
 @contextmanager
@@ -74,11 +96,7 @@ def samples(unit: Unit, prompts: Prompts) -> Iterator[list[Item]]:
         UnitFailed: what holds them can't be read.
     """
     if unit.kind == "files":
-        try:
-            items = list(_files(unit.names, prompts))
-        except CannotScore as error:  # a prompt beside an image
-            raise UnitFailed(str(error)) from error
-        yield items
+        yield _files(unit.names, prompts)
         return
     read = {"parquet": _of_parquet, "arrow": _of_arrow, "tar": _of_tar}[unit.kind]
     with TemporaryFile(prefix="agiqa-unit-") as spool:
@@ -91,13 +109,24 @@ def samples(unit: Unit, prompts: Prompts) -> Iterator[list[Item]]:
         yield items
 
 
-def _files(names: tuple[str, ...], prompts: Prompts) -> Iterator[Item]:
-    for name in names:
-        if is_address(name):
-            yield Item(Path(name), prompts.for_all, Remote(name, name))
-        else:
-            ((item,), _) = with_prompts([Path(name)], prompts.source, prompts.for_all)
-            yield item
+def _files(names: tuple[str, ...], prompts: Prompts) -> list[Item]:
+    # Stores answer slowly, and many at once.
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(lambda name: _at(name, name, None, prompts), names))
+
+
+def _at(name: str, place: str, known: str | None, prompts: Prompts) -> Item:
+    """An image that lies by itself: at an address, or as a file. One whose prompt can't be read is
+    not scored as if there were none.
+    """
+    try:
+        if is_address(place):
+            return Item(Path(name), known or prompts.at_address(place), Remote(name, place))
+        source = None if known else prompts.source
+        ((item,), _) = with_prompts([Path(place)], source, known or prompts.for_all)
+    except CannotScore as error:
+        return Item(Path(name), None, _Unreadable(name, str(error)))
+    return item
 
 
 def _kept(spool: IO[bytes], name: str, data: bytes, prompt: str | None) -> Item:
@@ -202,16 +231,13 @@ def _of_row(
     path = (row[columns.path] if columns.path else None) or image.get("path")
     known = row[columns.prompt] if columns.prompt else None
     if data is not None:
-        prompt = prompts.of_bytes(data, known, None)
+        prompt = known or prompts.of_bytes(data)
         return _kept(spool, path or f"{unit.source}#{number}", data, prompt)
     if not path:
         name = f"{unit.source}#{number}"
-        return Item(Path(name), known or prompts.for_all, _Nothing(name))
-    address = _from(unit.source, path)
-    if is_address(address):
-        return Item(Path(path), known or prompts.for_all, Remote(path, address))
-    ((item,), _) = with_prompts([Path(address)], None if known else prompts.source, known)
-    return Item(item.path, item.prompt or prompts.for_all)
+        why = "its row has neither bytes nor a path"
+        return Item(Path(name), known or prompts.for_all, _Unreadable(name, why))
+    return _at(path, _from(unit.source, path), known, prompts)
 
 
 def _from(table: str, path: str) -> str:
@@ -233,11 +259,11 @@ def _of_tar(unit: Unit, spool: IO[bytes], prompts: Prompts) -> Iterator[Item]:
         for member in archive:
             key, suffix = _key(member.name)
             content = archive.extractfile(member) if member.isfile() else None
-            if content is None:
+            if content is None or PurePosixPath(member.name).name.startswith("."):
                 continue
             if suffix in EXTENSIONS:
                 data = content.read()
-                prompt = prompts.of_bytes(data, None, None)
+                prompt = prompts.of_bytes(data)
                 found.append((key, _kept(spool, f"{unit.source}/{member.name}", data, prompt)))
             elif suffix == ".txt" and prompts.source == "beside":
                 texts[key] = content.read().decode("utf-8-sig", "replace").strip()

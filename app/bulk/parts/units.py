@@ -60,6 +60,9 @@ class Shard:
                 f"shard {self.index}/{self.count}: shards are numbered from 0 to {self.count - 1}"
             )
 
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
     @classmethod
     def parse(cls, text: str) -> "Shard":
         """From ``i/n``.

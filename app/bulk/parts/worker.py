@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.bulk.errors import CannotScore
-from app.bulk.parts.output import Output
+from app.bulk.parts.output import RUN, Output
 from app.bulk.parts.samples import Prompts, UnitFailed, samples
 from app.bulk.parts.units import Unit
 from app.bulk.rows import ModelFacts, Row, Scoring, row_of_each
@@ -56,12 +56,14 @@ class Worker:
     """A loaded model that turns units into parts.
 
     Raises:
-        CannotScore: the model can't be loaded here, or is another one here.
+        CannotScore: the model can't be loaded here, or is another one here, or OUT is.
     """
 
     def __init__(self, work: Work) -> None:
         self._output = Output(work.out)
         self._prompts = work.prompts
+        if self._output.run() is None:
+            raise CannotScore(f"{work.out} has no {RUN} here: name one that all machines share")
         self._scoring = work.setup.connect()
         here = identity(self._scoring.model)
         if here != work.model:
@@ -73,6 +75,8 @@ class Worker:
         A unit whose source can't be read, or on which the device fails image after image, gets no
         part: the next run tries it again.
         """
+        if self._output.has(unit.part):  # from another job, or a try before this one
+            return Receipt(unit.part)
         started = time.monotonic()
         try:
             rows = self._rows(unit, step)

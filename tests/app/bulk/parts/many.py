@@ -1,13 +1,17 @@
 """Many small images of which some are broken, a network that returns noise, and runs over them in
-processes of their own: ``python -m tests.app.bulk.parts.many INPUT OUT IMAGES [I/N | ray]``.
+processes of their own: ``python -m tests.app.bulk.parts.many INPUT OUT IMAGES LOG HOW``.
 """
 
+import fcntl
 import hashlib
 import io
+import os
+import select
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,51 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from app.bulk.parts.run import PartsJob, run_parts
-from app.bulk.parts.samples import Prompts
 from app.bulk.parts.units import Shard
 from app.bulk.rows import Item, ModelFacts, Row, failed, scored
 from tests.app.bulk.scored import MODEL
 
 BROKEN_EVERY = 100
-_TELLS_EVERY = 50
+RAY = "ray"
+Run = subprocess.Popen[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Which process began which unit, in a folder that all share; and where they stop."""
+
+    folder: Path
+
+    def begun(self) -> list[tuple[int, str]]:
+        """Process and first image of each unit, in order."""
+        file = self.folder / "begun"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(int(pid), name) for pid, name in map(str.split, lines)]
+
+    def again(self) -> int:
+        """How often a unit was begun that had been begun before."""
+        return sum(count - 1 for count in Counter(name for _, name in self.begun()).values())
+
+    def begin(self, name: str) -> None:
+        """Begins a unit, and stays in it while ``held``."""
+        with (self.folder / "begun").open("a") as file:
+            file.write(f"{os.getpid()} {name}\n")
+        with suppress(FileNotFoundError), (self.folder / "held").open() as hold:
+            if len(self.begun()) > int(hold.read()):
+                fcntl.flock(hold, fcntl.LOCK_SH)
+
+    @contextmanager
+    def held(self, more: int) -> Iterator[None]:
+        """In the block, who begins a unit after so many more stays in it."""
+        file = self.folder / "held"
+        with file.open("w") as hold:
+            fcntl.flock(hold, fcntl.LOCK_EX)
+            hold.write(str(len(self.begun()) + more))
+            hold.flush()
+            try:
+                yield
+            finally:
+                file.unlink()
 
 
 class Noise:
@@ -32,16 +74,14 @@ class Noise:
 
     model = MODEL
 
-    def __init__(self, *, tells: bool = False) -> None:
-        self._tells = tells
-        self._done = 0
+    def __init__(self, log: Log | None) -> None:
+        self._log = log
 
     def score(self, items: Sequence[Item]) -> Generator[Row, None, None]:
+        if self._log:
+            self._log.begin(items[0].name)
         for item in items:
             yield self._row(item)
-            self._done += 1
-            if self._tells and self._done % _TELLS_EVERY == 0:
-                print(self._done, flush=True)  # noqa: T201 - for who kills this process
 
     def _row(self, item: Item) -> Row:
         try:
@@ -57,13 +97,13 @@ class Noise:
 class NoiseSetup:
     """Loads in no time, anywhere."""
 
-    tells: bool = False
+    log: Log | None = None
 
     def facts(self) -> ModelFacts:
         return MODEL
 
     def connect(self) -> Noise:
-        return Noise(tells=self.tells)
+        return Noise(self.log)
 
 
 def image_bytes(number: int) -> bytes:
@@ -88,17 +128,38 @@ def manifest(file: Path, count: int, rows_in_group: int = 700) -> Path:
 
 def run(inputs: Sequence[object], out: object, images: int, **options: Any) -> int:
     """A run in this process, with units of so many images."""
-    given = {"setups": [NoiseSetup()], "unit_images": images, "quiet": True} | options
-    return run_parts(PartsJob([str(i) for i in inputs], str(out), **given))
+    chosen: dict[str, Any] = {"setups": [NoiseSetup()], "unit_images": images, "quiet": True}
+    chosen |= options
+    return run_parts(PartsJob([str(i) for i in inputs], str(out), **chosen))
 
 
-def started(inputs: object, out: object, images: int, how: str) -> "subprocess.Popen[str]":
-    """The same in a process of its own, which says on a line how far it is."""
-    words = [str(inputs), str(out), str(images), how]
-    module = "tests.app.bulk.parts.many"
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True
-    )
+def started(inputs: object, out: object, images: int, how: str, log: Log) -> Run:
+    """The same in a process of its own: ``how`` is a shard, ``ray``, or devices (``cpu,cpu``)."""
+    words = [str(inputs), str(out), str(images), str(log.folder), how]
+    command = [sys.executable, "-m", "tests.app.bulk.parts.many", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def ended(job: Run) -> tuple[int, str]:
+    """Its exit code, and what it wrote to standard error."""
+    _, text = job.communicate()
+    return job.returncode, text
+
+
+def until(condition: Callable[[], object], job: Run) -> None:
+    """Waits while the job goes on, which must not end before."""
+    while not condition():
+        with suppress(subprocess.TimeoutExpired):
+            job.wait(0.05)
+            raise AssertionError(f"it ended: {ended(job)}")
+
+
+def until_gone(pid: int) -> None:
+    """Waits for the end of a process that is no child of this one."""
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        select.select([process], [], [])
+        os.close(process)
 
 
 def rows(out: Path) -> dict[str, Row]:
@@ -110,18 +171,23 @@ def rows(out: Path) -> dict[str, Row]:
     return {row["path"]: row for row in found}
 
 
-def main(inputs: str, out: str, images: str, how: str) -> int:
-    ray = "" if how == "ray" else None
-    shard = Shard() if how == "ray" else Shard.parse(how)
-    return run(
-        [inputs],
-        out,
-        int(images),
-        setups=[NoiseSetup(tells=True)],
-        shard=shard,
-        ray=ray,
-        prompts=Prompts(),
-    )
+def main(inputs: str, out: str, images: str, log: str, how: str) -> int:
+    options: dict[str, Any] = {"setups": [NoiseSetup(Log(Path(log)))]}
+    if how == RAY:
+        _begin_cluster()
+        options |= {"ray": ""}
+    elif "/" in how:
+        options |= {"shard": Shard.parse(how)}
+    else:
+        options |= {"setups": options["setups"] * len(how.split(","))}
+    return run([inputs], out, int(images), **options)
+
+
+def _begin_cluster() -> None:
+    """Of two CPUs, whatever this machine has."""
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Which units a job of an array does."""
 
+from pathlib import Path
+
 import pytest
 
 from app.bulk.errors import CannotScore
 from app.bulk.parts.units import Shard
+from tests.app.bulk.scored import agiqa, empty_files
 
 
 def slurm(task: int, **others: int) -> dict[str, str]:
@@ -46,3 +49,28 @@ def test_an_array_with_gaps_is_refused_for_some_share_would_be_nobodys(
 def test_a_share_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(CannotScore, match="shard"):
         Shard.parse(text)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_task_of_an_array_says_which_share_it_does(
+    quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = empty_files(tmp_path, "a.png")
+    for name, value in slurm(1, count=2, min=0).items():
+        monkeypatch.setenv(name, value)
+    # The only unit is task 0's, so nobody loads a model.
+    options = ["--quiet"] if quiet else []
+    result = agiqa("score", *images, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0
+    assert ("this is task 1/2 of an array job" in result.stderr) is not quiet
+
+
+def test_a_share_that_is_named_goes_before_that_of_the_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = empty_files(tmp_path, "a.png")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")  # alone it would be refused
+    result = agiqa("score", *images, "-o", tmp_path / "out", "--shard", "2/3")
+    assert result.exit_code == 0
+    assert "shard 2/3" in result.stderr
+    assert "array job" not in result.stderr

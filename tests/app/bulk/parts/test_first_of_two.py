@@ -6,8 +6,13 @@ from typing import Any
 import fsspec
 import pytest
 
-from app.bulk.errors import CannotScore
+from app.bulk.errors import CannotScore, Stopped
 from app.bulk.parts.output import Output
+from app.bulk.parts.samples import Prompts
+from app.bulk.parts.units import Unit
+from app.bulk.parts.worker import Work, Worker, identity
+from tests.app.bulk.parts.many import NoiseSetup
+from tests.app.bulk.scored import MODEL
 
 STORES = pytest.mark.parametrize("store", ["memory", "file"])
 
@@ -57,3 +62,27 @@ def test_a_part_is_listed_only_once_it_is_there(address: str) -> None:
     assert output.parts() == {name}
     fs, path = fsspec.core.url_to_fs(f"{address}/{name}")
     assert fs.cat_file(path) == b"whole"
+
+
+def test_a_worker_whose_folder_is_not_the_run_s_does_not_begin(tmp_path: Path) -> None:
+    work = Work(NoiseSetup(), str(tmp_path / "elsewhere"), Prompts(), identity(MODEL))
+    with pytest.raises(CannotScore, match=r"has no run\.json here"):
+        Worker(work)
+
+
+def test_what_another_job_has_done_by_now_is_not_scored_again(tmp_path: Path) -> None:
+    output = Output(str(tmp_path))
+    output.claim({"model": "any"})
+    unit = Unit("files", names=("gone.png",))
+    output.put(unit.part, b"the other's")
+    receipt = Worker(Work(NoiseSetup(), str(tmp_path), Prompts(), identity(MODEL))).work(unit)
+    assert (receipt.images, receipt.fault) == (0, None)
+    assert (tmp_path / unit.part).read_bytes() == b"the other's"
+
+
+def test_a_store_that_takes_no_more_stops_the_run(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "out"))
+    (tmp_path / "out").rmdir()
+    (tmp_path / "out").touch()
+    with pytest.raises(Stopped, match="can't be written"):
+        output.put(f"part-{'0' * 32}.parquet", b"")

@@ -8,10 +8,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, PngImagePlugin
 
 from app.bulk.errors import CannotScore
 from app.bulk.parts.samples import Prompts
-from app.bulk.parts.units import Shard
 from tests.app.bulk.parts.many import image_bytes, manifest, rows, run
 
 
@@ -109,14 +109,63 @@ def test_a_folder_of_parts_refuses_another_input_and_other_prompts(tmp_path: Pat
         run([images], tmp_path / "out", 10)
 
 
-def test_array_jobs_say_which_shard_it_is() -> None:
-    slurm = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4"}
-    slurm |= {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}
-    assert Shard.of_environment(slurm) == Shard(3, 4)
-    indexed = {"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "8"}
-    assert Shard.of_environment(indexed) == Shard(0, 8)
-    assert Shard.of_environment({}) == Shard(0, 1)
-    with pytest.raises(CannotScore, match="JOB_COMPLETIONS"):
-        Shard.of_environment({"JOB_COMPLETION_INDEX": "0"})
-    with pytest.raises(CannotScore, match="numbered from 0 to 7"):
-        Shard.parse("8/8")
+def _written(store: str, tmp_path: Path) -> str:
+    """A folder at an address: two images with prompts beside and inside them, and one without."""
+    folder = f"{store}://{tmp_path}/images"
+    fs, path = fsspec.core.url_to_fs(folder)
+    fs.makedirs(path)
+    for number in range(3):
+        with fs.open(f"{path}/{number}.png", "wb") as file:
+            text = PngImagePlugin.PngInfo()
+            if number < 2:
+                text.add_text("parameters", f"inside {number}\nSteps: 20, Sampler: Euler a")
+            Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=text)
+        if number < 2:
+            fs.pipe_file(f"{path}/{number}.txt", f"beside {number}\n".encode())
+    return folder
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        (None, ["for all"] * 3),
+        ("beside", ["beside 0", "beside 1", "for all"]),
+        ("embedded", ["inside 0", "inside 1", "for all"]),
+    ],
+)
+def test_images_at_addresses_have_their_prompts_beside_or_inside_them(
+    store: str, source: str | None, texts: list[str], tmp_path: Path
+) -> None:
+    folder = _written(store, tmp_path)
+    listed = pa.table({"path": [f"{folder}/{number}.png" for number in range(3)]})
+    pq.write_table(listed, tmp_path / "manifest.parquet")
+    for name, place in ("a", folder), ("b", tmp_path / "manifest.parquet"):
+        assert run([place], tmp_path / name, 5, prompts=Prompts(source, "for all")) == 0
+        found = rows(tmp_path / name)
+        assert sorted(found) == [f"{folder}/{number}.png" for number in range(3)]
+        assert [found[path]["prompt"] for path in sorted(found)] == texts
+        assert {row["code"] for row in found.values()} == {None}
+
+
+def test_an_image_whose_prompt_can_t_be_read_is_a_row_with_a_code(tmp_path: Path) -> None:
+    folder = _images(tmp_path / "images", 3) / "deeper"
+    (folder / "1.txt").write_bytes(b"caf\xe9")
+    assert run([folder], tmp_path / "out", 5, prompts=Prompts("beside")) == 0
+    codes = {Path(path).name: row["code"] for path, row in rows(tmp_path / "out").items()}
+    assert codes == {"0.png": None, "1.png": "unreadable_image", "2.png": None}
+
+
+def test_a_pattern_for_images_takes_no_text_beside_them_for_a_list(tmp_path: Path) -> None:
+    folder = _images(tmp_path / "images", 2) / "deeper"
+    (folder / "0.txt").write_text("a cat\na mat\n")
+    assert run([f"{folder}/0.*"], tmp_path / "out", 5) == 0
+    assert sorted(Path(path).name for path in rows(tmp_path / "out")) == ["0.png", "0.txt"]
+
+
+def test_hidden_members_of_a_tar_are_no_images(tmp_path: Path) -> None:
+    tar = _tar(tmp_path / "a.tar", 2)
+    with tarfile.open(tar, "a") as archive:
+        archive.addfile(tarfile.TarInfo("__MACOSX/._000.png"))
+    assert run([tar], tmp_path / "out", 5) == 0
+    assert len(rows(tmp_path / "out")) == 2

@@ -1,32 +1,60 @@
 """The same units on a local Ray cluster; ``Score`` in a pipeline of somebody else."""
 
 import importlib.util
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.app.bulk.parts.many import image_bytes, manifest, rows, run, started
-
-NO_RAY = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'agiqa[ray]'"
+from tests.app.bulk.parts.many import (
+    RAY,
+    Log,
+    ended,
+    image_bytes,
+    manifest,
+    rows,
+    run,
+    started,
+    until,
+    until_gone,
 )
 
+NO_RAY = [
+    pytest.mark.ray,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray"),
+]
+SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-@NO_RAY
-def test_a_ray_driver_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    images = manifest(tmp_path / "images.parquet", 2_000)
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run([images], whole, 100) == 0
-    killed = started(images, out, 100, "ray")
-    while not list(out.glob("part-*")) and killed.poll() is None:
-        pass
-    killed.kill()
-    killed.communicate()
-    again = started(images, out, 100, "ray")
-    again.communicate()
-    assert again.returncode == 0
-    assert rows(out) == rows(whole)
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(5_000, marks=NO_RAY), pytest.param(100_000, marks=[*NO_RAY, *SLOW])]
+)
+def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
+    count: int, tmp_path: Path
+) -> None:
+    images = manifest(tmp_path / "images.parquet", count)
+    unit = count // 50
+    whole, out, log = tmp_path / "whole", tmp_path / "out", Log(tmp_path)
+    assert run([images], whole, unit) == 0
+    with log.held(4):
+        driver = started(images, out, unit, RAY, log)
+        until(lambda: len(log.begun()) == 6, driver)
+        actors = {pid for pid, _ in log.begun()}
+        assert len(actors) == 2
+        os.kill(min(actors), signal.SIGKILL)
+        until(lambda: len(log.begun()) == 7, driver)  # it has another in its place
+        driver.kill()
+        ended(driver)
+        for pid, _ in log.begun():
+            until_gone(pid)
+    code, text = ended(started(images, out, unit, RAY, log))
+    assert code == 0, text
+    found = rows(out)
+    assert len(found) == count
+    assert found == rows(whole)
+    assert log.again() <= 3  # of the actor that was killed first, and of two when the driver was
 
 
 def test_score_gives_a_row_for_each_of_a_batch_and_keeps_other_columns() -> None:

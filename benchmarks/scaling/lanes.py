@@ -1,6 +1,6 @@
 """What several workers of one service serve together, of what one does.
 
-    python -m benchmarks.scaling [--lanes 1 2 4] [--seconds 5] [--rounds 1]
+    python -m benchmarks.scaling --only lanes [--lanes 1 2 4] [--seconds 5] [--rounds 1]
 
 Each worker's forward sleeps 40 ms for one row, of which an image has two, so that no processor is
 short but for what reads uploads, decodes and answers: what is measured is whether a worker ever
@@ -14,7 +14,6 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,19 +67,9 @@ def throughput(service: Running, seconds: float, clients: int) -> tuple[float, f
 
 
 def _read(answers: BinaryIO) -> None:
-    """Takes an answer off the connection.
-
-    Raises:
-        RuntimeError: it is no score.
-    """
-    line = answers.readline()
-    length = 0
-    while header := answers.readline().strip():
-        name, _, value = header.partition(b":")
-        length = int(value) if name.lower() == b"content-length" else length
-    body = answers.read(length)
-    if b" 200 " not in line:
-        raise RuntimeError(f"{line!r}: {body!r}")
+    status, body = raw.answer(answers)
+    if status != 200:
+        raise RuntimeError(f"{status}: {body!r}")
 
 
 def measure(folder: Path, lanes: int, seconds: float, clients: int) -> tuple[float, float]:
@@ -104,14 +93,16 @@ def measure(folder: Path, lanes: int, seconds: float, clients: int) -> tuple[flo
         return rate, slept / lanes
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a line for each number of lanes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those of the measurement."""
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=1)
-    given = parser.parse_args(arguments)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Prints a line for each number of lanes."""
     one = 0.0
     with tempfile.TemporaryDirectory() as name:
         for lanes in given.lanes:
@@ -127,7 +118,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{rate / one:.2f}x of one; busy {busy:.0%} of the time",
                 flush=True,
             )
-
-
-if __name__ == "__main__":
-    main()

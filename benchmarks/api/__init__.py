@@ -1,0 +1,1 @@
+"""Where one API process ends: see ``__main__``."""

@@ -1,0 +1,1 @@
+"""Past one device: figures on paper, and lanes that are measured."""
