@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.app.bulk.parts.many import (
+    LARGE,
     RAY,
     Log,
     ended,
@@ -25,11 +26,10 @@ NO_RAY = [
     pytest.mark.ray,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray"),
 ]
-SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(5_000, marks=NO_RAY), pytest.param(100_000, marks=[*NO_RAY, *SLOW])]
+    "count", [pytest.param(5_000, marks=NO_RAY), pytest.param(100_000, marks=[*NO_RAY, *LARGE])]
 )
 def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
     count: int, tmp_path: Path
