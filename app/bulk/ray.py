@@ -141,7 +141,10 @@ def over_cluster(
             _UnitScorer,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=actors, max_tasks_in_flight_per_actor=_AHEAD
+                min_size=1,
+                initial_size=actors,
+                max_size=actors,
+                max_tasks_in_flight_per_actor=_AHEAD,
             ),
             num_gpus=1 if gpus else None,
             num_cpus=None if gpus else 1,
