@@ -24,6 +24,7 @@ from tests.app.bulk.parts.many import (
 
 NO_RAY = [
     pytest.mark.ray,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray"),
 ]
 
