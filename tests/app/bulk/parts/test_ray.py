@@ -45,7 +45,7 @@ def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
         actors = {pid for pid, _ in log.begun()}
         assert len(actors) == 2
         os.kill(min(actors), signal.SIGKILL)
-        until(lambda: len(log.begun()) == 7, driver)  # it has another in its place
+        until(lambda: len(log.begun()) > 6, driver)  # it has another in its place
         driver.kill()
         ended(driver)
         for pid, _ in log.begun():
