@@ -22,15 +22,16 @@ from tests.app.bulk.parts.many import (
     until_gone,
 )
 
-NO_RAY = [
+pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a machine with other tests
+NEEDS_RAY = [
     pytest.mark.ray,
-    pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray"),
 ]
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(5_000, marks=NO_RAY), pytest.param(100_000, marks=[*NO_RAY, *LARGE])]
+    "count",
+    [pytest.param(5_000, marks=NEEDS_RAY), pytest.param(100_000, marks=[*NEEDS_RAY, *LARGE])],
 )
 def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
     count: int, tmp_path: Path
