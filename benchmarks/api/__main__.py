@@ -131,7 +131,7 @@ def watched(folder: Path, decoders: int) -> Iterator[Running]:
         "AGIQA_MODELS": "tiny-clip-agiqa",
         "AGIQA_WORKERS": str(LANES),
         "AGIQA_DECODE_WORKERS": str(decoders),
-        "AGIQA_DEADLINE_SECONDS": "60",  # nobody is refused
+        "AGIQA_DEADLINE_SECONDS": "3600",  # nobody is refused, however slow the start was
         "AGIQA_MAX_CROP_MIB": "256",
         "AGIQA_LOG_LEVEL": "warning",
         "PYTHONPATH": str(FOLDER),
