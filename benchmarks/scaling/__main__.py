@@ -31,9 +31,7 @@ _LEAST_REQUESTS = 40_000
 
 
 def devices(assumed: Assumed) -> str:
-    """A line for each network and GPU; of the bundled model for the smallest GPU alone, which is too
-    large for it.
-    """
+    """A line for each network and GPU; the bundled model is too small even for the smallest."""
     header = (
         *("network", "GPU", "rows/s", "images/s", "crops, GB/s"),
         *("decode cores", "API processes", "price of a million images"),
