@@ -4,6 +4,7 @@ Ray Data retries what a lost actor was at, and which unit has its part is read f
 here keeps a state. The extra ``ray`` brings it; nothing imports ray before ``over_cluster``.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,7 +142,10 @@ def over_cluster(
             _UnitScorer,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=actors, max_tasks_in_flight_per_actor=_AHEAD
+                min_size=1,
+                initial_size=actors,
+                max_size=actors,
+                max_tasks_in_flight_per_actor=_AHEAD,
             ),
             num_gpus=1 if gpus else None,
             num_cpus=None if gpus else 1,
@@ -160,10 +164,12 @@ def _connected(address: str) -> tuple[int, int]:
     import ray
 
     own = {} if address else {"include_dashboard": False}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address or "local", ignore_reinit_error=True, log_to_driver=False, **own)
+        ray.init(address or "local", ignore_reinit_error=True, **quiet, **own)
     except (ConnectionError, ValueError) as error:
         raise CannotScore(f"--ray {address}: {error}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A block for each unit and each receipt: with more in one, an actor would get many at once.

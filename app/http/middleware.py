@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, its metrics, and the key. Pure ASGI."""
 
+import asyncio
 import logging
 import random
 import re
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocketClose
 from app.batching.admission import Admission
 from app.batching.errors import (
     BadPath,
+    ClientGone,
     Forbidden,
     Internal,
     Overloaded,
@@ -107,6 +109,11 @@ class RequestContext:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not started:  # by a router, whose client has left: the drain has an answer
+                status = ClientGone.status
+                state.fail(ClientGone())
+            raise
         except Exception:
             logger.exception("unforeseen error")
             error = Internal()
@@ -116,8 +123,6 @@ class RequestContext:
         finally:
             self.metrics.in_flight.dec()
             self._record(scope, status)
-            if self._spans:
-                self._spans.add_stages(state)
             request_id.reset(token)
             trace_id.reset(trace)
 
@@ -151,6 +156,8 @@ class RequestContext:
         if 0 < self._slow_seconds <= seconds:
             stages = {stage: round(took, 4) for stage, took in state.longest().items()}
             slow_logger.warning("slow request", extra=fields | {"stages": stages})
+        if self._spans:
+            self._spans.add_stages(state)
 
 
 def _server_timing(state: RequestState) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Generator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -27,6 +28,7 @@ async def serve_beside(app: ASGIApp, host: str, first: int) -> None:
 class _WithoutSignals(uvicorn.Server):
     """A server that leaves the signals of the process to others."""
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
         """Captures none."""
-        return contextlib.nullcontext()
+        yield

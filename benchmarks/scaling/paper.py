@@ -1,11 +1,10 @@
 """What a device computes, what it needs beside it, and what a million images cost.
 
 Of GPUs nothing is measured: figures follow from the vendors' peaks and the multiply-adds that
-``python -m benchmarks.costs`` counts. Of the CPU here the network and decoding are measured, in
-seconds of a core, which a busy machine lengthens least.
+``python -m benchmarks.costs`` counts. Of the CPU here crops and network are measured, in seconds of
+a core, which a busy machine lengthens least.
 """
 
-import io
 import statistics
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from PIL import Image
 
 import model
 from benchmarks.scaling.queueing import Seconds
+from model.scorer import Scorer
 
 # Dense bfloat16 (T4: float16) in TFLOP/s, as the vendor states them without sparsity.
 PEAKS = {"H100 SXM": 989.0, "L40S": 362.0, "A100": 312.0, "A10": 125.0, "L4": 121.0, "T4": 65.0}
@@ -51,12 +51,12 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is not measured here, or elsewhere.
+    """What is put in.
 
     Attributes:
-        efficiency: part of its peak that a GPU reaches on such a network.
-        decode: seconds of a core to decode an image and cut its crops.
-        carried: images per second that one API process carries (``python -m benchmarks.api``).
+        efficiency: part of its peak that a GPU reaches on such a network: a guess.
+        decode: seconds of a core to decode an image and cut its crops, and
+        carried: images per second that one API process carries: ``python -m benchmarks.api``.
         price: of a device and what stands around it, per hour.
     """
 
@@ -99,19 +99,14 @@ def price_of_a_million(images: float, price: float) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a core for an image of each of ``SIZES``, and its rows."""
+    """Seconds of a core for an image of each of ``SIZES``, from its pixels on, and its rows."""
 
-    decode: list[float]
-    network: list[float]
+    times: Seconds
     rows: list[int]
 
     @property
     def rows_per_second(self) -> float:
-        return sum(self.rows) / sum(self.network)
-
-    def times(self) -> Seconds:
-        """What an image takes of a replica, whose decoders are aside."""
-        return np.array(self.network)
+        return sum(self.rows) / float(self.times.sum())
 
 
 def measure(rounds: int = 5) -> Measured:
@@ -119,39 +114,27 @@ def measure(rounds: int = 5) -> Measured:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _timed(rounds)
+        scorer = model.load(_BUNDLED, device="cpu", dtype="float32")
+        times = [_seconds(scorer, size, rounds) for size in SIZES]
     finally:
         torch.set_num_threads(threads)
+    rows = [scorer.planner.layout(*size, ("quality",)).rows for size in SIZES]
+    return Measured(np.array(times), rows)
 
 
-def _timed(rounds: int) -> Measured:
-    scorer = model.load(_BUNDLED, device="cpu", dtype="float32")
-    measured = Measured([], [], [])
-    for size in SIZES:
-        data = _picture(size)
-        decoded, scored = [], []
-        for _ in range(rounds):
-            begin = time.process_time()
-            with Image.open(io.BytesIO(data)) as image:
-                pixels = image.convert("RGB")
-            between = time.process_time()
-            scorer.score(pixels, heads=["quality"])
-            decoded.append(between - begin)
-            scored.append(time.process_time() - between)
-        measured.decode.append(statistics.median(decoded))
-        measured.network.append(statistics.median(scored))
-        measured.rows.append(scorer.planner.layout(*size, ("quality",)).rows)
-    return measured
+def _seconds(scorer: Scorer, size: tuple[int, int], rounds: int) -> float:
+    image = _noise(size)
+    times = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        scorer.score(image, heads=["quality"])
+        times.append(time.process_time() - begin)
+    return statistics.median(times)
 
 
-def _picture(size: tuple[int, int]) -> bytes:
-    """A noisy JPEG: as heavy to decode as a photograph."""
-    width, height = size
-    small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    image = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def _noise(size: tuple[int, int]) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    return Image.fromarray(pixels)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -21,10 +21,16 @@ import pytest
 import agiqa_client
 from app.settings import Settings
 from tests.app.http.test_http import (  # noqa: F401 - run against the replicas
+    test_a_bad_request_says_what_to_do,
+    test_a_bad_upload_gets_its_code,
     test_a_batch_answers_in_order_and_a_bad_image_spoils_nothing,
+    test_an_expired_deadline_is_a_504,
+    test_an_upload_over_the_limit_is_refused_while_it_streams,
+    test_nothing_internal_leaks,
     test_score_agi_answers_all_heads_and_consistency_only_with_a_prompt,
     test_score_answers_as_designed,
     test_the_service_gives_the_scorer_s_own_scores,
+    test_unknown_addresses_and_methods_are_problems_too,
 )
 from tests.app.pictures import encoded
 from tests.app.server import free_port
@@ -225,19 +231,42 @@ def test_a_deadline_that_nobody_can_meet_is_refused_with_retry_after(client: htt
     assert answer.status_code == 504 or float(answer.headers["retry-after"]) > 0
 
 
-def test_each_replica_shows_its_own_metrics_on_a_port_of_its_own(client: httpx.Client) -> None:
-    for _ in range(20):
-        assert post(str(client.base_url)) == 200
-    counted = []
+def of_each_replica(series: str) -> list[float]:
+    """What a series counts, at the port of its own that each replica has."""
+    found = []
     for port in range(9400, 9420):
         try:
             text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         except httpx.TransportError:
             continue
-        line = 'agiqa_requests_total{code="200",endpoint="/score"} '
-        counted += [float(one.split()[1]) for one in text.splitlines() if one.startswith(line)]
+        found += [float(one.split()[1]) for one in text.splitlines() if one.startswith(series)]
+    return found
+
+
+def test_each_replica_shows_its_own_metrics_on_a_port_of_its_own(service: str) -> None:
+    for _ in range(20):
+        assert post(service) == 200
+    counted = of_each_replica('agiqa_requests_total{code="200",endpoint="/score"} ')
     assert len(counted) == 2
     assert all(counted)
+
+
+def test_what_a_client_that_left_had_sent_is_dropped_and_counted_as_its_own(service: str) -> None:
+    workers = processes(b"app.worker")
+    gone = 'agiqa_requests_total{code="499",endpoint="/score"} '
+    before = sum(of_each_replica(gone))
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{service}/score", files={"image": PICTURE}, timeout=1.0)
+        end = time.monotonic() + 60
+        while sum(of_each_replica(gone)) != before + 1:
+            assert time.monotonic() < end
+        assert of_each_replica("agiqa_requests_in_flight ") == [1, 1]  # which are these scrapes
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_worker_killed_inside_a_replica_costs_no_request(service: str) -> None:
@@ -266,7 +295,6 @@ def test_a_redeploy_under_load_costs_no_request(service: str) -> None:
 def test_a_killed_replica_costs_what_it_held_and_nothing_through_the_client(service: str) -> None:
     replicas = processes(b"ServeReplica")
     assert len(replicas) == 2
-    ours = agiqa_client.Client(service, timeout=120)
 
     def through_the_client() -> int | str:
         try:
@@ -275,7 +303,11 @@ def test_a_killed_replica_costs_what_it_held_and_nothing_through_the_client(serv
             return repr(error)
         return 200
 
-    with load(lambda: post(service), 4) as plain, load(through_the_client, 4) as retried:
+    with (
+        agiqa_client.Client(service, timeout=120) as ours,
+        load(lambda: post(service), 4) as plain,
+        load(through_the_client, 4) as retried,
+    ):
         os.kill(replicas[0], signal.SIGKILL)
         plain.wait_for(5 * CLIENTS)
         retried.wait_for(5 * CLIENTS)

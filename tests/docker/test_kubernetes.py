@@ -157,13 +157,20 @@ def test_containers_are_confined_as_that_of_compose_is() -> None:
         assert memory.removesuffix("Gi") == AGIQA["mem_limit"].removesuffix("g")
 
 
-def test_only_memory_the_cache_and_the_scores_can_be_written() -> None:
+def test_only_scratch_the_cache_and_the_scores_can_be_written() -> None:
     for manifest in workloads():
         mounts = [m for m in container(manifest)["volumeMounts"] if not m.get("readOnly")]
         places = {mount["mountPath"] for mount in mounts}
         assert places - {"/scores"} == {"/dev/shm", "/tmp", "/home/agiqa/.cache"}
         named = {mount["name"] for mount in container(manifest)["volumeMounts"]}
         assert named == {volume["name"] for volume in pod(manifest)["volumes"]}
+
+
+def test_a_tar_of_a_gigabyte_finds_room_on_the_disk_of_the_job() -> None:
+    (job,) = [manifest for manifest in workloads() if manifest["kind"] == "Job"]
+    (tmp,) = [volume["emptyDir"] for volume in pod(job)["volumes"] if volume["name"] == "tmp"]
+    assert "medium" not in tmp
+    assert int(tmp["sizeLimit"].removesuffix("Gi")) >= 2
 
 
 def test_the_pod_is_given_the_memory_and_the_time_that_the_service_takes() -> None:

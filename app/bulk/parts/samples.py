@@ -257,10 +257,11 @@ def _of_tar(unit: Unit, spool: IO[bytes], prompts: Prompts) -> Iterator[Item]:
     texts: dict[str, str] = {}
     with opened(unit.source) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
-            key, suffix = _key(member.name)
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is None or PurePosixPath(member.name).name.startswith("."):
+            hidden = PurePosixPath(member.name).name.startswith(".")
+            content = archive.extractfile(member) if member.isfile() and not hidden else None
+            if content is None:
                 continue
+            key, suffix = _key(member.name)
             if suffix in EXTENSIONS:
                 data = content.read()
                 prompt = prompts.of_bytes(data)

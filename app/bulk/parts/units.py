@@ -94,11 +94,11 @@ class Shard:
             tasks = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
             first = int(environment.get("SLURM_ARRAY_TASK_MIN", task))
             step = int(environment.get("SLURM_ARRAY_TASK_STEP") or 1)
-            index, rest = divmod(int(task) - first, step)
-            if rest or index >= tasks:
+            number, rest = divmod(int(task) - first, step)
+            if rest or number >= tasks:
                 raise CannotScore(
                     f"task {task} is of an array with gaps, so nobody knows which share is its: "
                     "give --shard i/n"
                 )
-            return cls(index, tasks)
+            return cls(number, tasks)
         return cls()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.batching.admission import State
-from tests.app.fake_device import SETTINGS, FakeDevice, run, served
+from tests.app.fake_device import SETTINGS, FakeDevice, run, served, until
 
 
 def test_startup_ends_when_the_models_are_loaded() -> None:
@@ -54,7 +54,26 @@ def test_a_request_whose_time_is_over_is_answered_as_without_waiting() -> None:
             late = await service.post(**{"X-Request-Timeout": "0.05"})
             assert (late.status_code, late.json()["code"]) == (503, "worker_down")
             wrong = await service.post(**{"X-Request-Timeout": "soon"})
-            assert wrong.status_code in {422, 503}
+            assert (wrong.status_code, wrong.json()["code"]) == (503, "worker_down")
+
+    run(test)
+
+
+def test_a_request_that_the_router_cancels_is_that_of_a_client_who_left() -> None:
+    async def test() -> None:
+        device = FakeDevice()
+        async with served(device, as_replica=True) as service:
+            device.gate.clear()
+            request = asyncio.create_task(service.post())
+            await until(lambda: bool(device.batches))
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+            gone = {"code": "499", "endpoint": "/score-agi"}
+            assert service.metric("agiqa_requests_total", **gone) == 1
+            assert service.metric("agiqa_request_failures_total", reason="client_gone") == 1
+            assert service.app.state.service.admission.cost == 0
+            device.gate.set()
 
     run(test)
 

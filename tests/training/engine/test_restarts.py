@@ -126,7 +126,7 @@ def test_each_process_reads_an_image_once_or_its_share_of_every_epoch(
     assert isinstance(loaded, MethodRecipe)
     parts = draw(loaded.split, read_sets(loaded)["AGIQA-3K"])
     (folder / "reads").mkdir()
-    command = [*TWO, "-m", "tests.training.engine.reads", "train", recipe]
+    command: list[str | Path] = [*TWO, "-m", "tests.training.engine.reads", "train", recipe]
     assert finished(command, folder / "log", READS=str(folder / "reads")) == 0
     passes = 1 + schedule["epochs"]  # the first once more: some weights begin by its images
     reads = [Counter((folder / "reads" / rank).read_text().split()) for rank in "01"]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from app.bulk.parts.run import PartsJob, run_parts
@@ -28,6 +29,12 @@ from tests.app.bulk.scored import MODEL
 
 BROKEN_EVERY = 100
 RAY = "ray"
+# What CI has no time for.
+LARGE = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif("TEST_LARGE" not in os.environ, reason="takes minutes: TEST_LARGE=1"),
+]
 Run = subprocess.Popen[str]
 
 

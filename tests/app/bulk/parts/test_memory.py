@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.bulk.parts.many import RAY, Log, ended, manifest, started
-from tests.app.bulk.parts.test_ray import NO_RAY
+from tests.app.bulk.parts.many import LARGE, RAY, Log, ended, manifest, started
+from tests.app.bulk.parts.test_ray import NEEDS_RAY
 
-SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(600)
 PSS = Path("/proc/self/smaps_rollup")
 
 
@@ -32,9 +32,9 @@ def peak(tmp_path: Path, count: int, unit: int, how: str) -> int:
 
 
 @pytest.mark.skipif(not PSS.exists(), reason="needs Linux' PSS")
-@pytest.mark.parametrize("how", ["0/1", pytest.param(RAY, marks=NO_RAY)])
+@pytest.mark.parametrize("how", ["0/1", pytest.param(RAY, marks=NEEDS_RAY)])
 @pytest.mark.parametrize(
-    ("few", "many", "unit"), [(500, 5_000, 50), pytest.param(10_000, 100_000, 1_000, marks=SLOW)]
+    ("few", "many", "unit"), [(500, 5_000, 50), pytest.param(10_000, 100_000, 1_000, marks=LARGE)]
 )
 def test_memory_does_not_grow_with_the_number_of_images(
     tmp_path: Path, few: int, many: int, unit: int, how: str

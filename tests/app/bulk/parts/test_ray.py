@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.app.bulk.parts.many import (
+    LARGE,
     RAY,
     Log,
     ended,
@@ -21,15 +22,16 @@ from tests.app.bulk.parts.many import (
     until_gone,
 )
 
-NO_RAY = [
+pytestmark = pytest.mark.timeout(600)  # a cluster begins slowly on a machine with other tests
+NEEDS_RAY = [
     pytest.mark.ray,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray"),
 ]
-SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(5_000, marks=NO_RAY), pytest.param(100_000, marks=[*NO_RAY, *SLOW])]
+    "count",
+    [pytest.param(5_000, marks=NEEDS_RAY), pytest.param(100_000, marks=[*NEEDS_RAY, *LARGE])],
 )
 def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
     count: int, tmp_path: Path
@@ -44,7 +46,7 @@ def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
         actors = {pid for pid, _ in log.begun()}
         assert len(actors) == 2
         os.kill(min(actors), signal.SIGKILL)
-        until(lambda: len(log.begun()) == 7, driver)  # it has another in its place
+        until(lambda: len(log.begun()) > 6, driver)  # it has another in its place
         driver.kill()
         ended(driver)
         for pid, _ in log.begun():

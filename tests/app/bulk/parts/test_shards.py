@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.bulk.parts.many import (
+    LARGE,
     Log,
     Noise,
     NoiseSetup,
@@ -17,10 +18,9 @@ from tests.app.bulk.parts.many import (
 )
 
 KILLS = 3
-SLOW = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=SLOW)])
+@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=LARGE)])
 def test_killed_shards_leave_one_row_for_each_image_as_a_run_in_one_piece_does(
     count: int, tmp_path: Path
 ) -> None:
