@@ -194,6 +194,8 @@ def _begin_cluster() -> None:
     """Of two CPUs, whatever this machine has."""
     import ray
 
+    # Else Ray ends workers on a machine whose memory others fill.
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
 
 
