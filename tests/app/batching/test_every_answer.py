@@ -8,11 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.overload.clock import run
-from tests.app.batching.whole_way import ROWS, Death, Image, Way
+from tests.app.batching.mortal import Death, Image
+from tests.app.batching.watched import ROWS
+from tests.app.batching.whole_way import Way
 
 
 def seconds(most: float) -> "st.SearchStrategy[float]":
     return st.floats(0, most, allow_nan=False)
+
+
+def moments(most: int) -> "st.SearchStrategy[float]":
+    """Times of which many are the same: crowds come, and leave, together."""
+    return st.integers(0, 4 * most).map(lambda quarter: quarter / 4) | seconds(most)
 
 
 def rarely(one_in: int) -> "st.SearchStrategy[bool]":
@@ -21,12 +28,13 @@ def rarely(one_in: int) -> "st.SearchStrategy[bool]":
 
 IMAGES = st.builds(
     Image,
-    at=seconds(3.0),
-    rows=st.integers(1, 3 * ROWS),
+    at=moments(3),
+    rows=st.integers(1, 6) | st.integers(1, 3 * ROWS),
     patience=st.floats(0.05, 8.0),
-    leaves=st.none() | seconds(2.0),
+    leaves=st.none() | moments(2),
+    hops=st.integers(0, 4),
     is_bulk=st.booleans(),
-    poison=rarely(20),
+    poison=rarely(15),
     broken=rarely(10),
     absurd=rarely(40),
 )
