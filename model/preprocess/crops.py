@@ -202,7 +202,7 @@ def pixels_of(image: "Image.Image", grid: Grid) -> np.ndarray:
 
 def gather(
     parts: Iterable[tuple[Layout, np.ndarray, slice]],
-    join: Callable[[list[np.ndarray]], Joined] = np.concatenate,
+    join: Callable[[list[np.ndarray]], Joined] = np.concatenate,  # type: ignore[assignment]
 ) -> tuple[Joined, list[int], list[int]]:
     """The arguments of one ``forward`` for rows of several images: the crops that the rows need,
     copied and joined, then each row's place among them and its pass.

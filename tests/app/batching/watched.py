@@ -97,9 +97,9 @@ class Watched(Scheduler):
         """Whether a worker has nothing to do that could do something now."""
         usable = self.lanes.usable
         suspect = any(batch.suspect for batch in self.lanes.batches)
-        waits = self._queue.ready or self._retries
-        waits = waits or (self._queue.parked() and len(usable) > 1 and not suspect)
-        return bool(waits) and any(not lane.running for lane in usable)
+        waits = bool(self._queue.ready or self._retries)
+        waits |= bool(self._queue.parked()) and len(usable) > 1 and not suspect
+        return waits and any(not lane.running for lane in usable)
 
     def _must(self, holds: object, otherwise: str) -> None:
         if not holds:
