@@ -45,7 +45,7 @@ class Way:
     def __init__(self, workers: list[tuple[float, int]], load_seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self.clock = loop.time
-        self.slots = Slots(Arena(8 * BYTES))
+        self.slots = Slots(Arena(4 * BYTES))  # few, so that images wait for them
         self.kills: Counter[Image] = Counter()
         self.workers = [
             Worker(number, per_row, holds, load_seconds, self._changed, self.kills)
@@ -100,7 +100,7 @@ class Way:
         """No worker is idle for long while rows wait, and the books agree at all times."""
         idle = 0
         while True:
-            await asyncio.sleep(HASTE)
+            await asyncio.sleep(5 * HASTE)
             assert self.admission.cost == sum(image.rows for image in self._inside)
             for priority in Priority:
                 expected = self.admission.expected_seconds(priority)
