@@ -92,7 +92,7 @@ def create_app(
     arena = Arena(settings.arena_bytes)
     names = settings.worker_devices
     workers = [device(_worker_settings(settings, name), arena) for name in names]
-    limits = Limits(settings.max_batch_seconds, settings.max_batch_rows)
+    limits = Limits(settings.max_batch_seconds, settings.batch_rows(names[0]))
     scheduler = Scheduler(limits, *(Rates() for _ in workers))
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
     admission = Admission(ceilings, scheduler, clock, settings.decode_workers)

@@ -155,7 +155,7 @@ class Service:
                 "megapixels": settings.max_megapixels,
                 "decode_bytes": settings.max_decode_bytes,
                 "batch_images": settings.max_batch_images,
-                "batch_rows": settings.max_batch_rows,
+                "batch_rows": max(lane.batch_rows for lane in self._lanes),
                 "batch_seconds": settings.max_batch_seconds,
                 "decode_workers": settings.decode_workers,
                 "deadline_seconds": settings.deadline_seconds,
@@ -172,6 +172,7 @@ class Service:
             "up": self._pool.devices[lane.number].up,
             "responsive": lane.well,
             "batches": len(lane.running),
+            "batch_rows": lane.batch_rows,
             "rows_per_second": {name: round(1 / each, 1) for name, each in rates.items() if each},
         }
 
@@ -240,6 +241,7 @@ class Service:
             self._show(self.models, shown=False)
             self.models = Models(ready.models)
         self._reports[number] = ready
+        self._lanes[number].batch_rows = self.settings.batch_rows(self._device_of(number))
         self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
         self._show(ready.models, shown=True)
         for model in ready.models:

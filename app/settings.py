@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     max_rows: int = Field(default=4096, ge=1)
     max_crop_mib: float = Field(default=256.0, gt=0)
     max_batch_seconds: float = Field(default=0.25, gt=0)
-    max_batch_rows: int = Field(default=128, ge=1)
+    max_batch_rows: int | None = Field(default=None, ge=1, description="None: 128; 512 on CUDA.")
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     keys_file: Path | None = Field(default=None, description="TOML; see app.key_file.")
@@ -172,6 +172,10 @@ class Settings(BaseSettings):
     def worker_devices(self) -> tuple[str, ...]:
         """The device of each worker."""
         return tuple(self.device.split(",")) * self.workers
+
+    def batch_rows(self, device: str) -> int:
+        """Most rows of a batch there: 128 are too few to fill a GPU."""
+        return self.max_batch_rows or (512 if device.startswith("cuda") else 128)
 
     def worker_threads(self, cores: int) -> int | None:
         """Threads of the network in each worker: what is set, or a share of the cores where several

@@ -1,8 +1,9 @@
 """The process on the device: the one place of the service that imports torch.
 
 Started by ``app.device.supervisor`` as ``python -m app.worker``, with two inherited descriptors: a
-pipe and the shared memory. It computes batches in the order in which they come, one at a time, and
-ends when the pipe closes, when its parent ends, or when its device is of no use any more.
+pipe and the shared memory. It computes batches in the order in which they come, one at a time (on a
+GPU, the crops of the next one are copied there meanwhile), and ends when the pipe closes, when its
+parent ends, or when its device is of no use any more.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from app.batching.batcher import Outcome
 from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.jobs import Fault
 from app.device import arena
+from app.device.ahead import ahead
 from app.device.lifeline import Heartbeat, die_with
 from app.device.messages import (
     DEVICE_LOST,
@@ -48,13 +50,18 @@ from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
+from model.staging import Staged, Staging, staging_for
+from model.warm_up import compute_noise, time_of_a_prompt, warm_up
 
 logger = logging.getLogger(__name__)
 
-# Sizes of the warm-up batches: they measure the rate, and let the libraries choose their kernels.
-_WARM_UP = (1, 10, 10, 32)
 # So many batches in a row without a single result, and the worker tries itself out.
 _SUSPICIOUS = 8
+
+
+# What ``Scorer.forward`` takes, and what makes its crops of those of several images.
+_Gathered = tuple[np.ndarray | Staged, list[int], list[int]]
+_Join = Callable[[list[np.ndarray]], np.ndarray | Staged]
 
 
 class DeviceLost(Exception):
@@ -105,8 +112,9 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
     Raises:
         DeviceLost: as ``Worker.answer``.
     """
+    receive = ahead(pipe.recv, worker.stage) if worker.stages else pipe.recv
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
-        while isinstance(message := pipe.recv(), Run | Reload):
+        while isinstance(message := receive(), Run | Reload):
             if isinstance(message, Reload):
                 arguments = (message, heartbeat.send)
                 threading.Thread(target=worker.reload, args=arguments, daemon=True).start()
@@ -126,6 +134,7 @@ class Worker:
         *,
         step: Callable[[float], None] = lambda _: None,
         load: Callable[..., list[Scorer]] = Scorer.load_several,
+        staging: Callable[[torch.device], Staging | None] = staging_for,
     ) -> None:
         """Loads every model.
 
@@ -134,6 +143,7 @@ class Worker:
             segment: where the crops lie.
             step: hears of each part of a batch that begins, with the seconds that it should take.
             load: loads the scorers; tests hand in others.
+            staging: makes what copies crops to the device ahead; None: nothing does.
 
         Raises:
             ModelError, ValueError: one can't be loaded, or two have the same name.
@@ -154,6 +164,8 @@ class Worker:
         self._sources = dict(zip(found, settings.models, strict=True))
         # By the models' keys; of each name the latest and the one that serves, or served before.
         self._scorers = {described(scorer).key: scorer for scorer in found.values()}
+        self._staging = staging(next(iter(found.values())).device)
+        self._staged: dict[int, _Gathered] = {}  # by the number of the batch
         self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by key
         self._fruitless = 0  # batches in a row
 
@@ -199,6 +211,22 @@ class Worker:
             error.add_note(f"while warming up {scorer.config.name}")
             raise
 
+    @property
+    def stages(self) -> bool:
+        """Whether ``stage`` does anything."""
+        return self._staging is not None
+
+    def stage(self, message: object) -> None:
+        """Copies the crops of a batch to the device before its turn; for a thread. One that fails
+        is gathered in its turn, where a failure can be answered.
+        """
+        if self._staging is None or not isinstance(message, Run):
+            return
+        try:
+            self._staged[message.number] = self._gather(message.pieces, self._staging.join)
+        except Exception:
+            logger.warning("a batch could not be staged", exc_info=True)
+
     def answer(self, run: Run) -> Done | BatchFailed:
         """Computes a batch; a failure is an answer too.
 
@@ -206,6 +234,7 @@ class Worker:
             DeviceLost: no other batch would give results either.
         """
         if run.model not in self._scorers:  # planned for files that changed before a restart
+            self._staged.pop(run.number, None)
             return Done(run.number, Outcome([WorkerDown()] * len(run.pieces), seconds=0.0))
         try:
             done = self.compute(run)
@@ -246,7 +275,7 @@ class Worker:
         """One call of the network for all pieces, then each piece's result."""
         scorer = self._scorers[run.model]
         start = time.perf_counter()
-        rows = scorer.forward(*self._gather(run.pieces))
+        rows = scorer.forward(*(self._staged.pop(run.number, None) or self._gather(run.pieces)))
         computed = time.perf_counter()
         refused = refusals(scorer.check_prompt, run.pieces)
         good = [piece for place, piece in enumerate(run.pieces) if place not in refused]
@@ -269,6 +298,7 @@ class Worker:
             cached_prompts=cached,
             new_prompts=len(prompts) - cached,
             gpu_bytes=gpu,
+            device=str(scorer.device),
         )
         return Done(run.number, outcome)
 
@@ -285,8 +315,8 @@ class Worker:
                     raise
                 logger.exception("prompts failed together")
 
-    def _gather(self, pieces: Sequence[Piece]) -> tuple[np.ndarray, list[int], list[int]]:
-        return gather(
+    def _gather(self, pieces: Sequence[Piece], join: _Join = np.concatenate) -> _Gathered:
+        parts = (
             (
                 piece.layout,
                 crops_of(
@@ -296,6 +326,7 @@ class Worker:
             )
             for piece in pieces
         )
+        return gather(parts, join)
 
 
 def described(scorer: Scorer) -> LoadedModel:
@@ -348,51 +379,6 @@ def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarra
 
 def _is_failure(result: object) -> bool:
     return isinstance(result, InferenceFailed)
-
-
-def warm_up(scorer: Scorer) -> list[tuple[int, float]]:
-    """Runs a few batches of noise; returns (rows, seconds), the very first one left out.
-
-    Raises:
-        CheckpointError: what comes out is no number.
-    """
-    timings = []
-    for rows in _WARM_UP:
-        start = time.perf_counter()
-        compute_noise(scorer, rows)
-        timings.append((rows, time.perf_counter() - start))
-    return timings[1:]
-
-
-def compute_noise(scorer: Scorer, rows: int) -> None:
-    """Computes so many crops of noise, of the policy's own size, which whole images are measured in
-    too.
-
-    Raises:
-        CheckpointError: what comes out is no number.
-    """
-    size = scorer.planner.policy.size
-    crops = np.random.default_rng(0).integers(0, 256, (rows, 3, size, size), np.uint8)
-    if not np.isfinite(scorer.forward(crops, range(rows), [0] * rows)).all():
-        raise CheckpointError(
-            "its output is not a number (NaN or infinite): fetch the checkpoint again, or choose "
-            "dtype float32"
-        )
-
-
-def time_of_a_prompt(scorer: Scorer) -> float:
-    """Seconds of a short prompt, once the libraries have chosen their kernels.
-
-    Raises:
-        CheckpointError: what comes out is no number.
-    """
-    for prompt in ("warm up", "and time"):
-        start = time.perf_counter()
-        features = scorer.embed([prompt])
-        seconds = time.perf_counter() - start
-        if not torch.isfinite(features).all():
-            raise CheckpointError("its text features are not numbers: fetch the checkpoint again")
-    return seconds
 
 
 if __name__ == "__main__":

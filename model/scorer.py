@@ -33,6 +33,7 @@ from model.preprocess import images
 from model.preprocess.crops import PASSES, CropPlanner, Layout
 from model.resources import usable_cores
 from model.scores import Score, without_known_word
+from model.staging import Staged
 from model.store.checkpoint import find, load_network
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -145,12 +146,15 @@ class Scorer:
 
     @torch.inference_mode()
     def forward(
-        self, crops: np.ndarray, row_crop: Sequence[int], row_pass: Sequence[int]
+        self, crops: np.ndarray | Staged, row_crop: Sequence[int], row_pass: Sequence[int]
     ) -> np.ndarray:
         """Rows float32 [m, d]: row i is crop ``row_crop[i]`` in pass ``row_pass[i]``, each computed
         on its own.
         """
-        pixels = torch.from_numpy(crops).to(self.device, non_blocking=True)
+        if isinstance(crops, Staged):
+            pixels = crops.pixels()
+        else:
+            pixels = torch.from_numpy(crops).to(self.device, non_blocking=True)
         pixels = normalise(pixels, self.config.normalisation)
         crop = torch.tensor(row_crop, device=self.device)
         which = torch.tensor(row_pass, device=self.device)

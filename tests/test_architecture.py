@@ -32,8 +32,8 @@ LADDERS = {
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),
-        *("hub", "clip", "methods", "store", "device_errors", "self_test", "scorer", "seal"),
-        *("pipeline", "diagnosis"),
+        *("hub", "clip", "methods", "store", "device_errors", "self_test", "staging", "scorer"),
+        *("seal", "pipeline", "diagnosis", "warm_up"),
     ),
     "training": (
         *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "words"),

@@ -31,6 +31,7 @@ class Outcome:
     cached_prompts: int = 0
     new_prompts: int = 0
     gpu_bytes: int = 0
+    device: str = ""
 
 
 class DeviceError(Exception):
@@ -228,7 +229,8 @@ def _note_computing(batch: Batch, outcome: Outcome, now: float) -> None:
     """
     reduced = now - outcome.reduce_seconds
     for piece in batch.slices:
-        note = piece.job.stages.note
-        begun = reduced - outcome.seconds
-        note("inference", begun, outcome.seconds, rows=piece.rows, batch_rows=batch.rows)
-        note("reduce", reduced, outcome.reduce_seconds)
+        stages, device = piece.job.stages, outcome.device
+        stages.device = device
+        rows = {"rows": piece.rows, "batch_rows": batch.rows}
+        stages.note("inference", reduced - outcome.seconds, outcome.seconds, device=device, **rows)
+        stages.note("reduce", reduced, outcome.reduce_seconds, device=device)

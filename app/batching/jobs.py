@@ -32,14 +32,15 @@ class JobState(Enum):
 
 class Stages(dict[str, float]):
     """Seconds of an image by stage. ``intervals`` has when they were: stage, beginning and end on
-    the service's clock, and counts that are known of it.
+    the service's clock, and what is known of it. ``device``: where it was computed last.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.intervals: list[tuple[str, float, float, dict[str, int]]] = []
+        self.intervals: list[tuple[str, float, float, dict[str, int | str]]] = []
+        self.device = ""
 
-    def note(self, stage: str, beginning: float, seconds: float, **known: int) -> None:
+    def note(self, stage: str, beginning: float, seconds: float, **known: int | str) -> None:
         """Adds to a stage, which a split job is in several times."""
         self[stage] = self.get(stage, 0.0) + seconds
         self.intervals.append((stage, beginning, beginning + seconds, known))

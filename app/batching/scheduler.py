@@ -316,8 +316,7 @@ class Scheduler:
         gives_way = is_bulk and self.interactive_use(now) > _SEEN
         budget = self.lanes.budget(lane, first.model, gives_way=gives_way)
         share = self.lanes.share(lane, first.model, queue.cost(first.kind), now)
-        limits = self.lanes.limits
-        if limits.keeps_whole(first.cost, budget, lane.cap(first.model, limits.batch_rows).now):
+        if self.lanes.limits.keeps_whole(first.cost, budget, lane.cap(first.model).now):
             take = first.left
         else:
             # At least one row, however much it costs: waiting makes it no smaller.
@@ -373,7 +372,7 @@ class Scheduler:
             self._queue.add(job)
 
     def _cap(self, batch: Batch) -> Cap:
-        return self.lanes[batch.lane].cap(batch.model, self.lanes.limits.batch_rows)
+        return self.lanes[batch.lane].cap(batch.model)
 
     def _finish(self, job: Job, result: Any) -> None:
         """Answers a job that is still open; what else runs of it is not waited for."""

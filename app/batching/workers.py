@@ -15,14 +15,16 @@ class WorkerLane:
 
     Attributes:
         rates: how fast it computes.
+        batch_rows: the most that one of its batches may cost.
         up: whether batches can be handed to it.
         well: whether it gives signs of life; where another one does, that is preferred.
         running: the first one is computed, the other one waits behind it.
     """
 
-    def __init__(self, number: int, rates: Rates) -> None:
+    def __init__(self, number: int, rates: Rates, batch_rows: int) -> None:
         self.number = number
         self.rates = rates
+        self.batch_rows = batch_rows
         self.up = True
         self.well = True
         self.running: list[Batch] = []
@@ -30,9 +32,9 @@ class WorkerLane:
         self._busy_until = 0.0  # when the batches at it are expected to be done
         self._caps: dict[str, Cap] = {}
 
-    def cap(self, model: str, most: int) -> Cap:
-        """What its memory holds of that model, ``most`` at first."""
-        return self._caps.setdefault(model, Cap(most, most))
+    def cap(self, model: str) -> Cap:
+        """What its memory holds of that model, ``batch_rows`` at first."""
+        return self._caps.setdefault(model, Cap(self.batch_rows, self.batch_rows))
 
     def take(self, batch: Batch, now: float) -> None:
         """A batch is handed over; it starts when the one before it ends."""
@@ -73,7 +75,9 @@ class Lanes:
     def __init__(self, limits: Limits, rates: Sequence[Rates]) -> None:
         """``rates``: of each worker."""
         self.limits = limits
-        self._all = [WorkerLane(number, each) for number, each in enumerate(rates)]
+        self._all = [
+            WorkerLane(number, each, limits.batch_rows) for number, each in enumerate(rates)
+        ]
 
     def __len__(self) -> int:
         return len(self._all)
@@ -97,8 +101,7 @@ class Lanes:
 
     def budget(self, lane: WorkerLane, model: str, *, gives_way: bool = False) -> int:
         """What a batch of that model may cost there now; a single row may cost more."""
-        cap = lane.cap(model, self.limits.batch_rows).now
-        return self.limits.rows(lane.rates.of(model), cap, gives_way=gives_way)
+        return self.limits.rows(lane.rates.of(model), lane.cap(model).now, gives_way=gives_way)
 
     def seconds(self, lane: WorkerLane, model: str, cost: int) -> float:
         """Expected seconds of so much work in full batches of one worker; 0 while nothing is

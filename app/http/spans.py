@@ -43,11 +43,11 @@ class StageSpans:
         if not trace.get_current_span().get_span_context().trace_flags.sampled:
             return
         epoch = time.time_ns() - time.monotonic_ns()
-        about: dict[str, str | int] = {
-            "agiqa.model": state.model or "",
-            "agiqa.device": state.device or "",
-        }
         for stages in state.stages:
+            about: dict[str, str | int] = {
+                "agiqa.model": state.model or "",
+                "agiqa.device": stages.device or state.device or "",
+            }
             for stage, beginning, end, known in stages.intervals:
                 attributes = about | {f"agiqa.{name}": count for name, count in known.items()}
                 start = epoch + int(beginning * 1e9)

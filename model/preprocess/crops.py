@@ -5,9 +5,9 @@ pairs, in the order pass by pass, windows before the global view.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from model.preprocess.windows import Grid, file_digest, for_file, hangs_on_file,
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Joined = TypeVar("Joined")
 
 QUALITY_PASS, ALIGNMENT_PASS = 0, 1
 # PIL.Image.Resampling; Pillow is loaded only where pixels are.
@@ -200,12 +202,14 @@ def pixels_of(image: "Image.Image", grid: Grid) -> np.ndarray:
 
 def gather(
     parts: Iterable[tuple[Layout, np.ndarray, slice]],
-) -> tuple[np.ndarray, list[int], list[int]]:
+    join: Callable[[list[np.ndarray]], Joined] = np.concatenate,  # type: ignore[assignment]
+) -> tuple[Joined, list[int], list[int]]:
     """The arguments of one ``forward`` for rows of several images: the crops that the rows need,
     copied and joined, then each row's place among them and its pass.
 
     Args:
         parts: of each image its layout, its crops, and which of its rows; crops of one shape.
+        join: copies crops uint8 [n, 3, h, w] behind each other, wherever.
     """
     joined: list[np.ndarray] = []
     row_crop: list[int] = []
@@ -217,7 +221,7 @@ def gather(
         row_crop += (base + order).tolist()
         row_pass += layout.row_pass[rows]
         base += len(used)
-    return np.concatenate(joined), row_crop, row_pass
+    return join(joined), row_crop, row_pass
 
 
 def squash_pixels(pixels: np.ndarray, size: int) -> np.ndarray:

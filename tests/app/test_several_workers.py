@@ -166,5 +166,6 @@ def test_verbose_readiness_shows_each_worker_and_devices_are_counted_apart() -> 
                 ("cuda:1", True, True),
             ]
             assert shown["workers"][1]["rows_per_second"] == {"fake": 100.0}
+            assert [w["batch_rows"] for w in shown["workers"]] == [128, 512]
 
     run(scenario)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -175,7 +176,41 @@ def test_the_stages_of_an_image_that_is_split_add_up_over_its_batches() -> None:
         assert stages["inference"] == pytest.approx(3 * 0.001)
         assert stages["queue"] >= 0
         parts = [known for stage, _, _, known in stages.intervals if stage == "inference"]
-        assert sum(known["rows"] for known in parts) == 5
-        assert all(known["batch_rows"] == known["rows"] for known in parts)
+        assert [known["rows"] for known in parts] == [2, 2, 1]
+        assert [known["batch_rows"] for known in parts] == [2, 2, 1]
+
+    run(scenario)
+
+
+def test_an_image_knows_the_device_of_the_worker_that_computed_it() -> None:
+    class Named(FakeDevice):
+        name = ""
+
+        async def run(self, batch: Batch) -> Outcome:
+            return replace(await super().run(batch), device=self.name)
+
+    async def scenario() -> None:
+        devices = [Named(up=True), Named(up=True)]
+        for number, device in enumerate(devices):
+            device.name = f"cuda:{number}"
+            device.gate.clear()
+        scheduler = Scheduler(Limits(), Rates(), Rates())
+        batcher = Batcher(scheduler, devices, Silent(), time.monotonic)
+        task = asyncio.create_task(batcher.run())
+        images = [Stages(), Stages()]
+        due = time.monotonic() + 20
+        answers = [
+            asyncio.create_task(batcher.submit("m", 1, due, "a", shape=(size,), stages=stages))
+            for size, stages in enumerate(images)
+        ]
+        await until(lambda: all(device.batches for device in devices))
+        for device in devices:
+            device.gate.set()
+        await asyncio.gather(*answers)
+        task.cancel()
+        assert sorted(image.device for image in images) == ["cuda:0", "cuda:1"]
+        for image in images:
+            known = {stage: about for stage, _, _, about in image.intervals}
+            assert known["inference"]["device"] == known["reduce"]["device"] == image.device
 
     run(scenario)

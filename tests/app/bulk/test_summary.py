@@ -10,8 +10,8 @@ import pytest
 
 from app.bulk.progress import Progress, duration
 from app.bulk.rows import Item, Row, failed, scored
+from app.bulk.setup import LocalSetup
 from app.bulk.summary import as_text, summarise
-from app.cli import score as cli_score
 from tests.app.bulk.scored import MODEL, agiqa
 from tests.app.pictures import encoded
 
@@ -125,7 +125,7 @@ def test_an_interrupt_while_the_model_loads_is_no_traceback(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_score, "_load", interrupted)
+    monkeypatch.setattr(LocalSetup, "connect", interrupted)
     (tmp_path / "a.png").write_bytes(encoded())
     result = agiqa("score", tmp_path, "-o", tmp_path / "scores.csv")
     assert result.exit_code == 130

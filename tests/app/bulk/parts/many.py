@@ -191,10 +191,16 @@ def main(inputs: str, out: str, images: str, log: str, how: str) -> int:
 
 
 def _begin_cluster() -> None:
-    """Of two CPUs, whatever this machine has."""
+    """Of two CPUs, whatever this machine has; what others hold of its memory ends no worker."""
     import ray
 
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200_000_000)
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        _system_config={"memory_monitor_refresh_ms": 0},
+    )
 
 
 if __name__ == "__main__":
