@@ -6,11 +6,11 @@
         client.score("photo.jpg").quality
         client.score_agi("generated.png", "a tray of sushi", deadline=5).consistency
 
-Busy (429), not ready (503), no connection, and a 500 or 502 of a front whose replica died are tried
-again, of a batch those images alone that met it: after what ``Retry-After`` says and up to a quarter
-more, else after exponential back-off with full jitter. A ``deadline`` bounds all tries together, and
-the service is told what is left of it. Interrupting or cancelling a call closes its connection, and
-the service drops the work. Errors carry the service's own sentence:
+Busy (429), not ready (503), no connection, and a 500 or 502 of a front whose replica died are
+tried again, of a batch those images alone that met it: after what ``Retry-After`` says and up to a
+quarter more, else after exponential back-off with full jitter. A ``deadline`` bounds all tries
+together, and the service is told what is left of it. Interrupting or cancelling a call closes its
+connection, and the service drops the work. Errors carry the service's own sentence:
 
     AgiqaError              .detail .code .status .request_id .retry_after
     ├── Refused             4xx: this request can't be served, sending it again changes nothing
