@@ -295,7 +295,8 @@ def test_gather_joins_the_crops_that_the_rows_need_and_renumbers_them() -> None:
     planner = CropPlanner(tiny.config_of(), GRID)
     layout = planner.plan(300, 224, ("quality", "alignment"))  # two windows in two passes
     one, other = (planner.cut(tiny.picture(300, 224, seed), layout) for seed in (1, 2))
-    crops, row_crop, row_pass = gather([(layout, one, slice(3, 4)), (layout, other, slice(1, 3))])
+    parts = [(layout, one, slice(3, 4)), (layout, other, slice(1, 3))]
+    crops, row_crop, row_pass = gather(parts, np.concatenate)
     assert np.array_equal(crops, [one[1], other[0], other[1]])
     assert (row_crop, row_pass) == ([0, 2, 1], [1, 0, 1])
 
@@ -306,7 +307,7 @@ def test_gather_copies_crops_that_lie_in_memory_of_another() -> None:
     layout = planner.plan(300, 224, ("quality", "alignment"))
     stored = planner.cut(tiny.picture(300, 224), layout)
     stored.flags.writeable = False
-    crops, row_crop, row_pass = gather([(layout, stored, slice(None))])
+    crops, row_crop, row_pass = gather([(layout, stored, slice(None))], np.concatenate)
     assert crops.flags.writeable
     assert np.array_equal(crops, stored)
     assert (tuple(row_crop), tuple(row_pass)) == (layout.row_crop, layout.row_pass)
