@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from types import FrameType
 from typing import Any
 
@@ -45,7 +45,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, float]] = []
-        self._places: Counter[str] = Counter()
+        self._places: defaultdict[str, float] = defaultdict(float)
         self._used = time.thread_time()
         self._waits = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self._began = self._now()
