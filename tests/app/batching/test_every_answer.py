@@ -28,14 +28,14 @@ def rarely(one_in: int) -> "st.SearchStrategy[bool]":
 
 IMAGES = st.builds(
     Image,
-    at=moments(3),
-    rows=st.integers(1, 6) | st.integers(1, 3 * ROWS),
+    at=moments(2),
+    rows=st.integers(1, 3) | st.integers(1, 3 * ROWS),
     patience=st.floats(0.05, 8.0),
     leaves=st.none() | moments(2),
     hops=st.integers(0, 4),
     is_bulk=st.booleans(),
     poison=rarely(15),
-    broken=rarely(10),
+    broken=rarely(6),
     absurd=rarely(40),
 )
 DEATHS = st.builds(Death, at=seconds(4.0), worker=st.integers(0, 3), hangs=st.booleans())
@@ -49,7 +49,7 @@ WORKERS = st.tuples(st.sampled_from([0.001, 0.004, 0.02]), st.integers(4, ROWS))
     load_seconds=st.floats(0.1, 3.0),
     drains_at=st.none() | seconds(4.0),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_admitted_job_gets_one_answer_and_every_slot_comes_back(
     images: list[Image],
     deaths: list[Death],
