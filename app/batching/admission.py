@@ -25,7 +25,7 @@ _PATIENCE = 0.45
 _GREED = 1.25
 # Whoever has less than its share of what waits is served for so much longer, since others fill the
 # queue; whoever has more, for so much shorter, so that the bursts of others find room.
-_GRACE, _TIGHT = 1.15, 0.85
+_GRACE, _TIGHT = 1.05, 0.85
 # So long a request that was let in at the door is reckoned with, and its body not yet there: some
 # time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0
@@ -213,6 +213,7 @@ class Admission:
         ticket = Ticket(line, model, load, sender, deadline, self._given_back)
         ticket.enter()
         ticket.expected, ticket.since = expected, self._clock()
+        line.note(ticket, ticket.since)
         return ticket
 
     def answered(self, ticket: Ticket) -> None:
@@ -279,7 +280,8 @@ class Admission:
         else:
             queue = _PATIENCE * patience / margin
             mine = before.own / share
-            is_modest = mine < before.share * wait
+            # In a burst as well: whoever was given less than its share lately may have it now.
+            is_modest = mine < before.share * wait or before.lately < before.share * share
             if before.share < 1 and not is_modest:
                 queue *= _TIGHT
             threshold = sender.weight * _GREED

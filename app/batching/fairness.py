@@ -8,6 +8,9 @@ from enum import StrEnum
 BULK_SHARE = 0.25
 # Seconds over which use is averaged.
 _MEMORY = 5.0
+# So many owners are remembered before those are forgotten whose part is next to nothing by now.
+_OWNERS = 1000
+_SEEN = 1e-3
 
 
 class Priority(StrEnum):
@@ -74,3 +77,24 @@ class Use:
     def of(self, now: float) -> float:
         """Its part of the time; over 1 where more was taken than there is."""
         return self._use * math.exp(-max(0.0, now - self._at) / _MEMORY)
+
+
+class Uses:
+    """What part of the recent time each owner was given, of those that came lately."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, Use] = {}
+
+    def __len__(self) -> int:
+        return len(self._uses)
+
+    def add(self, owner: str, now: float, seconds: float) -> None:
+        """So many seconds go to an owner."""
+        if len(self._uses) >= _OWNERS:
+            self._uses = {name: use for name, use in self._uses.items() if use.of(now) > _SEEN}
+        self._uses.setdefault(owner, Use()).add(now, seconds)
+
+    def of(self, owner: str, now: float) -> float:
+        """The part of an owner; 0 of one that did not come."""
+        use = self._uses.get(owner)
+        return use.of(now) if use else 0.0

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.batching.fairness import Sender
+from app.batching.fairness import Sender, Uses
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,14 @@ class Ticket:
 class Before:
     """The seconds of what runs before a request: of the device, of one decoder, and of the device
     for the same sender, whose share among all that have something in the line is ``share``.
+    ``lately``: the part of the recent time that it was given.
     """
 
     device: float
     decoding: float
     own: float
     share: float
+    lately: float
     is_empty: bool
 
 
@@ -169,6 +171,7 @@ class Line:
         self._owners: dict[str, _Sum] = {}
         self._weight = 0.0  # of all owners
         self._places: set[Ticket] = set()  # those that are reckoned with for a while
+        self._uses = Uses()
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -195,6 +198,11 @@ class Line:
                 return True
             place += 1
         return False
+
+    def note(self, ticket: Ticket, now: float) -> None:
+        """What a ticket stands for goes to its sender."""
+        seconds, _ = self.seconds_of((ticket.model, ticket.load))
+        self._uses.add(ticket.sender.owner, now, seconds)
 
     def change(self, ticket: Ticket, load: Load) -> None:
         """A ticket that is there has that much more, or less."""
@@ -226,7 +234,8 @@ class Line:
             if ticket.sender.owner == sender.owner:
                 own -= seconds
         share = sender.weight / (sender.weight + max(0.0, others))
-        return Before(device, decoding, own, share, len(after) == len(self._tickets))
+        lately = self._uses.of(sender.owner, now)
+        return Before(device, decoding, own, share, lately, len(after) == len(self._tickets))
 
     def harm(self, deadline: float, done: float, seconds: float, share: float) -> float:
         """By how much a request that is due then, and takes so long, would make an answer late that

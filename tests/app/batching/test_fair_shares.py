@@ -8,7 +8,7 @@ import pytest
 
 from app.batching.admission import Admission, State
 from app.batching.errors import Overloaded
-from app.batching.fairness import Priority, Sender, Turns, Use
+from app.batching.fairness import Priority, Sender, Turns, Use, Uses
 from app.batching.lane import Lane
 from app.batching.ledger import Ceilings, Load, Ticket
 from tests.app.batching.known_device import KnownDevice
@@ -237,3 +237,12 @@ def test_who_is_cancelled_leaves_the_lane() -> None:
         assert len(await calls.settle()) == 3
 
     asyncio.run(test())
+
+
+def test_owners_that_do_not_come_again_are_forgotten() -> None:
+    uses = Uses()
+    for number in range(5000):
+        uses.add(f"10.0.{number // 256}.{number % 256}", number * 1.0, 0.1)
+    assert uses.of("10.0.0.1", 5000.0) == 0
+    assert uses.of(f"10.0.{4999 // 256}.{4999 % 256}", 4999.0) == pytest.approx(0.02)
+    assert len(uses) <= 1000

@@ -35,8 +35,18 @@ def test_the_modest_gets_what_it_asks_for_beside_the_greedy(most: float, share: 
     )
     assert_promises(answers)
     modest = of(answers, "modest")
-    assert sum(answer.served for answer in modest) >= 0.9 * len(modest)
+    assert sum(answer.served for answer in modest) >= 0.98 * len(modest)
     assert figures_of(answers).goodput >= 0.9 * most
+
+
+def test_whoever_asks_for_more_than_its_share_gets_about_that(most: float) -> None:
+    greedy = replace(IMAGE, sender=Sender("greedy"))
+    answers = played(
+        [*poisson(MODEST, 0.6 * most, SECONDS, 1), *poisson(greedy, 3 * most, SECONDS, 2)]
+    )
+    assert_promises(answers)
+    served = sum(answer.served for answer in of(answers, "modest")) / SECONDS
+    assert 0.43 * most <= served <= 0.55 * most
 
 
 def test_a_key_has_one_share_however_many_send_with_it(most: float) -> None:
