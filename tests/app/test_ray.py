@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,16 +117,22 @@ def parents() -> dict[int, int]:
     return found
 
 
-def processes(name: bytes) -> list[int]:
-    """Those below this process whose command line holds ``name``."""
+def processes(name: bytes, above: Collection[int] | None = None) -> list[int]:
+    """Those below this process, or one of those ``above``, whose command line holds ``name``."""
     parent = parents()
+    above = {os.getpid()} if above is None else above
 
-    def is_ours(pid: int) -> bool:
-        while pid in parent and pid != os.getpid():
+    def is_below(pid: int) -> bool:
+        while pid in parent and pid not in above:
             pid = parent[pid]
-        return pid == os.getpid()
+        return pid in above
 
-    return [pid for pid in parent if is_ours(pid) and name in command(pid)]
+    return [pid for pid in parent if is_below(pid) and name in command(pid)]
+
+
+def workers() -> list[int]:
+    """Those of the replicas; other tests of this process may have a service too."""
+    return processes(b"app.worker", processes(b"ServeReplica"))
 
 
 def command(pid: int) -> bytes:
@@ -252,12 +258,12 @@ def test_each_replica_shows_its_own_metrics_on_a_port_of_its_own(service: str) -
 
 
 def test_a_worker_killed_inside_a_replica_costs_no_request(service: str) -> None:
-    workers = processes(b"app.worker")
-    assert len(workers) == 2
+    before = workers()
+    assert len(before) == 2
     with load(lambda: post(service)) as found:
-        os.kill(workers[0], signal.SIGKILL)
+        os.kill(before[0], signal.SIGKILL)
         found.wait_for(5 * CLIENTS)
-        while len(processes(b"app.worker")) < 2:
+        while len(workers()) < 2:
             found.wait_for(CLIENTS)
         found.wait_for(5 * CLIENTS)
     assert found.failures == []

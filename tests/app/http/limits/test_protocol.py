@@ -132,7 +132,7 @@ def test_a_connection_that_sends_no_request_is_closed(sent: bytes) -> None:
 @pytest.mark.parametrize("sent", [b"\r\n", b"GET /quick"])
 def test_what_follows_an_answer_does_not_keep_a_connection_open_for_ever(sent: bytes) -> None:
     async def scenario() -> None:
-        async with serving(headers=MOMENT) as served:
+        async with serving(headers=10 * MOMENT) as served:
             reader, writer = await served.open(ASK)
             await reader.readuntil(b"ok")
             writer.write(sent)
