@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         return tuple(self.device.split(",")) * self.workers
 
     def batch_rows(self, device: str) -> int:
-        """Most rows of a batch there: 128 are too few to fill a GPU."""
+        """Most rows of a batch there; more on a GPU, for which 128 are milliseconds, on paper."""
         return self.max_batch_rows or (512 if device.startswith("cuda") else 128)
 
     def worker_threads(self, cores: int) -> int | None:

@@ -84,14 +84,17 @@ class Uses:
 
     def __init__(self) -> None:
         self._uses: dict[str, Use] = {}
+        self._most = _OWNERS
 
     def __len__(self) -> int:
         return len(self._uses)
 
     def add(self, owner: str, now: float, seconds: float) -> None:
         """So many seconds go to an owner."""
-        if len(self._uses) >= _OWNERS:
+        if len(self._uses) >= self._most:
             self._uses = {name: use for name, use in self._uses.items() if use.of(now) > _SEEN}
+            # Not again for the next one, where as many are there.
+            self._most = max(_OWNERS, 2 * len(self._uses))
         self._uses.setdefault(owner, Use()).add(now, seconds)
 
     def of(self, owner: str, now: float) -> float:

@@ -242,7 +242,17 @@ def test_who_is_cancelled_leaves_the_lane() -> None:
 def test_owners_that_do_not_come_again_are_forgotten() -> None:
     uses = Uses()
     for number in range(5000):
-        uses.add(f"10.0.{number // 256}.{number % 256}", number * 1.0, 0.1)
-    assert uses.of("10.0.0.1", 5000.0) == 0
-    assert uses.of(f"10.0.{4999 // 256}.{4999 % 256}", 4999.0) == pytest.approx(0.02)
+        uses.add(f"owner {number}", number * 1.0, 0.1)
+    assert uses.of("owner 1", 5000.0) == 0
+    assert uses.of("owner 4999", 4999.0) == pytest.approx(0.02)
     assert len(uses) <= 1000
+
+
+def test_owners_that_are_all_there_are_all_remembered_and_forgotten_later() -> None:
+    uses = Uses()
+    for number in range(3000):
+        uses.add(f"owner {number}", number * 1e-3, 0.1)
+    assert uses.of("owner 0", 3.0) > 0.01
+    for number in range(3000):
+        uses.add(f"later {number}", 1000.0 + number, 0.1)
+    assert len(uses) <= 2000

@@ -186,11 +186,17 @@ def test_a_batch_of_a_dead_worker_runs_on_another_at_once_if_it_had_not_begun() 
     assert names(two.next(1.0)) == began
 
 
-def test_a_suspect_ends_one_worker_at_most_while_the_other_one_is_away() -> None:
+def with_a_suspect(name: str) -> House:
+    """Of two workers one is away, which an image may have ended."""
     two = house(0.01, 0.01)
-    two.add("poison", 10, deadline=8.0)
+    two.add(name, 10, deadline=8.0)
     two.scheduler.failed(two.next(), Fault.WORKER_DIED)
     two.scheduler.lanes[0].up = False
+    return two
+
+
+def test_a_suspect_ends_one_worker_at_most_while_the_other_one_is_away() -> None:
+    two = with_a_suspect("poison")
     assert two.scheduler.next_batch(1.0) is None
     assert two.scheduler.wake_at(1.0) == pytest.approx(4.0)
     two.scheduler.lanes[0].up = True
@@ -200,10 +206,7 @@ def test_a_suspect_ends_one_worker_at_most_while_the_other_one_is_away() -> None
 
 
 def test_a_suspect_whose_time_runs_out_does_not_wait_for_company() -> None:
-    two = house(0.01, 0.01)
-    two.add("suspect", 10, deadline=8.0)
-    two.scheduler.failed(two.next(), Fault.WORKER_DIED)
-    two.scheduler.lanes[0].up = False
+    two = with_a_suspect("suspect")
     assert two.scheduler.next_batch(3.9) is None
     assert names(two.next(4.0)) == ["suspect"]
 

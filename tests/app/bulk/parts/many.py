@@ -140,6 +140,13 @@ def run(inputs: Sequence[object], out: object, images: int, **options: Any) -> i
     return run_parts(PartsJob([str(i) for i in inputs], str(out), **chosen))
 
 
+def in_one_piece(folder: Path, count: int) -> tuple[Path, int, Path]:
+    """So many images, the size of fifty units of them, and the parts of a run that nothing ends."""
+    images, unit, whole = manifest(folder / "images.parquet", count), count // 50, folder / "whole"
+    assert run([images], whole, unit) == 0
+    return images, unit, whole
+
+
 def started(inputs: object, out: object, images: int, how: str, log: Log) -> Run:
     """The same in a process of its own: ``how`` is a shard, ``ray``, or devices (``cpu,cpu``)."""
     words = [str(inputs), str(out), str(images), str(log.folder), how]

@@ -14,9 +14,8 @@ from tests.app.bulk.parts.many import (
     Log,
     ended,
     image_bytes,
-    manifest,
+    in_one_piece,
     rows,
-    run,
     started,
     until,
     until_gone,
@@ -36,10 +35,8 @@ NEEDS_RAY = [
 def test_an_actor_and_then_the_driver_are_killed_and_each_image_has_one_row(
     count: int, tmp_path: Path
 ) -> None:
-    images = manifest(tmp_path / "images.parquet", count)
-    unit = count // 50
-    whole, out, log = tmp_path / "whole", tmp_path / "out", Log(tmp_path)
-    assert run([images], whole, unit) == 0
+    images, unit, whole = in_one_piece(tmp_path, count)
+    out, log = tmp_path / "out", Log(tmp_path)
     with log.held(4):
         driver = started(images, out, unit, RAY, log)
         until(lambda: len(log.begun()) == 6, driver)

@@ -10,6 +10,7 @@ from tests.app.bulk.parts.many import (
     Noise,
     NoiseSetup,
     ended,
+    in_one_piece,
     manifest,
     rows,
     run,
@@ -24,10 +25,8 @@ KILLS = 3
 def test_killed_shards_leave_one_row_for_each_image_as_a_run_in_one_piece_does(
     count: int, tmp_path: Path
 ) -> None:
-    images = manifest(tmp_path / "images.parquet", count)
-    unit = count // 50
-    whole, out, log = tmp_path / "whole", tmp_path / "out", Log(tmp_path)
-    assert run([images], whole, unit) == 0
+    images, unit, whole = in_one_piece(tmp_path, count)
+    out, log = tmp_path / "out", Log(tmp_path)
     for kills in range(1, KILLS + 1):
         with log.held(2):
             doomed = started(images, out, unit, "0/2", log)
