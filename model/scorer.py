@@ -31,7 +31,7 @@ from model.methods.network import Network, Views, normalise
 from model.methods.policy import check_policy, choose_policy
 from model.preprocess import images
 from model.preprocess.crops import PASSES, CropPlanner, Layout
-from model.resources import usable_cores
+from model.resources import keep_freed_memory, usable_cores
 from model.scores import Score, without_known_word
 from model.staging import Staged
 from model.store.checkpoint import find, load_network
@@ -329,8 +329,11 @@ def limit_threads(threads: int | None = None) -> None:
     """Has torch compute in so many threads on a CPU; None: its own choice, but no more than this
     process may use cores. torch knows nothing of a container's quota, and threads that share too
     few cores wait for each other.
+
+    For a process that is there to compute: it keeps its memory, too (``keep_freed_memory``).
     """
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
+    keep_freed_memory()
 
 
 def choose_device(device: str) -> torch.device:

@@ -10,8 +10,11 @@ classes the view shows.
 """
 
 import itertools
+import math
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +52,18 @@ _SUMMED = tuple(_STAGES[depth].channels for depth in _DEPTHS)
 _OF_CELL = 2 * sum(_SUMMED) - _SUMMED[-1]
 # Of a view: both at all depths, and the mean of the last convolution, which the classifier reads.
 _OF_VIEW = 2 * sum(_SUMMED) + _LAST
+# A convolution and what is done with its outputs, as torch.compile calls oneDNN for it: half
+# of the time of such a network is reading and writing its widest maps.
+_ONE_PASS: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+_HAS_ONE_PASS = (
+    _ONE_PASS is not None
+    and torch.backends.mkldnn.is_available()
+    and platform.machine().lower() in {"x86_64", "amd64"}
+)
+_RELU6 = [0.0, 6.0]
+# Views that a CPU sees at once: of many, the widest maps take over 32 MiB, which the C library gets
+# from the system and gives back each time. That halved the speed.
+_AT_ONCE = 3
 # Under the root of a variance, where its slope would have no end.
 _TINY = 1e-6
 # In deviations.
@@ -78,7 +93,27 @@ class _Convolution(nn.Conv2d):
         self._ends = (before, kernel - 2 - before) * 2 if stride == 2 else ()
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self._ends) if self._ends else x)
+        return super().forward(self._padded(x))
+
+    def clipped(self, x: Tensor) -> Tensor:
+        """relu6 of the convolution, in one pass over its output where that can be had."""
+        if not _fuses(x, self.weight):
+            return F.relu6(self(x))
+        return _ONE_PASS(self._padded(x), *self._how, "hardtanh", _RELU6, "")
+
+    def added_to(self, before: Tensor, x: Tensor) -> Tensor:
+        """``before`` + the convolution of x, likewise."""
+        if not _fuses(x, self.weight):
+            return before + self(x)
+        return _ONE_PASS.binary(self._padded(x), before, *self._how, "add", 1.0, None, [], None)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        return F.pad(x, self._ends) if self._ends else x
+
+    @property
+    def _how(self) -> tuple[Any, ...]:
+        where = (self.padding, self.stride, self.dilation, self.groups)
+        return (self.weight, self.bias, *where)
 
 
 class _InvertedResidual(nn.Module):
@@ -93,9 +128,10 @@ class _InvertedResidual(nn.Module):
         self._is_residual = stride == 1 and fan_in == fan_out
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x if self.expand is None else F.relu6(self.expand(x))
-        out: Tensor = self.project(F.relu6(self.depthwise(wide)))
-        return x + out if self._is_residual else out
+        wide = x if self.expand is None else self.expand.clipped(x)
+        deep = self.depthwise.clipped(wide)
+        out: Tensor = self.project.added_to(x, deep) if self._is_residual else self.project(deep)
+        return out
 
 
 class EfficientNetLite(nn.Module):
@@ -123,13 +159,13 @@ class EfficientNetLite(nn.Module):
         """[B, 3, h, w], scaled to [-1, 1], to maps [B, c, h / s, w / s] at strides 4, 8, 16, 32,
         and the last convolution's [B, 1280, h / 32, w / 32].
         """
-        x = F.relu6(self.first(pixels.contiguous(memory_format=torch.channels_last)))
+        x = self.first.clipped(pixels.contiguous(memory_format=torch.channels_last))
         maps = []
         for depth, stage in enumerate(self.stages):
             x = stage(x)
             if depth in _DEPTHS:
                 maps.append(x)
-        return [*maps, F.relu6(self.last(x))]
+        return [*maps, self.last.clipped(x)]
 
     def freeze(self, stages: int) -> None:
         """The first so many of the seven stages, with all before them, learn nothing; more: none
@@ -189,7 +225,7 @@ class EfficientNetStem(nn.Module):
 
     def see(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens, and float32 the probabilities of ImageNet's classes [B, 1000]."""
-        cells, view, seen = statistics(self.convolutions(pixels))
+        cells, view, seen = self._statistics(pixels)
         dtype = self.view.weight.dtype
         logits = self.convolutions.classifier(seen.to(dtype)).float()
         shown = (logits / self.temperature.float()).softmax(-1)
@@ -197,6 +233,15 @@ class EfficientNetStem(nn.Module):
         first = self.view(features) + shown.to(dtype) @ self.class_vectors
         patches = self.cells(self.of_cells(cells).to(dtype))
         return torch.cat([first[:, None], patches], dim=1), shown
+
+    def _statistics(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``statistics`` of the views, on a CPU of a few of them at a time."""
+        if not (pixels.is_cpu and torch.is_inference_mode_enabled()):
+            return statistics(self.convolutions(pixels))
+        parts = max(1, math.ceil(len(pixels) / _AT_ONCE))
+        found = [statistics(self.convolutions(part)) for part in pixels.tensor_split(parts)]
+        cells, view, seen = (torch.cat(each) for each in zip(*found, strict=True))
+        return cells, view, seen
 
     @property
     def is_fitted(self) -> bool:
@@ -242,6 +287,17 @@ def _of_view(mean: Tensor, square: Tensor) -> list[Tensor]:
     """Mean and deviation over all cells, from those of each [B, c, h, w]."""
     whole = mean.mean((2, 3))
     return [whole, _deviation(whole, square.mean((2, 3)))]
+
+
+def _fuses(x: Tensor, weight: Tensor) -> bool:
+    """Whether x is seen for its scores alone, on a CPU that ``_ONE_PASS`` is for."""
+    return (
+        _HAS_ONE_PASS
+        and torch.is_inference_mode_enabled()
+        and x.is_cpu
+        and x.dtype == weight.dtype
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def _deviation(mean: Tensor, square: Tensor) -> Tensor:

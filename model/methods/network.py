@@ -70,7 +70,7 @@ def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
         torch.tensor(channels, device=pixels.device).view(3, 1, 1) * 255
         for channels in (normalisation.mean, normalisation.std)
     )
-    return (pixels.float() - mean) / std
+    return pixels.float().sub_(mean).div_(std)
 
 
 def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:

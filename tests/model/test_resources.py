@@ -1,6 +1,9 @@
 """Limits of control groups, written into a folder."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,32 @@ def test_a_small_quota_leaves_one_core_and_a_narrow_affinity_outranks_a_wide_quo
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7})
     write(groups, "0::/\n", **{"cpu.max": "800000 100000"})
     assert usable_cores() == 3
+
+
+_FREED_AND_TAKEN = """
+import ctypes, resource
+from model.resources import keep_freed_memory
+{first}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = (ctypes.c_void_p,)
+def once():
+    block = libc.malloc(24 * 2**20)
+    ctypes.memset(block, 1, 24 * 2**20)
+    libc.free(block)
+for _ in range(3):
+    once()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    once()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_freed_memory_is_not_cleared_anew():
+    program = _FREED_AND_TAKEN.format(first="assert keep_freed_memory()")
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) < 6144  # pages of one block: of ten none, or few, are new

@@ -118,3 +118,34 @@ def test_in_bfloat16_a_stem_stays_as_it_is_and_all_around_it_is_rounded() -> Non
             assert torch.equal(value, before[name]), name
         else:
             assert value.dtype == torch.bfloat16, name
+
+
+def _stem() -> EfficientNetStem:
+    torch.manual_seed(0)
+    stem = EfficientNetStem(24).eval()
+    stem.fit([torch.rand(4, 3, 64, 96) * 2 - 1])
+    return stem
+
+
+def test_what_is_scored_equals_what_is_trained():
+    stem, views = _stem(), torch.rand(7, 3, 64, 96) * 2 - 1
+    with torch.no_grad():
+        wanted, wanted_classes = stem.see(views)
+    with torch.inference_mode():
+        tokens, classes = stem.see(views)
+    torch.testing.assert_close(tokens, wanted, atol=2e-4, rtol=2e-4)
+    torch.testing.assert_close(classes, wanted_classes, atol=1e-5, rtol=1e-3)
+
+
+def test_many_views_are_scored_a_few_at_a_time():
+    stem, sizes = _stem(), []
+    stem.convolutions.register_forward_pre_hook(lambda _, views: sizes.append(len(views[0])))
+    with torch.inference_mode():
+        stem(torch.rand(8, 3, 32, 32))
+    assert sum(sizes) == 8
+    assert max(sizes) <= 3
+
+
+def test_no_views_give_no_tokens():
+    with torch.inference_mode():
+        assert _stem()(torch.rand(0, 3, 64, 64)).shape == (0, 5, 24)
