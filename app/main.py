@@ -91,7 +91,14 @@ def create_app(
     key_file = KeyFile(settings.keys_file) if settings.keys_file else None
     arena = Arena(settings.arena_bytes)
     names = settings.worker_devices
-    workers = [device(_worker_settings(settings, name), arena) for name in names]
+    # Of a replica's cores whoever places it disposes.
+    most = 1 if as_replica else settings.most_workers(usable_cores())
+    workers = [device(_worker_settings(settings, name, most=most), arena) for name in names]
+
+    def one_more(threads: int) -> SupervisedDevice:
+        shared = _worker_settings(settings, settings.device, threads=threads)
+        return device(shared, arena)
+
     limits = Limits(settings.max_batch_seconds, settings.batch_rows(names[0]))
     scheduler = Scheduler(limits, *(Rates() for _ in workers))
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
@@ -115,6 +122,7 @@ def create_app(
         metrics,
         parts,
         pool=Pool(workers),
+        one_more=one_more,
         clock=clock,
         on_ready=loaded.ready,
         on_fatal=loaded.failed,
@@ -168,17 +176,20 @@ def _lane(admission: Admission, scheduler: Scheduler, ceilings: Ceilings) -> Lan
     return lane
 
 
-def _worker_settings(settings: Settings, device: str) -> WorkerSettings:
+def _worker_settings(
+    settings: Settings, device: str, *, most: int = 1, threads: int | None = None
+) -> WorkerSettings:
     return WorkerSettings(
         models=settings.models,
         device=device,
         dtype=settings.dtype,
-        threads=settings.worker_threads(usable_cores()),
+        threads=threads or settings.worker_threads(usable_cores()),
         arena_bytes=settings.arena_bytes,
         log_level=settings.log_level,
         log_format=settings.log_format,
         load_seconds=settings.load_seconds,
         max_prompt_tokens=settings.max_prompt_tokens,
+        most_workers=most,
     )
 
 

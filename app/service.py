@@ -12,10 +12,11 @@ from typing import Any
 from app.batching.admission import State
 from app.batching.errors import Draining
 from app.batching.fairness import Priority
+from app.batching.lending import Lending
 from app.batching.workers import WorkerLane
 from app.catalogue import PHOTOGRAPHS, Models
 from app.device.messages import RESTART_REASONS, LoadedModel, Ready
-from app.device.pool import Pool
+from app.device.pool import Pool, SupervisedDevice
 from app.device.prompts import prompt_bytes
 from app.device.supervisor import Change, WorkerRefused
 from app.metrics import Metrics
@@ -41,11 +42,13 @@ class Service:
         parts: Parts,
         *,
         pool: Pool,
+        one_more: Callable[[int], SupervisedDevice],
         clock: Callable[[], float],
         on_ready: Callable[[Models], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        """``on_ready`` hears once of the models; ``on_fatal`` of what the service can't survive.
+        """``one_more``: makes a further worker, of so many threads. ``on_ready`` hears once of the
+        models; ``on_fatal`` of what the service can't survive.
 
         ``serving``, the tasks of the requests under way, is kept by who makes them.
         """
@@ -58,6 +61,8 @@ class Service:
         self._slots = parts.slots
         self._decoders = parts.decoders
         self._pool = pool
+        self._one_more = one_more
+        self._devices = list(settings.worker_devices)
         self._batcher = parts.batcher
         self._lanes = parts.batcher.scheduler.lanes
         # What each worker reported; that of one which is down is not forgotten.
@@ -146,6 +151,7 @@ class Service:
                 priority: round(self.admission.expected_seconds(priority), 3)
                 for priority in Priority
             },
+            "sharing": dataclasses.asdict(self._lanes.lending) if self._lanes.lending else None,
             "margin": round(self.admission.margin.factor, 3),
             "limits": {
                 "rows": settings.max_rows,
@@ -223,11 +229,10 @@ class Service:
 
     def _device_of(self, number: int) -> str:
         """As the worker, or another one of the same setting, names it; before that, the setting."""
-        devices = self.settings.worker_devices
-        reports = zip(devices, self._reports, strict=True)
-        alike = (report for device, report in reports if device == devices[number])
+        reports = zip(self._devices, self._reports, strict=True)
+        alike = (report for device, report in reports if device == self._devices[number])
         report = self._reports[number] or next(filter(None, alike), None)
-        return report.models[0].device if report else devices[number]
+        return report.models[0].device if report else self._devices[number]
 
     def _take_in(self, number: int, ready: Ready) -> None:
         """A worker came up.
@@ -244,8 +249,11 @@ class Service:
         self._lanes[number].batch_rows = self.settings.batch_rows(self._device_of(number))
         self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
         self._show(ready.models, shown=True)
+        # Measured with all cores, which it has only while nobody else computes.
+        slower = ready.lending.speedup if ready.lending else 1.0
         for model in ready.models:
-            self._begin_with(number, model, ready.timings.get(model.config.name, ()))
+            timings = ready.timings.get(model.config.name, ())
+            self._begin_with(number, model, [(cost, slower * took) for cost, took in timings])
         for key, seconds in ready.prompt_seconds.items():
             # Until some were computed: as if it filled the sequence of tokens that it is.
             self._batcher.prompt_rates.of(key).observe(prompt_bytes(""), seconds)
@@ -256,6 +264,21 @@ class Service:
         names = [m.config.name for m in ready.models]
         fields = {"models": names, "device": device, "dtype": dtype}
         logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
+        if ready.lending and self._lanes.lending is None:
+            self._share_cores(ready.lending)
+
+    def _share_cores(self, lending: Lending) -> None:
+        """Starts as many workers as the first one measured to be best."""
+        self._lanes.lending = lending
+        found = (lending.workers, lending.threads, lending.gain)
+        text = "workers on this CPU: %d, threads of each: %d; %.2f of the speed of one with all"
+        logger.info(text, *found)
+        for _ in range(lending.workers - 1):
+            device = self._one_more(lending.threads)
+            self._reports.append(None)
+            self._devices.append(self.settings.device)
+            self._batcher.grow(device)
+            self._pool.grow(device)
 
     def _require_same(self, ready: Ready) -> None:
         wanted = {model.config.name: model.key for model in self.models}

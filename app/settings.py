@@ -68,7 +68,12 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto", description="auto, cpu, cuda, cuda:1; several, as in cuda:0,cuda:1."
     )
-    workers: int = Field(default=1, ge=1, le=64, description="On each device.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="On each device; None: one, but on a CPU as many as were measured to be best.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(
         default=None,
@@ -171,7 +176,14 @@ class Settings(BaseSettings):
     @property
     def worker_devices(self) -> tuple[str, ...]:
         """The device of each worker."""
-        return tuple(self.device.split(",")) * self.workers
+        return tuple(self.device.split(",")) * (self.workers or 1)
+
+    def most_workers(self, cores: int) -> int:
+        """How many may share the CPU if that turns out to be faster: more than one only where
+        nobody set how many there are, or their threads.
+        """
+        is_set = self.workers is not None or self.threads is not None
+        return 1 if is_set or self.device not in {"auto", "cpu"} else cores
 
     def batch_rows(self, device: str) -> int:
         """Most rows of a batch there; more on a GPU, for which 128 are milliseconds, on paper."""

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import mmap
 import os
+import resource
 import signal
 import threading
 import time
@@ -25,6 +26,7 @@ import torch
 from app.batching.batcher import Outcome
 from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.jobs import Fault
+from app.batching.lending import Lending
 from app.device import arena
 from app.device.ahead import ahead
 from app.device.lifeline import Heartbeat, die_with
@@ -44,10 +46,12 @@ from app.device.messages import (
 )
 from app.device.prompts import compared, in_steps, most_sequences, prompt_bytes, refusals
 from app.logs import configure, dump_stacks_on_faults
+from model.core_share import measure
 from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
+from model.resources import usable_memory
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
 from model.staging import Staged, Staging, staging_for
@@ -149,6 +153,7 @@ class Worker:
             ModelError, ValueError: one can't be loaded, or two have the same name.
         """
         limit_threads(settings.threads)
+        self._most_workers = settings.most_workers
         if settings.device.startswith("cuda:"):
             # What names no device means this one: no worker holds memory on the first GPU for it.
             torch.cuda.set_device(settings.device)
@@ -178,7 +183,16 @@ class Worker:
         scorers = list(self._scorers.values())
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
-        return Ready(models, timings, dict(self._prompt_seconds))
+        lending = self._lending(scorers[0])
+        return Ready(models, timings, dict(self._prompt_seconds), lending)
+
+    def _lending(self, scorer: Scorer) -> Lending | None:
+        """How several workers should share the CPU, where that is ours to measure."""
+        if self._most_workers < 2 or scorer.device.type != "cpu":
+            return None
+        own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        share = measure(scorer, min(self._most_workers, usable_memory() // 2 // own))
+        return Lending(share.threads, share.workers, share.speedup, share.gain)
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""
@@ -274,6 +288,8 @@ class Worker:
     def compute(self, run: Run) -> Done:
         """One call of the network for all pieces, then each piece's result."""
         scorer = self._scorers[run.model]
+        if run.threads and run.threads != torch.get_num_threads():
+            torch.set_num_threads(run.threads)
         start = time.perf_counter()
         rows = scorer.forward(*(self._staged.pop(run.number, None) or self._gather(run.pieces)))
         computed = time.perf_counter()

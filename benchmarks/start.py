@@ -19,7 +19,7 @@ from benchmarks.timing import seconds
 from model.store.checkpoint import BUNDLED
 from tests.app.server import serving
 
-BOTH = {"AGIQA_MODELS": "tiny-mpiqe,tiny-clip-agiqa", "AGIQA_THREADS": "2"}
+BOTH = {"AGIQA_MODELS": "tiny-mpiqe,tiny-clip-agiqa", "AGIQA_THREADS": ""}
 
 
 def started() -> float:

@@ -89,7 +89,7 @@ class Batcher:
         """``devices``: as many as the scheduler has lanes."""
         self.scheduler = scheduler
         self.prompt_rates = Rates()  # of bytes
-        self._devices = devices
+        self._devices = list(devices)
         self._observer = observer
         self._clock = clock
         self._wake = asyncio.Event()
@@ -154,6 +154,11 @@ class Batcher:
         if isinstance(result, ServiceError):
             raise result
         return result
+
+    def grow(self, device: Device) -> int:
+        """One more worker, which is not up yet; its number."""
+        self._devices.append(device)
+        return self.scheduler.grow(Rates()).number
 
     def wake(self) -> None:
         """Something changed outside (the device came up): look again."""

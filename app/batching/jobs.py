@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from app.batching.fairness import Priority
+from app.batching.lending import Loan
 
 Trigger = Literal["idle", "full", "drain"]
 
@@ -131,13 +132,16 @@ class Slice:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Slices that share one call of the network; ``lane`` is the number of the worker."""
+    """Slices that share one call of the network; ``lane`` is the number of the worker, ``loan``
+    what it computes with.
+    """
 
     slices: tuple[Slice, ...]
     trigger: Trigger
     sent: float
     expected: float = 0.0  # seconds at the device
     lane: int = 0
+    loan: Loan = field(default_factory=Loan)
 
     @property
     def model(self) -> str:

@@ -132,8 +132,8 @@ class ClassedQueue:
     """A queue for each class of priority, and one for suspects that may not run yet."""
 
     def __init__(self, *, parks_suspects: bool = False) -> None:
-        """``parks_suspects``: they wait apart until one is released."""
-        self._parks_suspects = parks_suspects
+        """``parks_suspects``: they wait apart until one is released, from now on."""
+        self.parks_suspects = parks_suspects
         self._queues = {priority: JobQueue() for priority in Priority}
         self._parked = JobQueue()
         self._released: Job | None = None
@@ -161,7 +161,7 @@ class ClassedQueue:
 
     def add(self, job: Job) -> None:
         """As ``JobQueue.add``, to that of its class; a suspect is parked."""
-        parks = self._parks_suspects and job.suspect
+        parks = self.parks_suspects and job.suspect
         (self._parked if parks else self._queues[job.priority]).add(job)
 
     def release(self, job: Job) -> None:

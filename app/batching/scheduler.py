@@ -52,6 +52,11 @@ class Scheduler:
         self._use = Use()  # of the interactive class
         self._retries: deque[tuple[Slice, ...]] = deque()
 
+    def grow(self, rates: Rates) -> WorkerLane:
+        """One more worker, which is not up yet."""
+        self._queue.parks_suspects = True
+        return self.lanes.grow(rates)
+
     # What is there
 
     @property
@@ -137,7 +142,9 @@ class Scheduler:
             return None
         for piece in slices:
             piece.job.state = JobState.RUNNING
-        batch = Batch(slices, trigger, now, self._expected(lane, slices), lane.number)
+        loan = self.lanes.loan(lane, more=bool(self._queue.ready or self._retries))
+        expected = self._expected(lane, slices) / loan.boost
+        batch = Batch(slices, trigger, now, expected, lane.number, loan)
         self._count(slices[0].job.priority, batch.expected, now)
         lane.take(batch, now)
         return batch
@@ -169,7 +176,7 @@ class Scheduler:
             raise ValueError(f"{len(results)} results for {len(batch.slices)} slices")
         lane = self.lanes[batch.lane]
         lane.leave(batch)
-        lane.rates.of(batch.model).observe(batch.cost, seconds)
+        lane.rates.of(batch.model).observe(batch.cost, seconds * batch.loan.boost)
         self._cap(batch).after_good_batch()
         for piece, result in zip(batch.slices, results, strict=True):
             job = piece.job

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from app.batching.budget import Cap, Limits
 from app.batching.jobs import Batch
+from app.batching.lending import Lending, Loan
 from app.batching.rate import Rates
 
 
@@ -73,11 +74,28 @@ class Lanes:
     """All of them, and what they do together."""
 
     def __init__(self, limits: Limits, rates: Sequence[Rates]) -> None:
-        """``rates``: of each worker."""
+        """``rates``: of each worker. ``lending``: they share a CPU, which was measured."""
         self.limits = limits
+        self.lending: Lending | None = None
         self._all = [
             WorkerLane(number, each, limits.batch_rows) for number, each in enumerate(rates)
         ]
+
+    def grow(self, rates: Rates) -> WorkerLane:
+        """One more worker, which is not up yet."""
+        lane = WorkerLane(len(self._all), rates, self.limits.batch_rows)
+        lane.up = lane.well = False
+        self._all.append(lane)
+        return lane
+
+    def loan(self, lane: WorkerLane, *, more: bool) -> Loan:
+        """What a batch is computed with there that is handed over now; ``more`` work waits, which
+        others begin with at once.
+        """
+        if self.lending is None:
+            return Loan()
+        idle = sum(not other.running for other in self._all if other is not lane)
+        return self.lending.loan(0 if more else idle)
 
     def __len__(self) -> int:
         return len(self._all)

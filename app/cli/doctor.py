@@ -101,13 +101,15 @@ def _torch(facts: "Torch") -> Finding:
 def _device(name: str, facts: "Torch", settings: Settings) -> Finding:
     workers = settings.worker_devices.count(name)
     several = f", {workers} workers" if workers > 1 else ""
+    if not several and facts.device_bytes is None and settings.most_workers(usable_cores()) > 1:
+        several = ", as many workers as are measured at the start to be best"
     if facts.device_bytes is not None:
         gib = facts.device_bytes / 2**30
         found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}{several}"
         return Finding("device", "ok", found)
     cores = usable_cores()
     threads = settings.worker_threads(cores) or min(facts.threads, cores)
-    each = " each" if several else ""
+    each = " each" if workers > 1 else " together" if several else ""
     found = f"{facts.device} in {facts.dtype}{several}, {threads} threads{each} on {cores} usable"
     found += " cores"
     if settings.device == "auto" and shutil.which("nvidia-smi"):

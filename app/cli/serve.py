@@ -26,7 +26,7 @@ _SETTINGS = together(
         help="Bundled name, checkpoint folder or hf://owner/name; repeat for several.",
     ),
     click.option("--device", help="auto, cpu, cuda, cuda:1 ..., or several: cuda:0,cuda:1."),
-    click.option("--workers", type=int, help="Processes that compute on each device  [1]"),
+    click.option("--workers", type=int, help="Processes that compute on each device  [measured]"),
     click.option(
         "--config",
         type=click.Path(path_type=Path),

@@ -12,6 +12,7 @@ import numpy as np
 
 from app.batching.batcher import Outcome
 from app.batching.jobs import Fault
+from app.batching.lending import Lending
 from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
 from model.preprocess.crops import Layout
@@ -32,6 +33,7 @@ class WorkerSettings:
     """What the worker and its supervisor need to know at its start.
 
     ``load_seconds``: most time until the first worker is ready; later ones are measured by it.
+    ``most_workers``: that may share the CPU; of more than one, the first measures how many should.
     """
 
     models: tuple[str, ...]
@@ -43,6 +45,7 @@ class WorkerSettings:
     log_format: str
     load_seconds: float = 600.0
     max_prompt_tokens: int = 512
+    most_workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,14 @@ class Beat:
 @dataclass(frozen=True)
 class Ready:
     """The worker is up. ``timings``: (rows, seconds) of each model's warm-up batches by its name,
-    the first measure of its rate; ``prompt_seconds``: of a short prompt, by the model's key.
+    the first measure of its rate; ``prompt_seconds``: of a short prompt, by the model's key;
+    ``lending``: how workers should share the CPU, where it was measured.
     """
 
     models: tuple[LoadedModel, ...]
     timings: Mapping[str, Sequence[tuple[int, float]]]
     prompt_seconds: Mapping[str, float] = field(default_factory=dict)
+    lending: Lending | None = None
 
 
 @dataclass(frozen=True)
@@ -144,11 +149,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Run:
-    """One batch for one model, by its key."""
+    """One batch for one model, by its key; ``threads`` to compute it with, None: as before."""
 
     number: int
     model: str
     pieces: tuple[Piece, ...]
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,12 @@ class Pool:
     """The workers, by their numbers."""
 
     def __init__(self, devices: Sequence[SupervisedDevice]) -> None:
-        self.devices = devices
+        self.devices = list(devices)
         self._failed: dict[int, Exception] = {}
         self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_change: OnAnyChange  # from ``start`` on
+        self._over: asyncio.Future[None]
 
     @property
     def up(self) -> bool:
@@ -65,15 +68,35 @@ class Pool:
         Raises:
             Exception: none can load its models; the service can't go on.
         """
-        if len(self.devices) == 1:
-            return await self._keep(0, on_change)
-        numbers = range(len(self.devices))
-        tasks = [asyncio.create_task(self._keep(number, on_change)) for number in numbers]
+        self._on_change = on_change
+        self._over = asyncio.get_running_loop().create_future()
+        for number in range(len(self.devices)):
+            self._begin(number)
         try:
-            await asyncio.gather(*tasks)
+            await self._over
         finally:
-            for task in tasks:
+            for task in list(self._tasks):
                 task.cancel()
+
+    def grow(self, device: SupervisedDevice) -> None:
+        """One more worker, after ``start``; it is kept running like the others."""
+        self.devices.append(device)
+        self._begin(len(self.devices) - 1)
+
+    def _begin(self, number: int) -> None:
+        task = asyncio.create_task(self._keep(number))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if self._over.done():
+            return
+        if error is not None:
+            self._over.set_exception(error)
+        elif not self._tasks:
+            self._over.set_result(None)
 
     async def reload(self, model: str, serves: str) -> dict[int, Reloaded]:
         """Has every worker that is up load a model again, those too that come up meanwhile.
@@ -100,9 +123,9 @@ class Pool:
         self._stopping = True
         await asyncio.gather(*(device.stop() for device in self.devices))
 
-    async def _keep(self, number: int, on_change: OnAnyChange) -> None:
+    async def _keep(self, number: int) -> None:
         def heard(ready: Ready | None, why: Change) -> None:
-            on_change(number, ready, why)
+            self._on_change(number, ready, why)
 
         while not self._stopping:
             try:

@@ -150,7 +150,7 @@ class WorkerDevice:
         number = next(self._numbers)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         pieces = tuple(_piece(s) for s in batch.slices)
-        if not life.process.send(Run(number, batch.model, pieces)):
+        if not life.process.send(Run(number, batch.model, pieces, batch.loan.threads)):
             raise DeviceError(Fault.NOT_RUN, "the worker reads nothing")
         self._waiting[number] = batch, future
         try:

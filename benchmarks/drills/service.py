@@ -85,7 +85,10 @@ def service(
     start = time.monotonic()
     with serving(folder, {**wanted, **(environment or {})}, wait=wait) as running:
         try:
-            yield Service(running, time.monotonic() - start)
+            here = Service(running, time.monotonic() - start)
+            if wait:  # those that share the CPU with the first worker begin after it
+                here.settles("agiqa_worker_up", here.metric("agiqa_workers") or 1.0)
+            yield here
         finally:
             _end(running)
 

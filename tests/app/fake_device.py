@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from app.batching.batcher import Outcome
 from app.batching.jobs import Batch, Slice
+from app.batching.lending import Lending
 from app.device.arena import Arena, Slot, slot_bytes
 from app.device.messages import LoadedModel, Ready, Reloaded, WorkerSettings
 from app.device.supervisor import OnChange
@@ -71,6 +72,7 @@ class FakeDevice:
         self.reloaded = self.models[0]
         self.timings: dict[str, list[tuple[int, float]]] = {}
         self.prompt_seconds: dict[str, float] = {}
+        self.lending: Lending | None = None
         self.on_change: OnChange = lambda _, __: None
 
     async def start(self, on_change: OnChange) -> None:
@@ -101,7 +103,8 @@ class FakeDevice:
 
     def come_up(self) -> None:
         self.up = True
-        self.on_change(Ready(self.models, self.timings, self.prompt_seconds), "started")
+        ready = Ready(self.models, self.timings, self.prompt_seconds, self.lending)
+        self.on_change(ready, "started")
 
     def die(self) -> None:
         self.up = False
@@ -182,7 +185,8 @@ async def served(
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
-        await asyncio.sleep(0)  # the task that starts the device has run
+        for _ in range(2):  # the tasks that start the devices have run
+            await asyncio.sleep(0)
         yield Served(app, client)
 
 

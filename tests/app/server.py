@@ -83,7 +83,7 @@ def serving(
     module: Sequence[str] = ("app.cli.main", "serve", "--port"),
 ) -> Iterator[Running]:
     """Starts ``agiqa serve``, or another module, on that port, a free one if it is None, and ends
-    it afterwards.
+    it afterwards. A variable of ``environment`` that is empty is not set.
     """
     port, log = port or free_port(), folder / "service.log"
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
@@ -92,6 +92,7 @@ def serving(
     variables |= {"AGIQA_MAX_CROP_MIB": "64", "AGIQA_THREADS": "1"}
     # Figures are compared; pass AUTO where they are to be those of the machine.
     variables |= {"AGIQA_DEVICE": "cpu", "AGIQA_DTYPE": "float32", **(environment or {})}
+    variables = {name: value for name, value in variables.items() if value}
     command = [sys.executable, "-m", *module, str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,26 @@ def test_each_device_has_its_workers_and_those_on_the_cpu_share_its_cores(
 ) -> None:
     settings = Settings(device=device, workers=workers, threads=threads)
     assert (settings.worker_devices, settings.worker_threads(cores)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({}, 4),
+        ({"device": "cpu"}, 4),
+        ({"device": "cuda"}, 1),
+        ({"device": "cpu,cpu"}, 1),
+        ({"workers": 2}, 1),
+        ({"threads": 2}, 1),
+    ],
+)
+def test_workers_share_a_cpu_only_where_nobody_set_how_many_there_are(
+    settings: dict[str, Any], most: int
+) -> None:
+    assert Settings(**settings).most_workers(4) == most
+    assert len(Settings(**settings).worker_devices) == (settings.get("workers") or 1) + (
+        "," in settings.get("device", "")
+    )
 
 
 @pytest.mark.parametrize("device", ["", "cuda:0,", "auto,cpu"])

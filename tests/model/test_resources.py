@@ -114,7 +114,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_freed_memory_is_not_cleared_anew():
+def test_freed_memory_is_not_cleared_anew() -> None:
     program = _FREED_AND_TAKEN.format(first="assert keep_freed_memory()")
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -18,9 +18,11 @@ WARM_SECONDS = 2.0
 DEADLINE = 10.0
 # The fastest that the machine has, unless whoever starts the drills chose.
 DTYPE = os.environ.get("AGIQA_DTYPE", "auto")
-# All cores and the fastest type, as whoever starts it gets it.
+# Workers and threads as they are chosen at the start, and the fastest type: as whoever starts it
+# gets it.
 AS_SHIPPED = {
-    "AGIQA_THREADS": str(cores()),
+    "AGIQA_THREADS": os.environ.get("AGIQA_THREADS", ""),
+    "AGIQA_WORKERS": os.environ.get("AGIQA_WORKERS", ""),
     "AGIQA_DTYPE": DTYPE,
     "AGIQA_DEADLINE_SECONDS": f"{DEADLINE:g}",
 }

@@ -127,7 +127,7 @@ def _stem() -> EfficientNetStem:
     return stem
 
 
-def test_what_is_scored_equals_what_is_trained():
+def test_what_is_scored_equals_what_is_trained() -> None:
     stem, views = _stem(), torch.rand(7, 3, 64, 96) * 2 - 1
     with torch.no_grad():
         wanted, wanted_classes = stem.see(views)
@@ -137,8 +137,9 @@ def test_what_is_scored_equals_what_is_trained():
     torch.testing.assert_close(classes, wanted_classes, atol=1e-5, rtol=1e-3)
 
 
-def test_many_views_are_scored_a_few_at_a_time():
-    stem, sizes = _stem(), []
+def test_many_views_are_scored_a_few_at_a_time() -> None:
+    stem = _stem()
+    sizes: list[int] = []
     stem.convolutions.register_forward_pre_hook(lambda _, views: sizes.append(len(views[0])))
     with torch.inference_mode():
         stem(torch.rand(8, 3, 32, 32))
@@ -146,6 +147,6 @@ def test_many_views_are_scored_a_few_at_a_time():
     assert max(sizes) <= 3
 
 
-def test_no_views_give_no_tokens():
+def test_no_views_give_no_tokens() -> None:
     with torch.inference_mode():
         assert _stem()(torch.rand(0, 3, 64, 64)).shape == (0, 5, 24)

@@ -1,0 +1,86 @@
+"""Cores that idle workers lend to the one that computes, under a fake clock."""
+
+import pytest
+
+from app.batching.lending import Lending, Loan
+from app.batching.rate import Rates
+from tests.app.batching.test_lanes import house
+from tests.app.batching.test_scheduler import House
+
+PER_ROW = 0.02
+TWO = Lending(threads=1, workers=2, speedup=1.6, gain=1.25)
+
+
+def sharing(lending: Lending = TWO) -> House:
+    here = house(*[PER_ROW] * lending.workers)
+    here.scheduler.lanes.lending = lending
+    return here
+
+
+@pytest.mark.parametrize(
+    ("workers", "idle", "loan"),
+    [
+        (1, 0, Loan(2, 1.0)),
+        (2, 0, Loan(2, 1.0)),
+        (2, 1, Loan(4, 1.6)),
+        (4, 1, Loan(4, 1.2)),
+        (4, 3, Loan(8, 1.6)),
+    ],
+)
+def test_who_computes_has_the_threads_of_the_idle(workers: int, idle: int, loan: Loan) -> None:
+    found = Lending(2, workers, 1.6, 1.0).loan(idle)
+    assert found.threads == loan.threads
+    assert found.boost == pytest.approx(loan.boost)
+
+
+def test_an_image_alone_is_computed_on_all_cores_and_expected_the_sooner() -> None:
+    here = sharing()
+    here.add("a", 5)
+    batch = here.next()
+    assert batch.loan.threads == 2
+    assert batch.expected == pytest.approx(5 * PER_ROW / 1.6)
+
+
+def test_images_that_share_the_cores_have_their_own_each() -> None:
+    here = sharing()
+    here.add("a", 10)
+    here.add("b", 10)
+    assert [here.next().loan for _ in range(2)] == [Loan(1), Loan(1)]
+
+
+def test_who_comes_while_another_one_computes_has_its_own_core_alone() -> None:
+    here = sharing()
+    here.add("a", 10)
+    assert here.next().loan.threads == 2
+    here.add("b", 10)
+    assert here.next().loan == Loan(1)
+
+
+def test_what_is_learned_is_the_speed_of_a_worker_among_others() -> None:
+    here = sharing()
+    for number in range(30):
+        here.add(str(number), 5)
+        batch = here.next()
+        here.scheduler.finished(batch, ["done"], 5 * PER_ROW / 1.6)
+    rate = here.scheduler.lanes[batch.lane].rates.of("m")
+    assert rate.seconds(5) == pytest.approx(5 * PER_ROW, rel=0.01)
+
+
+def test_without_a_measurement_workers_compute_as_they_are_set() -> None:
+    here = house(PER_ROW, PER_ROW)
+    here.add("a", 5)
+    assert here.next().loan == Loan()
+
+
+def test_a_worker_that_comes_later_is_handed_batches_once_it_is_up() -> None:
+    here = house(PER_ROW)
+    rates = Rates()
+    rates.of("m").observe(10, 10 * PER_ROW)
+    lane = here.scheduler.grow(rates)
+    here.scheduler.lanes.lending = TWO
+    for name in "abc":
+        here.add(name, 20)
+    assert [here.next().lane, here.next().lane] == [0, 0]
+    assert here.scheduler.next_batch(0.0) is None
+    lane.up = lane.well = True
+    assert here.next().lane == lane.number == 1
