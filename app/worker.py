@@ -51,7 +51,7 @@ from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
-from model.resources import usable_memory
+from model.resources import give_back_freed_memory, usable_memory
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
 from model.staging import Staged, Staging, staging_for
@@ -184,6 +184,7 @@ class Worker:
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
         lending = self._lending(scorers[0])
+        give_back_freed_memory()
         return Ready(models, timings, dict(self._prompt_seconds), lending)
 
     def _lending(self, scorer: Scorer) -> Lending | None:
