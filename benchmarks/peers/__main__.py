@@ -107,7 +107,7 @@ def _write(options: argparse.Namespace, outcome: report.Outcome) -> None:
     (options.folder / "peers.json").write_text(json.dumps(document, indent=1) + "\n")
     if outcome.seen:
         caption = "{cpu}, {cores} cores, {precision}".format(**machine) + f"; {load}"
-        drawn = plot.svg(outcome.rows, outcome.best_loop, caption)
+        drawn = plot.svg(outcome.rows, outcome.most, caption)
         (options.folder / "peers.svg").write_bytes(drawn)
 
 

@@ -7,7 +7,7 @@ from html import escape
 from benchmarks.peers.report import Row, best_of_each
 from reporting import charts
 
-_NAMES, _BARS, _FIGURES = 250, 300, 220  # from left to right
+_NAMES, _BARS, _FIGURES = 290, 300, 150  # from left to right
 _STEP, _BAR, _TOP = 26, 16, 34
 _STYLE = """
 .ground { fill: #fbfbf9; }

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.overload.measure import quantile
-from benchmarks.peers.bare import Loops
+from benchmarks.peers.bare import Loop, Loops
 from benchmarks.peers.clients import Seen
 from benchmarks.peers.entrants import Entrant
 from benchmarks.peers.setups import Setup
 from benchmarks.scaling.paper import table
 from model.resources import usable_cores
+
+# Of a bare loop: images in a call, and processes and threads.
+_Place = tuple[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,27 @@ class Outcome:
         ]
 
     @property
-    def loops(self) -> dict[tuple[int, tuple[int, int]], list[float]]:
-        """Images per second of the bare loop in each round, by images in a call and shape."""
-        found: dict[tuple[int, tuple[int, int]], list[float]] = {}
+    def loops(self) -> dict[_Place, list[Loop]]:
+        """The bare loop in each round, by images in a call, and processes and threads."""
+        found: dict[_Place, list[Loop]] = {}
         for shape, rounds in self.bare.items():
             for loop in (loop for one in rounds for loop in one.loops):
-                found.setdefault((loop.together, shape), []).append(loop.rate)
+                found.setdefault((loop.together, shape), []).append(loop)
         return found
 
     @property
-    def best_loop(self) -> float:
+    def best_loop(self) -> _Place:
+        """The set-up of the bare loop with the most images per second."""
+        return max(self.loops, key=lambda place: _rate(self.loops[place]))
+
+    @property
+    def most(self) -> float:
         """Images per second of the bare loop in its best set-up."""
-        return max(map(statistics.median, self.loops.values()))
+        return _rate(self.loops[self.best_loop])
+
+
+def _rate(loops: Sequence[Loop]) -> float:
+    return statistics.median(loop.rate for loop in loops)
 
 
 def best_of_each(rows: Sequence[Row], *, by_shape: bool = False) -> list[Row]:
@@ -112,7 +124,7 @@ def markdown(outcome: Outcome, machine: Mapping[str, Any]) -> str:
 
 
 def _servers(outcome: Outcome) -> str:
-    most = outcome.best_loop
+    most = outcome.most
     header = (
         *("server", "processes x threads", "together", "images/s"),
         *(f"of the bare loop ({most:.1f})", "p50 ms", "p99 ms", "lone ms", "CPU ms per image"),
@@ -131,19 +143,32 @@ def _servers(outcome: Outcome) -> str:
         )
         for row in rows
     ]
-    return table([header, *lines]) + "\n\nIn bold: the best set-up of each server."
+    return (
+        table([header, _best_loop(outcome), *lines])
+        + "\n\nIn bold: the best set-up of each server."
+    )
+
+
+def _best_loop(outcome: Outcome) -> tuple[str, ...]:
+    """Alone, an image has one process on all cores, as a lone request may."""
+    together, (processes, threads) = outcome.best_loop
+    loops = outcome.loops[outcome.best_loop]
+    alone = outcome.loops[min(outcome.loops)]
+    return (
+        *("the bare loop", f"{processes} x {threads}", str(together)),
+        *(shown([loop.rate for loop in loops], 1), "1.00", "", ""),
+        shown([1e3 * loop.call for loop in alone], 1),
+        shown([1e3 * loop.cpu for loop in loops], 1),
+    )
 
 
 def _loops(outcome: Outcome) -> str:
-    together = list(dict.fromkeys(count for count, _ in outcome.loops))
+    loops = outcome.loops
     header = ("images/s of the bare loop", *(f"{p} x {t}" for p, t in outcome.bare))
-    lines = [
-        (
-            f"{count} in a call",
-            *(shown(outcome.loops[count, shape], 1) for shape in outcome.bare),
-        )
-        for count in together
-    ]
+    lines = []
+    for count in dict.fromkeys(count for count, _ in loops):
+        rates = ([loop.rate for loop in loops[count, shape]] for shape in outcome.bare)
+        lines.append((f"{count} in a call", *(shown(values, 1) for values in rates)))
     return table([header, *lines])
 
 
@@ -166,8 +191,8 @@ def document(outcome: Outcome, machine: Mapping[str, Any]) -> dict[str, Any]:
         "machine": dict(machine),
         "servers": [asdict(row) for row in outcome.rows],
         "bare": [
-            {"processes": p, "threads": t, "together": count, "rate": rates}
-            for (count, (p, t)), rates in outcome.loops.items()
+            {"processes": p, "threads": t, "rounds": [asdict(loop) for loop in loops]}
+            for (_, (p, t)), loops in outcome.loops.items()
         ],
         "missing": outcome.missing,
     }

@@ -126,13 +126,15 @@ def test_the_table_has_medians_ranges_and_what_was_not_measured() -> None:
     )
     assert best in text
     assert "| fake | 2 x 1 | 8 | 25.0 (20.0 to 25.5) | 0.50 |" in text
+    alone = "| the bare loop | 1 x 2 | 1 | 50.0 (40.0 to 51.0) | 1.00 |  |  | 20.0 (20.0 to 20.0) |"
+    assert alone in text
     assert "| 8 in a call | 40.0 (30.0 to 41.0) |" in text
     assert "not measured: Ray Serve: no such package" in text
 
 
 def test_the_plot_has_a_bar_for_each_shape() -> None:
     found = outcome()
-    root = ElementTree.fromstring(svg(found.rows, found.best_loop, "a CPU & more"))
+    root = ElementTree.fromstring(svg(found.rows, found.most, "a CPU & more"))
     bars = [e for e in root.iter() if e.get("class") == "bar"]
     widths = [float(bar.attrib["width"]) for bar in bars]
     assert widths[1] / widths[0] == pytest.approx(25 / 45, abs=0.01)
@@ -160,5 +162,5 @@ def test_plain_fastapi_is_measured_beside_the_bare_loop(
     written = json.loads((tmp_path / "peers.json").read_text())
     assert written["machine"]["precision"] == "float32 on cpu"
     assert written["servers"][0]["rate"][0] > 0
-    assert [loop["together"] for loop in written["bare"]] == [1, 2, 4, 8, 16]
+    assert [loop["rounds"][0]["together"] for loop in written["bare"]] == [1, 2, 4, 8, 16]
     assert (tmp_path / "peers.svg").is_file()
