@@ -28,6 +28,7 @@ from benchmarks.peers.environments import NotMeasured, interpreter
 from benchmarks.peers.setups import shapes
 from benchmarks.service import make_files
 from model.resources import usable_cores
+from reporting.text import counted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,7 +102,8 @@ def _bare(files: Path, processes: int, threads: int, dtype: str) -> Loops:
 
 def _write(options: argparse.Namespace, outcome: report.Outcome) -> None:
     machine = report.machine(next(iter(outcome.bare.values()))[0].precision)
-    load = f"{options.clients} clients, {options.rounds} rounds of {options.images} images"
+    rounds = counted(options.rounds, "round")
+    load = f"{options.clients} clients, {rounds} of {options.images} images"
     print(f"{report.markdown(outcome, machine)}\n\n{load}")
     document = report.document(outcome, machine) | {"load": load}
     (options.folder / "peers.json").write_text(json.dumps(document, indent=1) + "\n")
