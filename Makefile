@@ -62,6 +62,7 @@ bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmark
 	$(BIN)/python -m benchmarks.single
 	$(BIN)/python -m benchmarks.offline
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.training
 
 drills: $(VENV)/.dev ## Hold the service to its promises under faults and hostile uploads (PART=trusted, SHORT=1 as in CI)

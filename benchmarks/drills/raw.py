@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 _SECONDS = 10.0
 _BOUNDARY = "drill"
+FORM = f"multipart/form-data; boundary={_BOUNDARY}"
 END = f"--{_BOUNDARY}--\r\n".encode()
 
 
@@ -43,7 +44,7 @@ def head(
     """The request line and its headers."""
     fields = {
         "Host": "localhost",
-        "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
+        "Content-Type": FORM,
         "Content-Length": str(length),
         **(headers or {}),
     }
