@@ -26,6 +26,7 @@ from app.batching.scheduler import Scheduler
 from app.catalogue import Models
 from app.device.arena import Arena
 from app.device.decoders import DecodePool, ImageDecoder, decode_process
+from app.device.launch import EarlyWorker
 from app.device.messages import WorkerSettings
 from app.device.pool import Pool, SupervisedDevice
 from app.device.slots import Slots
@@ -333,8 +334,9 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def serve(settings: Settings) -> int:
-    """Runs the service until a signal; returns the exit status, 1 if it could not start.
+def serve(settings: Settings, early: EarlyWorker | None = None) -> int:
+    """Runs the service until a signal; returns the exit status, 1 if it could not start. ``early``:
+    the process of the first worker.
 
     Raises:
         ArenaError: the machine can't hold the shared memory.
@@ -361,7 +363,8 @@ def serve(settings: Settings) -> int:
         else:
             logger.info("the page is at %s/, the API at %s/docs", address, address)
 
-    app = create_app(settings, on_ready=greet, on_fatal=give_up)
+    device = functools.partial(WorkerDevice, early=early)
+    app = create_app(settings, device=device, on_ready=greet, on_fatal=give_up)
     server = Server(server_config(app, settings), app.state.service)
     logger.info("loading %s; the page will be at %s/", ", ".join(settings.models), address)
     server.heed_signals()

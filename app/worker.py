@@ -29,6 +29,7 @@ from app.batching.jobs import Fault
 from app.batching.lending import Lending
 from app.device import arena
 from app.device.ahead import ahead
+from app.device.launch import receive_descriptors
 from app.device.lifeline import Heartbeat, die_with
 from app.device.messages import (
     DEVICE_LOST,
@@ -51,7 +52,7 @@ from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
-from model.resources import give_back_freed_memory, usable_memory
+from model.resources import give_back_memory, usable_memory
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
 from model.staging import Staged, Staging, staging_for
@@ -75,14 +76,16 @@ class DeviceLost(Exception):
 def main() -> None:
     """Runs the worker until its pipe closes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pipe", type=int, required=True)
-    parser.add_argument("--arena", type=int, required=True)
+    for name in ("pipe", "arena", "early"):
+        parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with(arguments.parent)
     dump_stacks_on_faults()
     # Ctrl-C goes to the whole group; the service tells us when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if arguments.early is not None:
+        arguments.pipe, arguments.arena = receive_descriptors(arguments.early)
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     settings: WorkerSettings = pipe.recv()
     configure(settings.log_level, settings.log_format)
@@ -184,7 +187,7 @@ class Worker:
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
         lending = self._lending(scorers[0])
-        give_back_freed_memory()
+        give_back_memory()
         return Ready(models, timings, dict(self._prompt_seconds), lending)
 
     def _lending(self, scorer: Scorer) -> Lending | None:
@@ -214,6 +217,7 @@ class Worker:
             if other.config.name != message.model or key == message.serves
         }
         self._scorers = kept | {model.key: scorer}
+        give_back_memory()
         send(Reloaded(message.number, model, timings))
 
     def _warm_up(self, scorer: Scorer) -> list[tuple[int, float]]:

@@ -45,8 +45,10 @@ def keep_freed_memory() -> bool:
     return bool(of_own and mallopt(_TRIM_THRESHOLD, _MOST_KEPT))
 
 
-def give_back_freed_memory() -> None:
-    """Gives what is freed back to the system once: after work that does not come again."""
+def give_back_memory() -> None:
+    """Returns to the system what this process has freed; only glibc keeps so much that it needs to
+    be asked: 100 MB after two models were loaded.
+    """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 

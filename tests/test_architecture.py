@@ -177,7 +177,8 @@ def test_no_tests_or_benchmarks_are_imported_by_the_product() -> None:
 
 
 TORCH_FREE = [
-    *("app.main", "app.cli.main", "model", "model.config", "model.errors", "model.scores"),
+    *("app.main", "app.cli.main", "app.cli.serve", "app.cli.score", "app.cli.models"),
+    *("model", "model.config", "model.errors", "model.scores"),
     *("model.hub", "model.store.files", "model.preprocess.crops", "model.preprocess.images"),
     "reporting.html",
 ]
@@ -195,11 +196,24 @@ def test_ray_is_imported_by_what_runs_on_it_alone() -> None:
     assert "app/ray.py" in with_ray
 
 
-@pytest.mark.parametrize("what", ["app.main", "app.cli.main", "app.bulk.parts.run", "app.bulk.ray"])
+@pytest.mark.parametrize(
+    "what", ["app.main", "app.cli.score", "app.bulk.parts.run", "app.bulk.ray"]
+)
 def test_nothing_imports_ray_before_somebody_wants_it(what: str) -> None:
     code = f"import sys, {what}; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_worker_starts_before_anything_but_the_command_line_is_imported() -> None:
+    code = (
+        "import sys; sys.argv = ['agiqa', 'serve']; import app.cli.main, app.cli.serve; "
+        "import app.device.launch; "
+        "slow = ('pydantic', 'fastapi', 'numpy', 'uvicorn', 'asyncio'); "
+        "print([m for m in slow if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_api_process_has_no_decoder_of_images() -> None:

@@ -2,36 +2,48 @@
 ``agiqa.commands``.
 """
 
+import importlib
+from collections.abc import Mapping
 from importlib.metadata import entry_points, version
 
 import click
 
-from app.cli.key import key
-from app.cli.models import COMMANDS
-from app.cli.score import score
-from app.cli.serve import doctor, serve
+# Where each command of ours is: only the one that runs is imported, for the service is not to wait
+# for what reads tables.
+_OWN: Mapping[str, str] = {
+    "serve": "app.cli.serve:serve",
+    "doctor": "app.cli.serve:doctor",
+    "key": "app.cli.key:key",
+    "score": "app.cli.score:score",
+    "models": "app.cli.models:models",
+    "push": "app.cli.models:push",
+    "seal": "app.cli.models:seal",
+    "assemble": "app.cli.models:assemble",
+    "import-official": "app.cli.models:import_official",
+}
 
 
 class _Commands(click.Group):
-    """The group, with the commands of installed packages."""
+    """The group: our commands, and those of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *entry_points(group="agiqa.commands").names})
+        del ctx
+        return sorted({*_OWN, *entry_points(group="agiqa.commands").names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
+        del ctx
+        if place := _OWN.get(cmd_name):
+            module, _, name = place.partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
         found = entry_points(group="agiqa.commands", name=cmd_name)
-        return own or next((entry.load() for entry in found), None)
+        return next((entry.load() for entry in found), None)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("agiqa"), prog_name="agiqa")
 def main() -> None:
     """Score the quality of images, generated ones above all."""
-
-
-for command in (serve, doctor, key, score, *COMMANDS):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

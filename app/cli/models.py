@@ -128,9 +128,6 @@ def import_official(backbone: Path, aux: Path, tar: Path, out: Path, **options: 
     click.echo(f"wrote {out}; serve it with: agiqa serve --model {out}")
 
 
-COMMANDS: tuple[click.Command, ...] = (models, push, seal, assemble, import_official)
-
-
 def read_pairs(pairs: Sequence[str]) -> dict[str, list[str]]:
     """``NAME=POSITIVE|NEGATIVE`` as {name: [positive, negative]}.
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,17 @@ def serve(*, print_config: bool, address: str | None, **given: Any) -> None:
     # Until the service has handlers of its own: nothing is to be finished yet. The first process of
     # a container would not end at all without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from app.device.arena import ArenaError
-    from app.main import serve as run
-    from app.settings import SettingsError
-    from app.startup.sockets import ListenError
+    # Before the imports of the service, which take as long as half of the worker's own.
+    from app.device.launch import EarlyWorker
 
-    with as_messages(ArenaError, ListenError, SettingsError):
-        status = run(_settings(given))
+    with closing(EarlyWorker()) as early:
+        from app.device.arena import ArenaError
+        from app.main import serve as run
+        from app.settings import SettingsError
+        from app.startup.sockets import ListenError
+
+        with as_messages(ArenaError, ListenError, SettingsError):
+            status = run(_settings(given), early)
     sys.exit(status)
 
 

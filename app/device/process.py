@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any
 
+from app.device.launch import EarlyWorker
 from app.device.messages import DEVICE_LOST, RestartReason
 
 logger = logging.getLogger(__name__)
@@ -36,9 +38,11 @@ class ChildProcess:
         on_message: Callable[["ChildProcess", Any], None],
         descriptors: Sequence[int] = (),
         variables: Mapping[str, str] = MappingProxyType({}),
+        early: EarlyWorker | None = None,
     ) -> None:
-        """Starts it, with ``variables`` where its environment does not set them. ``on_message`` is
-        called on the loop; an exception of it ends the process.
+        """Starts it, with ``variables`` where its environment does not set them, or takes the
+        ``early`` one, if that is still to be had. ``on_message`` is called on the loop; an
+        exception of it ends the process.
 
         Raises:
             OSError, RuntimeError: no process, thread or descriptor can be had.
@@ -50,9 +54,10 @@ class ChildProcess:
         self._loop = asyncio.get_running_loop()
         self._outbox: queue.Queue[object] = queue.Queue(_OUTBOX)
         self._process: subprocess.Popen[bytes] | None = None
+        self.started = time.monotonic()
         self._socket, theirs = socket.socketpair()
         try:
-            self._start(theirs, [*command], descriptors, {**variables, **os.environ})
+            self._start(theirs, [*command], descriptors, {**variables, **os.environ}, early)
         except BaseException:
             self.hang_up()
             raise
@@ -63,11 +68,15 @@ class ChildProcess:
         command: list[str],
         descriptors: Sequence[int],
         environment: Mapping[str, str],
+        early: EarlyWorker | None,
     ) -> None:
         with theirs:
             # Threads first: a process that can't be watched should not be there.
             threading.Thread(target=self._read, args=(self._end(),), daemon=True).start()
             threading.Thread(target=self._write, args=(self._end(),), daemon=True).start()
+            if early and (process := early.take((theirs.fileno(), *descriptors))):
+                self._process, self.started = process, early.started
+                return
             # On this thread, since the kernel takes the thread for the parent, not the process.
             self._process = subprocess.Popen(
                 [*command, "--pipe", str(theirs.fileno()), "--parent", str(os.getpid())],

@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from app.batching.batcher import DeviceError, Outcome, labels
 from app.batching.errors import ReloadFailed
 from app.batching.jobs import Batch, Fault, Slice
 from app.device.arena import Arena
+from app.device.launch import COMMAND, VARIABLES, EarlyWorker
 from app.device.messages import (
     BatchFailed,
     Beat,
@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 Change = Literal["started", "recovered", "unresponsive"] | RestartReason
 OnChange = Callable[[Ready | None, Change], None]
 
-COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, wherever we are started
-
 # Seconds before a restart, by how many workers in a row ended before they had computed anything.
 _BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A worker that was up so long counts as having been well, though nothing came to compute.
@@ -58,18 +56,6 @@ _DUMP_SECONDS = 0.1
 _DEATH_SECONDS = 3.0
 # Seconds for the batch that the worker is at when the service ends.
 _LAST_BATCH_SECONDS = 3.0
-# Threads of the network that wait for each other sleep soon. By default GNU's OpenMP spins for some
-# milliseconds, and beside one busy process those it waits for are often not even running: on two
-# cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
-# where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
-# And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
-# filled over a gigabyte in ten minutes (`make soak`). 256 are enough for the bundled models' stem,
-# which has 45 shapes for each of three numbers of rows: with 64 it was compiled again and again.
-VARIABLES = {
-    "GOMP_SPINCOUNT": "1000",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
-    "LRU_CACHE_CAPACITY": "256",
-}
 
 
 class StartError(Exception):
@@ -100,12 +86,19 @@ class WorkerDevice:
     """One worker process at a time, and the batches that are at it."""
 
     def __init__(
-        self, settings: WorkerSettings, arena: Arena, command: Sequence[str] = COMMAND
+        self,
+        settings: WorkerSettings,
+        arena: Arena,
+        command: Sequence[str] = COMMAND,
+        early: EarlyWorker | None = None,
     ) -> None:
-        """``command`` starts the worker; descriptors are added to it."""
+        """``command`` starts the worker; descriptors are added to it. ``early``: the first one,
+        unless another device has it.
+        """
         self._settings = settings
         self._arena = arena
         self._command = command
+        self._early = early
         self._on_change: OnChange  # from ``start`` on
         self._life: _Life | None = None
         self._waiting: dict[int, tuple[Batch, asyncio.Future[Outcome]]] = {}
@@ -203,9 +196,9 @@ class WorkerDevice:
             first = self._settings.load_seconds
             limit = load_limit(first, self._load_seconds, self._slow_loads)
             process = ChildProcess(
-                self._command_line(), self._receive, (self._arena.fd,), VARIABLES
+                self._command_line(), self._receive, (self._arena.fd,), VARIABLES, self._early
             )
-            self._life = life = _Life(process, Watch(limit), time.monotonic())
+            self._life = life = _Life(process, Watch(limit), process.started)
             process.send(self._settings)
         except Exception:  # no process, thread or descriptor to be had
             logger.exception("the worker could not be started")

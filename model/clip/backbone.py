@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model import hub
 from model.architecture import check_tower
@@ -33,6 +34,9 @@ _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 # So many numbers may be built for nothing, to say what was wanted.
 _SMALL = 50_000_000
+
+# What fills a tensor with random numbers, in the initialisation of torch's modules.
+_DRAWS = {Tensor.normal_, Tensor.uniform_}
 
 # Loaded CLIPs by what they are, so that several checkpoints can stand on one.
 Shared = dict[str, nn.Module]
@@ -327,13 +331,31 @@ def _check_name(name: str) -> None:
 
 
 def _empty(config: BackboneConfig) -> nn.Module:
+    """The architecture, whose numbers all come from a file: none is drawn where it is our own."""
     if config.architecture:
-        return build(config.architecture)
+        with _Undrawn():
+            return build(config.architecture)
     name = config.name or ""
     if name.startswith(_HUB_NAMES):
         return random_open_clip(f"local-dir:{_hub_folder(name)}", load_weights=False)
     _check_name(name)
     return random_open_clip(name)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Within it, nothing is drawn or set by ``torch.nn.init``: tensors hold what their memory held.
+
+    The device ``meta`` would do the same, but what torch imports for it takes a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func in _DRAWS or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def weights_path(config: BackboneConfig, folder: Path | None) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.batching.batcher import Outcome
+from app.device.launch import receive_descriptors
 from app.device.lifeline import Heartbeat, die_with
 from app.device.messages import DEVICE_LOST, Done, Ready, Run, StartFailed
 from tests.app.fake_device import GENERATED
@@ -23,10 +24,12 @@ FOR_EVER = 10_000.0
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("orders", type=Path)
-    for flag in ("--pipe", "--parent", "--arena"):
-        parser.add_argument(flag, type=int, required=True)
+    for flag in ("--pipe", "--parent", "--arena", "--early"):
+        parser.add_argument(flag, type=int)
     arguments = parser.parse_args()
     die_with(arguments.parent)
+    if arguments.early is not None:
+        arguments.pipe, arguments.arena = receive_descriptors(arguments.early)
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     pipe.recv()
     heartbeat = Heartbeat(pipe)

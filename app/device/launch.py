@@ -1,0 +1,98 @@
+"""How the worker's process is started, and one that starts before anything else.
+
+What the worker imports takes longer than all that the API process does until it is there. So the
+command line begins with the worker, and hands its process to the supervisor later. Imports the
+standard library alone.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, wherever we are started
+
+# Threads of the network that wait for each other sleep soon. By default GNU's OpenMP spins for some
+# milliseconds, and beside one busy process those it waits for are often not even running: on two
+# cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
+# where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
+# And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
+# filled over a gigabyte in ten minutes (`make soak`). 256 are enough for the bundled models' stem,
+# which has 45 shapes for each of three numbers of rows: with 64 it was compiled again and again.
+VARIABLES = {
+    "GOMP_SPINCOUNT": "1000",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    "LRU_CACHE_CAPACITY": "256",
+}
+
+
+class EarlyWorker:
+    """A worker that imports what it needs while it waits for its descriptors. One alone: each takes
+    a core, and what the API process imports takes another.
+    """
+
+    def __init__(
+        self, command: Sequence[str] = COMMAND, variables: Mapping[str, str] = VARIABLES
+    ) -> None:
+        """Starts it, with ``variables`` where the environment does not set them; on the thread that
+        is to be its parent.
+
+        Raises:
+            OSError: no process or descriptor can be had.
+        """
+        self.started = time.monotonic()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            early = str(theirs.fileno())
+            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+                [*command, "--early", early, "--parent", str(os.getpid())],
+                pass_fds=(theirs.fileno(),),
+                env={**variables, **os.environ},
+            )
+
+    def take(self, descriptors: Sequence[int]) -> "subprocess.Popen[bytes] | None":
+        """Its process, which gets the descriptors and belongs to the caller from now on; None where
+        it was taken before, or has ended.
+        """
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return None
+        with self._socket:
+            try:
+                socket.send_fds(self._socket, [b"."], descriptors)
+            except OSError:  # it ends just now
+                _end(process)
+                return None
+        return process
+
+    def close(self) -> None:
+        """Ends it, unless it was taken."""
+        process, self._process = self._process, None
+        self._socket.close()
+        if process is not None:
+            _end(process)
+
+
+def receive_descriptors(early: int) -> tuple[int, int]:
+    """The early worker's side: waits for the pipe and the shared memory.
+
+    Args:
+        early: the descriptor that it was started with.
+
+    Raises:
+        EOFError: nobody wants it any more.
+    """
+    with socket.socket(fileno=early) as end:
+        _, descriptors, _, _ = socket.recv_fds(end, 1, 2)
+    if len(descriptors) != 2:
+        raise EOFError("no descriptors came")
+    return descriptors[0], descriptors[1]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(OSError):
+        process.kill()
+    process.wait()

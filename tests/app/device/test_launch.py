@@ -1,0 +1,124 @@
+"""A worker that starts before its supervisor is there, with a stub in place of the real one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.device.arena import Arena
+from app.device.launch import EarlyWorker
+from app.device.messages import WorkerSettings
+from app.device.supervisor import WorkerDevice
+from tests.app.device.test_supervisor import Started, stub, within_time
+
+
+@contextlib.asynccontextmanager
+async def begun_early(folder: Path, early: EarlyWorker) -> AsyncIterator[Started]:
+    """A device that may have that worker."""
+    (folder / "orders").touch()
+    arena = Arena(4096)
+    settings = WorkerSettings(("stub",), "cpu", "float32", 1, 4096, "info", "json", 60.0)
+    device = WorkerDevice(settings, arena, stub(folder), early)
+    changes: asyncio.Queue[tuple[object, str]] = asyncio.Queue()
+    task = asyncio.create_task(device.start(lambda *change: changes.put_nowait(change)))
+    try:
+        yield Started(device, changes, task)  # type: ignore[arg-type]
+    finally:
+        await device.stop()
+        await asyncio.wait([task])
+        arena.close()
+
+
+def process_of(early: EarlyWorker) -> int:
+    assert early._process is not None
+    return early._process.pid
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_the_first_worker_is_the_early_one_and_the_next_is_not(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            pid = process_of(early)
+            async with begun_early(tmp_path, early) as started:
+                await started.heard("started")
+                assert await started.pid_of_a_batch() == started.pid == pid
+                os.kill(pid, signal.SIGKILL)
+                assert await started.heard("started") == ["killed", "started"]
+                assert await started.pid_of_a_batch() != pid
+
+    within_time(test)
+
+
+def test_a_second_device_starts_a_worker_of_its_own(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as one, begun_early(tmp_path, early) as other:
+                await one.heard("started")
+                await other.heard("started")
+                assert one.pid != other.pid
+
+    within_time(test)
+
+
+def test_an_early_worker_that_has_ended_is_replaced_without_a_word(tmp_path: Path) -> None:
+    async def test() -> None:
+        early = EarlyWorker(["false"])
+        assert early._process is not None
+        early._process.wait()
+        with contextlib.closing(early):
+            async with begun_early(tmp_path, early) as started:
+                assert await started.heard("started") == ["started"]
+
+    within_time(test)
+
+
+def test_a_worker_that_nobody_takes_ends(tmp_path: Path) -> None:
+    (tmp_path / "orders").touch()
+    early = EarlyWorker(stub(tmp_path))
+    pid = process_of(early)
+    assert is_there(pid)
+    early.close()
+    assert not is_there(pid)
+    assert early.take((0, 1)) is None
+
+
+def test_the_time_of_a_load_counts_from_the_early_start(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as started:
+                await started.heard("started")
+                assert started.device._life is not None
+                assert started.device._life.started == early.started
+
+    within_time(test)
+
+
+@pytest.mark.integration
+def test_a_service_that_can_not_start_leaves_no_worker_behind(tmp_path: Path) -> None:
+    async def test() -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-m",
+                "app.cli.main",
+                "serve",
+                "--config",
+                str(tmp_path / "nowhere.toml"),
+            ),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        # Whoever holds the pipe open still lives.
+        _, errors = await process.communicate()
+        assert process.returncode == 1
+        assert b"no settings file" in errors
+        assert b"Traceback" not in errors
+
+    within_time(test)
