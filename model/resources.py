@@ -46,8 +46,8 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Returns to the system what this process has freed; only glibc keeps so much that it needs to
-    be asked: 100 MB after two models were loaded.
+    """Returns to the system what this process has freed. glibc keeps it otherwise: 100 MB after the
+    two bundled models were loaded and warmed up in float32.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

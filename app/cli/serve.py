@@ -63,7 +63,7 @@ def serve(*, print_config: bool, address: str | None, **given: Any) -> None:
     # Until the service has handlers of its own: nothing is to be finished yet. The first process of
     # a container would not end at all without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Before the imports of the service, which take as long as half of the worker's own.
+    # Before the imports of the service, so that both import at the same time.
     from app.device.launch import EarlyWorker
 
     with closing(EarlyWorker()) as early:

@@ -77,7 +77,7 @@ def _module() -> Any:
 @cache
 def _byte_pairs() -> Any:
     """open_clip's ``SimpleTokenizer``, the one that its file makes when it is loaded: reading the
-    merges takes a twentieth of a second and 15 MB. All networks share them.
+    merges again would take time and memory. All networks share them.
     """
     module = _module()
     tokenizer = getattr(module, "_tokenizer", None) or module.SimpleTokenizer()
