@@ -221,7 +221,11 @@ class Admission:
         taken = self._clock() - ticket.since
         self.margin.observe(ticket.expected, taken, ticket.deadline - ticket.since)
         decoding = ticket.admitted_as[1].decode_seconds
-        device = self._alone(*ticket.admitted_as)
+        model, load = ticket.admitted_as
+        # What it takes of them all, for it is reckoned with as a part of their work: by the fastest
+        # of unlike workers it would be less.
+        rows = self._estimates.work_seconds(model, load.cost) * self._estimates.workers
+        device = rows + load.device_seconds
         mean = self._mean
         self._mean = Load(
             0,

@@ -25,6 +25,7 @@ class Rate:
 
     def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self._line = 0.0, 0.0  # as it was fitted after the latest batch: each request asks for it
         self.pace = 1.0
 
     def observe(self, rows: int, seconds: float) -> None:
@@ -40,18 +41,17 @@ class Rate:
         self._y = self._y * _DECAY + own
         self._xx = self._xx * _DECAY + rows * rows
         self._xy = self._xy * _DECAY + rows * own
+        self._line = self._fitted()
 
     @property
     def known(self) -> bool:
         """Whether anything was measured yet."""
         return self._n > 0
 
-    def _line(self) -> tuple[float, float]:
+    def _fitted(self) -> tuple[float, float]:
         """(overhead, seconds per row), both at least 0; through the origin where the batches tell
         no slope.
         """
-        if not self._n:
-            return 0.0, 0.0
         mean_x, mean_y = self._x / self._n, self._y / self._n
         variance = self._xx / self._n - mean_x**2
         slope = (
@@ -66,7 +66,7 @@ class Rate:
 
     def seconds(self, rows: int) -> float:
         """Expected seconds of one batch of so many rows; 0 while nothing is known."""
-        overhead, slope = self._line()
+        overhead, slope = self._line
         return self.pace * (overhead + slope * rows) if rows else 0.0
 
     def share(self, rows: int) -> float:
@@ -79,7 +79,7 @@ class Rate:
         """Most rows that one batch may have to take at most ``seconds``; at least 1, and 1 while
         nothing is known.
         """
-        overhead, slope = self._line()
+        overhead, slope = self._line
         if slope <= 0:
             return 1
         return max(1, int((seconds / self.pace - overhead) / slope + 1e-9))
@@ -88,7 +88,7 @@ class Rate:
         """Fewest rows of a batch that does not spend more than a fifth on its overhead: with fewer
         it is over sooner, and all that waits takes longer.
         """
-        overhead, slope = self._line()
+        overhead, slope = self._line
         return max(1, round((1 / _OVERHEAD - 1) * overhead / slope)) if slope > 0 else 1
 
 

@@ -220,6 +220,30 @@ def test_at_the_door_a_request_counts_as_the_mean_one_for_a_second(device: Known
     assert let_in() == 3
 
 
+class UnlikeWorkers(KnownDevice):
+    """Two, of which the fastest alone would take .75 of what both together take twice."""
+
+    @property
+    def workers(self) -> int:
+        return 2
+
+    def alone_seconds(self, model: str, cost: int) -> float:
+        return 0.75 * 2 * self.work_seconds(model, cost)
+
+
+def test_of_unlike_workers_a_place_counts_as_much_as_the_image_that_follows() -> None:
+    device = UnlikeWorkers({"slow": 0.1})
+    admission = Admission(Ceilings(rows=100, bytes=1000), device, lambda: 0.0)
+    admission.state = State.READY
+    for _ in range(100):
+        ticket = admission.admit("slow", Load(10, 1), deadline=60.0)
+        as_an_image = admission.expected_seconds()
+        ticket.release()
+        admission.answered(ticket)
+    assert admission.at_the_door(60.0, Sender(), single=True) is not None
+    assert admission.expected_seconds() == pytest.approx(as_an_image, rel=1e-3)
+
+
 def test_a_place_at_the_door_is_given_back_once(admission: Admission) -> None:
     place = admission.at_the_door(10.0, Sender(), single=True)
     assert place is not None
