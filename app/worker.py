@@ -195,7 +195,7 @@ class Worker:
         if self._most_workers < 2 or scorer.device.type != "cpu":
             return None
         own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        share = measure(scorer, min(self._most_workers, usable_memory() // 2 // own))
+        share = measure(scorer, min(self._most_workers, usable_memory() // 3 // own))
         return Lending(share.threads, share.workers, share.speedup, share.gain)
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
