@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import click
 import pytest
 
 from app.cli.main import main
@@ -101,7 +102,7 @@ def test_the_image_starts_a_command_that_exists_on_an_address_that_is_reached() 
     (script,) = json.loads(only("ENTRYPOINT").rest)
     (command,) = json.loads(only("CMD").rest)
     assert script in PROJECT["project"]["scripts"]
-    assert command in main.commands
+    assert command in main.list_commands(click.Context(main))
     assert only("EXPOSE").rest == str(Settings.model_fields["port"].default)
     assert "AGIQA_HOST=0.0.0.0" in only("ENV", "AGIQA_HOST").rest.split()
 

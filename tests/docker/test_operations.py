@@ -34,7 +34,7 @@ def test_the_table_of_settings_has_every_setting_with_its_default() -> None:
         elif isinstance(default, float):
             assert documented == f"{default:g}"
         # These depend on the machine.
-        elif name not in {"THREADS", "DECODE_WORKERS", "MAX_BATCH_ROWS"}:
+        elif name not in {"WORKERS", "THREADS", "DECODE_WORKERS", "MAX_BATCH_ROWS"}:
             assert documented == ("none" if default is None else str(default))
 
 

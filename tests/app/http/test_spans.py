@@ -17,10 +17,11 @@ import pytest
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 
+from app.batching.admission import State
 from app.device.arena import Arena
 from app.device.messages import WorkerSettings
 from app.main import create_app
-from tests.app.fake_device import SETTINGS, FakeDevice, InProcessDecoder, run
+from tests.app.fake_device import SETTINGS, FakeDevice, InProcessDecoder, run, until
 from tests.app.pictures import encoded, picture
 from tests.app.server import Running, serving
 
@@ -216,6 +217,7 @@ def test_a_collector_that_never_answers_does_not_hold_the_end_up(
         app = create_app(SETTINGS, device=with_arena, decoder=InProcessDecoder)
         lifespan = LifespanOn(uvicorn.Config(app))
         await lifespan.startup()
+        await until(lambda: app.state.service.admission.state is State.READY)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/score", files=IMAGE)

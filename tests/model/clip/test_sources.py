@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import model
 from model.clip.backbone import build, load_backbone, random_open_clip
 from model.clip.weights import sha256_of
-from model.config import BackboneConfig
+from model.config import HEADS, BackboneConfig
 from model.errors import BackboneError, CheckpointError
 from model.scorer import Scorer
 from model.store.checkpoint import save_checkpoint
@@ -290,7 +290,10 @@ def test_a_cached_checkpoint_is_loaded_without_a_network(
     commit = put_in_cache(offline, "owner/tiny", files_in(tiny_checkpoint))
     for revision in ("", f"@{commit}"):
         loaded = model.load(f"hf://owner/tiny{revision}", device="cpu", dtype="float32")
-        assert loaded.score(PICTURE, "a cat") == scorer.score(PICTURE, "a cat")
+        found, wanted = (each.score(PICTURE, "a cat") for each in (loaded, scorer))
+        # The other one may have been loaded when torch had another number of threads.
+        for head in HEADS:
+            assert getattr(found, head) == pytest.approx(getattr(wanted, head), abs=1e-6)
 
 
 def test_a_revision_is_the_one_that_is_loaded(
