@@ -95,11 +95,6 @@ def create_app(
     # Of a replica's cores whoever places it disposes.
     most = 1 if as_replica else settings.most_workers(usable_cores())
     workers = [device(_worker_settings(settings, name, most=most), arena) for name in names]
-
-    def one_more(threads: int) -> SupervisedDevice:
-        shared = _worker_settings(settings, settings.device, threads=threads)
-        return device(shared, arena)
-
     limits = Limits(settings.max_batch_seconds, settings.batch_rows(names[0]))
     scheduler = Scheduler(limits, *(Rates() for _ in workers))
     ceilings = Ceilings(settings.max_rows, settings.arena_bytes)
@@ -123,7 +118,9 @@ def create_app(
         metrics,
         parts,
         pool=Pool(workers),
-        one_more=one_more,
+        one_more=lambda threads: device(
+            _worker_settings(settings, settings.device, threads=threads), arena
+        ),
         clock=clock,
         on_ready=loaded.ready,
         on_fatal=loaded.failed,

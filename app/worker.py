@@ -11,7 +11,6 @@ import contextlib
 import logging
 import mmap
 import os
-import resource
 import signal
 import threading
 import time
@@ -52,7 +51,7 @@ from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
-from model.resources import give_back_memory, usable_memory
+from model.resources import give_back_memory
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
 from model.staging import Staged, Staging, staging_for
@@ -62,7 +61,6 @@ logger = logging.getLogger(__name__)
 
 # So many batches in a row without a single result, and the worker tries itself out.
 _SUSPICIOUS = 8
-
 
 # What ``Scorer.forward`` takes, and what makes its crops of those of several images.
 _Gathered = tuple[np.ndarray | Staged, list[int], list[int]]
@@ -194,9 +192,7 @@ class Worker:
         """How several workers should share the CPU, where that is ours to measure."""
         if self._most_workers < 2 or scorer.device.type != "cpu":
             return None
-        own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        share = measure(scorer, min(self._most_workers, usable_memory() // 3 // own))
-        return Lending(share.threads, share.workers, share.speedup, share.gain)
+        return Lending.chosen(*measure(scorer, self._most_workers))
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""
@@ -293,7 +289,7 @@ class Worker:
     def compute(self, run: Run) -> Done:
         """One call of the network for all pieces, then each piece's result."""
         scorer = self._scorers[run.model]
-        if run.threads and run.threads != torch.get_num_threads():
+        if run.threads:
             torch.set_num_threads(run.threads)
         start = time.perf_counter()
         rows = scorer.forward(*(self._staged.pop(run.number, None) or self._gather(run.pieces)))

@@ -2,14 +2,16 @@
 other after each layer, or by several, which wait for nobody. It is measured.
 """
 
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
+from model.resources import usable_memory
 from model.scorer import Scorer
 from model.warm_up import compute_noise
 
@@ -21,35 +23,38 @@ _ROUNDS = 2
 _MOST_WORKERS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class CoreShare:
-    """``workers`` that compute at the same time, with so many ``threads`` each.
-
-    Attributes:
-        speedup: of one of them that has all cores, over one with its own while all compute.
-        gain: of all of them together, over one with all cores.
+class CoreTimes(NamedTuple):
+    """Seconds of one batch with all ``cores`` (``alone``), and of as many as ``workers`` at once,
+    each with an equal part of them (``shared``).
     """
 
-    workers: int = 1
-    threads: int = 1
-    speedup: float = 1.0
-    gain: float = 1.0
+    cores: int
+    workers: int
+    alone: float
+    shared: float
 
 
-def measure(scorer: Scorer, most: int) -> CoreShare:
-    """The better of one worker, and of up to ``most`` with as many threads together; on a CPU. It
-    takes the time of a few images, and leaves torch's number of threads as it was.
+def workers_of(cores: int, most: int) -> int:
+    """As many as may be, of whole cores each; fewer are left over than each has."""
+    threads = -(-cores // max(1, min(most, _MOST_WORKERS)))
+    return cores // threads
+
+
+def measure(scorer: Scorer, most: int) -> CoreTimes:
+    """Computes both ways, on a CPU, with up to ``most`` workers, which are to fit into a third of the
+    memory, as threads of this process. It takes the time of a few images, and leaves torch's number of threads as it was.
 
     Raises:
         CheckpointError: what comes out is no number.
     """
     cores = torch.get_num_threads()
-    workers = min(most, cores, _MOST_WORKERS)
-    if workers < 2:
-        return CoreShare(threads=cores)
-    threads = cores // workers
+    # What this one takes, each of them will; most of the memory is for what is decoded.
+    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    workers = workers_of(cores, min(most, usable_memory() // 3 // own))
     compute = partial(compute_noise, scorer, _ROWS)
-    begin = partial(torch.set_num_threads, threads)
+    if workers == 1:
+        return CoreTimes(cores, 1, 1.0, 1.0)
+    begin = partial(torch.set_num_threads, cores // workers)
     with ThreadPoolExecutor(workers, initializer=begin) as pool:
 
         def together() -> None:
@@ -64,22 +69,7 @@ def measure(scorer: Scorer, most: int) -> CoreShare:
             shared = min(shared, _seconds(together))
             alone = min(alone, _seconds(compute))
     torch.set_num_threads(cores)
-    return decided(workers, threads, alone, shared)
-
-
-def decided(workers: int, threads: int, alone: float, shared: float) -> CoreShare:
-    """Which it is.
-
-    Args:
-        workers: how many there may be.
-        threads: of each of them.
-        alone: seconds of one batch with all cores.
-        shared: seconds of as many batches as workers, all at once.
-    """
-    gain = workers * alone / shared
-    if gain < 1:
-        return CoreShare(threads=workers * threads, gain=gain)
-    return CoreShare(workers, threads, max(1.0, shared / alone), gain)
+    return CoreTimes(cores, workers, alone, shared)
 
 
 def _seconds(work: Callable[[], None]) -> float:

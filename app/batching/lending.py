@@ -1,8 +1,7 @@
-"""Workers that share a CPU lend each other their cores: one that computes while others have nothing
-to do computes with theirs too.
-"""
+"""Workers that share a CPU lend each other their cores: those that compute have all of them."""
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +16,40 @@ class Loan:
 
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """``threads`` of each of so many ``workers``, as was measured to be best.
+    """``cores`` that so many ``workers`` share, as was measured to be best.
 
     Attributes:
-        speedup: of one that has all of the threads, over one with its own while all compute.
-        gain: of all of them together, over one that has all of the threads.
+        speedup: of one that has all of the cores, over one with its own while all compute.
+        gain: of all of them together, over one that has all of the cores.
     """
 
-    threads: int
+    cores: int
     workers: int
     speedup: float
     gain: float
 
+    @classmethod
+    def chosen(cls, cores: int, workers: int, alone: float, shared: float) -> Self:
+        """The better of one worker and of so many.
+
+        Args:
+            cores: that there are.
+            workers: how many there may be.
+            alone: seconds of one batch with all cores.
+            shared: seconds of as many batches as workers, all at once.
+        """
+        gain = workers * alone / shared
+        if gain < 1:
+            return cls(cores, 1, 1.0, gain)
+        return cls(cores, workers, max(1.0, shared / alone), gain)
+
+    @property
+    def threads(self) -> int:
+        """Of each worker while all compute."""
+        return self.cores // self.workers
+
     def loan(self, idle: int) -> Loan:
         """For a batch beside so many workers that have nothing to do."""
-        part = min(1.0, idle / (self.workers - 1)) if self.workers > 1 else 0.0
-        return Loan(self.threads * (1 + idle), 1 + part * (self.speedup - 1))
+        threads = self.cores // (self.workers - idle)
+        lent = (threads - self.threads) / max(1, self.cores - self.threads)
+        return Loan(threads, 1 + lent * (self.speedup - 1))

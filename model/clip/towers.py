@@ -21,9 +21,6 @@ from model.clip.own_clip import Block, ImageTransformer
 from model.errors import BackboneError
 
 _OPEN_CLIPS_BLOCK = "transformer.ResidualAttentionBlock"
-_QUICK_GELU = "transformer.QuickGELU"
-# Of OpenAI's CLIP.
-_QUICK_FACTOR = 1.702
 
 PromptPosition = Literal["pre_ln", "post_ln"]
 
@@ -106,37 +103,14 @@ def text_part(clip: nn.Module) -> Any:
 
 def place(tower: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Puts a tower on the device in ``dtype``, but a pretrained stem in float32: what its
-    first convolutions round in bfloat16, at half of a view's size, moves scores by up to .07. What
-    is constant at inference is folded first.
+    first convolutions round in bfloat16, at half of a view's size, moves scores by up to .07.
     """
-    _fold_quick_gelu(tower)
     tower.to(device)
     stems = [module for module in tower.modules() if isinstance(module, EfficientNetStem)]
     exact = {id(t) for stem in stems for t in (*stem.parameters(), *stem.buffers())}
     for tensor in (*tower.parameters(), *tower.buffers()):
         if tensor.is_floating_point() and id(tensor) not in exact:
             tensor.data = tensor.data.to(dtype)
-
-
-class _Swish(nn.Module):
-    """x * sigmoid(x), in place where nothing is learned from it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(x, inplace=torch.is_inference_mode_enabled())
-
-
-def _fold_quick_gelu(tower: nn.Module) -> None:
-    """QuickGELU between two linear maps, x * sigmoid(c x), is swish(c x) / c: with c in the weights
-    around it, it reads and writes a layer's widest tensor once instead of three times.
-    """
-    mlp: Any
-    for mlp in tower.modules():  # an ``mlp`` has these names in every CLIP that we run
-        if is_open_clips(getattr(mlp, "gelu", None), _QUICK_GELU, exactly=True):
-            mlp.c_fc.weight.data.mul_(_QUICK_FACTOR)
-            if mlp.c_fc.bias is not None:
-                mlp.c_fc.bias.data.mul_(_QUICK_FACTOR)
-            mlp.c_proj.weight.data.div_(_QUICK_FACTOR)
-            mlp.gelu = _Swish()
 
 
 class VisionTower(nn.Module):

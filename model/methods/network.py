@@ -70,7 +70,8 @@ def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
         torch.tensor(channels, device=pixels.device).view(3, 1, 1) * 255
         for channels in (normalisation.mean, normalisation.std)
     )
-    return pixels.float().sub_(mean).div_(std)
+    # In place, in a copy of its own whatever the pixels' type: a large batch is not held thrice.
+    return pixels.to(torch.float32, copy=True).sub_(mean).div_(std)
 
 
 def mix_views(windows: Tensor, whole: Tensor, weight: Tensor) -> Tensor:

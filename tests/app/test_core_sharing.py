@@ -10,7 +10,7 @@ from app.settings import Settings
 from tests.app.fake_device import SETTINGS, FakeDevice, run, served, until
 
 CPU = SETTINGS.model_copy(update={"device": "cpu"})
-TWO = Lending(threads=1, workers=2, speedup=1.6, gain=1.25)
+TWO = Lending(cores=2, workers=2, speedup=1.6, gain=1.25)
 
 
 def test_the_second_worker_comes_after_the_first_and_both_serve() -> None:
@@ -27,7 +27,7 @@ def test_the_second_worker_comes_after_the_first_and_both_serve() -> None:
             second.gate.set()
             assert [(await answer).status_code for answer in answers] == [200, 200]
             seen = (await here.client.get("/readyz?verbose")).json()
-            assert seen["sharing"] == {"threads": 1, "workers": 2, "speedup": 1.6, "gain": 1.25}
+            assert seen["sharing"] == {"cores": 2, "workers": 2, "speedup": 1.6, "gain": 1.25}
             assert [worker["up"] for worker in seen["workers"]] == [True, True]
 
     run(scenario)
@@ -36,7 +36,7 @@ def test_the_second_worker_comes_after_the_first_and_both_serve() -> None:
 def test_one_worker_stays_alone_where_that_is_faster() -> None:
     async def scenario() -> None:
         alone = FakeDevice()
-        alone.lending = Lending(threads=2, workers=1, speedup=1.0, gain=0.9)
+        alone.lending = Lending(cores=2, workers=1, speedup=1.0, gain=0.9)
         async with served([alone], CPU) as here:
             assert (await here.post()).status_code == 200
             assert alone.batches[0].loan.threads == 2

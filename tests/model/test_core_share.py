@@ -1,27 +1,25 @@
-"""How a CPU's cores are best shared: what is decided from seconds, and that they are measured."""
+"""How a CPU's cores are best shared: that it is measured, by whole cores."""
 
 import pytest
 import torch
 
-from model.core_share import CoreShare, decided, measure
+from model.core_share import CoreTimes, measure, workers_of
 from model.scorer import Scorer
 
 
 @pytest.mark.parametrize(
-    ("alone", "shared", "share"),
+    ("cores", "most", "workers"),
     [
-        (0.6, 1.0, CoreShare(2, 1, speedup=1 / 0.6, gain=1.2)),  # threads wait for each other
-        (0.5, 1.0, CoreShare(2, 1, speedup=2.0, gain=1.0)),
-        (0.4, 1.0, CoreShare(1, 2, speedup=1.0, gain=0.8)),  # caches are too small for two
-        (1.2, 1.0, CoreShare(2, 1, speedup=1.0, gain=2.4)),  # threads are of no use at all
+        *((1, 4, 1), (2, 1, 1), (2, 0, 1), (2, 2, 2), (4, 3, 2), (8, 64, 8)),
+        *((12, 64, 6), (64, 64, 8), (9, 64, 4), (11, 64, 5), (20, 64, 6)),
     ],
 )
-def test_several_workers_are_chosen_where_they_are_faster_together(
-    alone: float, shared: float, share: CoreShare
+def test_each_worker_has_as_many_whole_cores_and_fewer_are_left_over(
+    cores: int, most: int, workers: int
 ) -> None:
-    found = decided(2, 1, alone, shared)
-    assert (found.workers, found.threads) == (share.workers, share.threads)
-    assert (found.speedup, found.gain) == pytest.approx((share.speedup, share.gain))
+    assert workers_of(cores, most) == workers
+    each = cores // workers
+    assert cores - workers * each < max(2, each)
 
 
 @pytest.mark.parametrize(("threads", "most"), [(1, 4), (2, 1)])
@@ -31,18 +29,18 @@ def test_who_has_one_core_or_may_have_one_worker_measures_nothing(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert measure(scorer, most) == CoreShare(threads=threads)
+        assert measure(scorer, most) == CoreTimes(threads, 1, 1.0, 1.0)
     finally:
         torch.set_num_threads(before)
 
 
-def test_all_cores_are_given_out_and_torch_is_left_as_it_was(scorer: Scorer) -> None:
+def test_both_ways_are_measured_and_torch_is_left_as_it_was(scorer: Scorer) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        share = measure(scorer, 2)
+        found = measure(scorer, 2)
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
-    assert (share.workers, share.threads) in {(1, 4), (2, 2)}
-    assert share.gain > 0
+    assert (found.cores, found.workers) == (4, 2)
+    assert min(found.alone, found.shared) > 0

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import model
 from model.config import CropPolicy, Head
 from model.errors import BadAspect, ImageError
+from model.methods.network import normalise
 from model.preprocess.crops import ALIGNMENT_PASS, QUALITY_PASS, gather
 from model.scorer import Scorer
 from model.scores import Score
@@ -75,6 +76,23 @@ def test_bfloat16_scores_lie_near_float32_scores(scorers: dict[str, Scorer]) -> 
     exact, rounded = (scorers[d].score(picture, "a cat") for d in ("float32", "bfloat16"))
     for head in ALL:
         assert getattr(rounded, head) == pytest.approx(getattr(exact, head), abs=0.03)
+
+
+def test_scoring_in_float32_leaves_the_weights_as_they_are() -> None:
+    """A training measures its network before it writes it."""
+    network = tiny.random_network()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    scorer = Scorer(tiny.config_of(), network, device="cpu", dtype="float32")
+    scorer.score(tiny.picture(224, 224), "a cat")
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_pixels_of_any_type_stay_as_they_are_when_they_are_normalised() -> None:
+    pixels = torch.rand(1, 3, 8, 8) * 255
+    before = pixels.clone()
+    assert not torch.equal(normalise(pixels, tiny.config_of().normalisation), before)
+    assert torch.equal(pixels, before)
 
 
 def test_rows_are_normalised_features(scorer: Scorer) -> None:

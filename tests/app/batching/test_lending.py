@@ -8,7 +8,7 @@ from tests.app.batching.test_lanes import house
 from tests.app.batching.test_scheduler import House
 
 PER_ROW = 0.02
-TWO = Lending(threads=1, workers=2, speedup=1.6, gain=1.25)
+TWO = Lending(cores=2, workers=2, speedup=1.6, gain=1.25)
 
 
 def sharing(lending: Lending = TWO) -> House:
@@ -18,19 +18,38 @@ def sharing(lending: Lending = TWO) -> House:
 
 
 @pytest.mark.parametrize(
-    ("workers", "idle", "loan"),
+    ("cores", "workers", "idle", "loan"),
     [
-        (1, 0, Loan(2, 1.0)),
-        (2, 0, Loan(2, 1.0)),
-        (2, 1, Loan(4, 1.6)),
-        (4, 1, Loan(4, 1.2)),
-        (4, 3, Loan(8, 1.6)),
+        (2, 1, 0, Loan(2, 1.0)),
+        (4, 2, 0, Loan(2, 1.0)),
+        (4, 2, 1, Loan(4, 1.6)),
+        (8, 4, 1, Loan(2, 1.0)),
+        (8, 4, 2, Loan(4, 1.2)),
+        (8, 4, 3, Loan(8, 1.6)),
+        (11, 5, 4, Loan(11, 1.6)),
     ],
 )
-def test_who_computes_has_the_threads_of_the_idle(workers: int, idle: int, loan: Loan) -> None:
-    found = Lending(2, workers, 1.6, 1.0).loan(idle)
+def test_those_that_compute_have_all_cores(cores: int, workers: int, idle: int, loan: Loan) -> None:
+    found = Lending(cores, workers, 1.6, 1.0).loan(idle)
     assert found.threads == loan.threads
     assert found.boost == pytest.approx(loan.boost)
+
+
+@pytest.mark.parametrize(
+    ("alone", "shared", "chosen"),
+    [
+        (0.6, 1.0, Lending(2, 2, speedup=1 / 0.6, gain=1.2)),  # threads wait for each other
+        (0.5, 1.0, Lending(2, 2, speedup=2.0, gain=1.0)),
+        (0.4, 1.0, Lending(2, 1, speedup=1.0, gain=0.8)),  # caches are too small for two
+        (1.2, 1.0, Lending(2, 2, speedup=1.0, gain=2.4)),  # threads are of no use at all
+    ],
+)
+def test_several_workers_are_chosen_where_they_are_faster_together(
+    alone: float, shared: float, chosen: Lending
+) -> None:
+    found = Lending.chosen(2, 2, alone, shared)
+    assert found.workers == chosen.workers
+    assert (found.speedup, found.gain) == pytest.approx((chosen.speedup, chosen.gain))
 
 
 def test_an_image_alone_is_computed_on_all_cores_and_expected_the_sooner() -> None:

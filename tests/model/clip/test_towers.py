@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.clip.backbone import build
 from model.clip.prompts import encode_with_context
 from model.clip.tokenizer import Tokenizer
-from model.clip.towers import TextTower, VisionTower, place
+from model.clip.towers import TextTower, VisionTower
 from model.config import Architecture
 from model.errors import BackboneError
 from tests.model import tiny
@@ -297,18 +297,3 @@ def test_a_text_tower_with_an_added_class_token_is_refused_by_name() -> None:
 def test_a_stem_that_does_not_fit_the_patch_size_is_refused() -> None:
     with pytest.raises(BackboneError, match="patches of 16, not"):
         tiny.random_clip(tiny.variant(stem=(8, 8, 16)))
-
-
-def test_a_folded_activation_gives_the_same_features_and_is_folded_once() -> None:
-    clip = tiny.random_clip().double()
-    tower = VisionTower(clip.visual)
-    views = pixels(2)
-    wanted = tower.encode(tower.patchify(views))
-    for _ in range(2):  # as where two models stand on one backbone
-        place(tower, torch.device("cpu"), torch.float64)
-        with torch.inference_mode():
-            torch.testing.assert_close(tower.encode(tower.patchify(views)), wanted)
-    with_gradient = tower.encode(tower.patchify(views.requires_grad_()))
-    torch.testing.assert_close(with_gradient, wanted)
-    with_gradient.sum().backward()
-    assert views.grad is not None
