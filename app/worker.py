@@ -184,15 +184,11 @@ class Worker:
         scorers = list(self._scorers.values())
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
-        lending = self._lending(scorers[0])
+        lending = None
+        if self._most_workers > 1 and scorers[0].device.type == "cpu":
+            lending = Lending.chosen(*measure(scorers[0], self._most_workers))
         give_back_memory()
         return Ready(models, timings, dict(self._prompt_seconds), lending)
-
-    def _lending(self, scorer: Scorer) -> Lending | None:
-        """How several workers should share the CPU, where that is ours to measure."""
-        if self._most_workers < 2 or scorer.device.type != "cpu":
-            return None
-        return Lending.chosen(*measure(scorer, self._most_workers))
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""

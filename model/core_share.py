@@ -41,8 +41,9 @@ def workers_of(cores: int, most: int) -> int:
 
 
 def measure(scorer: Scorer, most: int) -> CoreTimes:
-    """Computes both ways, on a CPU, with up to ``most`` workers, which are to fit into a third of the
-    memory, as threads of this process. It takes the time of a few images, and leaves torch's number of threads as it was.
+    """Computes both ways, on a CPU, with up to ``most`` workers as threads of this process; they
+    are to fit into a third of the memory. It takes the time of a few images, and leaves torch's
+    number of threads as it was.
 
     Raises:
         CheckpointError: what comes out is no number.
