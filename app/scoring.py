@@ -128,11 +128,10 @@ class Scoring:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        if upload.place:
-            upload.place.release()
+        let_in = upload.place is not None and upload.place.release()
         is_bulk = upload.sender.priority is Priority.BULK
         enter = self._admission.promise if is_bulk else self._admission.admit
-        room = enter(model.key, planned.load, deadline, upload.sender)
+        room = enter(model.key, planned.load, deadline, upload.sender, let_in=let_in)
         if is_bulk:
             await self._let_in(room, deadline)
         try:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from app.batching.errors import Draining, Loading, Overloaded, TooLarge, WorkerDown
-from app.batching.fairness import ANYBODY, BULK_SHARE, Priority, Sender
+from app.batching.fairness import ANYBODY, BULK_SHARE, Priority, Sender, Use
 from app.batching.ledger import Ceilings, Line, Load, Ticket
 from app.batching.margin import Margin
 
@@ -30,8 +30,13 @@ _GRACE, _TIGHT = 1.05, 0.85
 # time, and as long as its bytes take over a line of that speed.
 _DOOR_SECONDS = 1.0
 _DOOR_BYTES_PER_SECOND = 4 * 2**20
+# Whose body came while its place was reckoned with may have so much longer a queue before it than
+# at the door: estimates go up and down, and to refuse it now costs its bytes.
+_KEPT = 1.25
 # How far the mean request follows each one.
 _HASTE = 0.1
+# Over no more seconds are those spread who were refused.
+_MOST_CROWD = 10.0
 
 
 class State(Enum):
@@ -96,6 +101,8 @@ class Admission:
             for priority in Priority
         }
         self._mean = Load(0, 0)  # of a request for one image, in seconds alone
+        self._let_in = {priority: Use() for priority in Priority}  # images a second
+        self._refusals = {priority: Use() for priority in Priority}
         self._empty = asyncio.Event()
         self.on_room: Callable[[], None] = lambda: None
 
@@ -175,7 +182,15 @@ class Admission:
         place.enter()
         return place
 
-    def admit(self, model: str, load: Load, deadline: float, sender: Sender = ANYBODY) -> Ticket:
+    def admit(
+        self,
+        model: str,
+        load: Load,
+        deadline: float,
+        sender: Sender = ANYBODY,
+        *,
+        let_in: bool = False,
+    ) -> Ticket:
         """Reserves room for an image.
 
         Args:
@@ -183,6 +198,7 @@ class Admission:
             load: of the image.
             deadline: when its answer is due, on this object's clock.
             sender: whose it is.
+            let_in: whether its place of ``at_the_door`` was reckoned with until now.
 
         Raises:
             TooLarge: it would not fit even into an empty queue.
@@ -193,13 +209,20 @@ class Admission:
         self.require_open()
         self.require_fits(load)
         if not self.has_room(load):
-            raise Overloaded(retry_after=self.expected_seconds())
-        ticket = self.promise(model, load, deadline, sender)
+            raise self._refused(sender, self.expected_seconds())
+        ticket = self.promise(model, load, deadline, sender, let_in=let_in)
         ticket.hold()
         return ticket
 
     def promise(
-        self, model: str, load: Load, deadline: float, sender: Sender, *, images: int = 1
+        self,
+        model: str,
+        load: Load,
+        deadline: float,
+        sender: Sender,
+        *,
+        images: int = 1,
+        let_in: bool = False,
     ) -> Ticket:
         """Takes in the work of so many images, which are let in one after another, by
         ``app.batching.lane``.
@@ -208,7 +231,8 @@ class Admission:
             Overloaded, Loading, WorkerDown, Draining: as ``admit``.
         """
         self.require_open()
-        expected = self._judge(model, load, deadline, sender, images)
+        expected = self._judge(model, load, deadline, sender, images, let_in=let_in)
+        self._let_in[sender.priority].add(self._clock(), images)
         line = self._lines[sender.priority]
         ticket = Ticket(line, model, load, sender, deadline, self._given_back)
         ticket.enter()
@@ -257,8 +281,24 @@ class Admission:
         rows = self._estimates.alone_seconds(model, load.cost // images) if load.cost else 0.0
         return rows + load.device_seconds / images
 
+    def _refused(self, sender: Sender, seconds: float) -> Overloaded:
+        """The refusal that says when to come again: not everybody together."""
+        now = self._clock()
+        refused = self._refusals[sender.priority]
+        refused.add(now, 1)
+        # As many were let in per second, so many seconds take those of one second.
+        crowd = refused.of(now) / max(1e-3, self._let_in[sender.priority].of(now))
+        return Overloaded(retry_after=seconds, crowd=min(_MOST_CROWD, crowd))
+
     def _judge(
-        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+        self,
+        model: str,
+        load: Load,
+        deadline: float,
+        sender: Sender,
+        images: int = 1,
+        *,
+        let_in: bool = False,
     ) -> float:
         """The seconds after which the answer is expected, of so many images.
 
@@ -282,7 +322,7 @@ class Admission:
             late = (busy + own) * margin - patience
             excess = max(min(busy, late), harm)
         else:
-            queue = _PATIENCE * patience / margin
+            queue = _PATIENCE * patience / margin * (_KEPT if let_in else 1.0)
             mine = before.own / share
             # In a burst as well: whoever was given less than its share lately may have it now.
             is_modest = mine < before.share * wait or before.lately < before.share * share
@@ -294,5 +334,5 @@ class Admission:
                 unfair = min(unfair, wait - _GRACE * queue)
             excess = max(unfair, (wait + own) * margin - patience, harm)
         if excess > 0:
-            raise Overloaded(retry_after=excess if math.isfinite(excess) else 1.0)
+            raise self._refused(sender, excess if math.isfinite(excess) else 1.0)
         return wait + own

@@ -171,18 +171,24 @@ class UnknownModel(Rejected):
 
 
 class Unavailable(ServiceError):
-    """Not now; the same request may succeed later, after ``retry_after`` seconds."""
+    """Not now; the same request may succeed later, after ``retry_after`` seconds. ``crowd``: those
+    who were refused meanwhile would take so many seconds, if all of them came back.
+    """
 
-    def __init__(self, detail: str | None = None, retry_after: float = 1.0) -> None:
+    def __init__(
+        self, detail: str | None = None, retry_after: float = 1.0, crowd: float = 0.0
+    ) -> None:
         super().__init__(detail)
         self.retry_after = max(1, math.ceil(retry_after))
+        self.crowd = crowd
 
     def come_back_in(self, chance: Callable[[], float] = random.random) -> int:
-        """Whole seconds for one client, up to a quarter more than ``retry_after``, so that those
-        who were refused together do not come back together; ``chance`` lies in [0, 1).
+        """Whole seconds for one client, up to a quarter more than ``retry_after`` and the crowd's
+        seconds, so that those who were refused together do not come back together; ``chance`` lies
+        in [0, 1).
         """
         # Rounded up as often as the fraction is large: short waits are spread as well.
-        return int(self.retry_after * (1 + chance() / 4) + chance())
+        return int(self.retry_after + (self.retry_after / 4 + self.crowd) * chance() + chance())
 
 
 class Overloaded(Unavailable):

@@ -95,13 +95,17 @@ class Ticket:
         """Gives the decoder's time back."""
         self._reduce(Load(0, 0, self.load.decode_seconds))
 
-    def release(self) -> None:
-        """Gives all back that this ticket still holds; a second call changes nothing."""
-        if self._line.remove(self):
-            if self._is_held:
-                self._line.held += -self.load
-            self.load = Load(0, 0)
-            self._given_back()
+    def release(self) -> bool:
+        """Gives all back that this ticket still holds; a second call changes nothing. Whether it
+        was still reckoned with.
+        """
+        if not self._line.remove(self):
+            return False
+        if self._is_held:
+            self._line.held += -self.load
+        self.load = Load(0, 0)
+        self._given_back()
+        return True
 
     def _reduce(self, load: Load) -> None:
         self.load += -load

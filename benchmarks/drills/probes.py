@@ -28,7 +28,8 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 @dataclass(frozen=True)
 class Probes:
     """Worst seconds of the service, the same without what its process waited for a core meanwhile,
-    those of the bare server, and how many probes there were.
+    those of the bare server, how many probes there were, and the ``share`` of one core that asking
+    took.
     """
 
     livez: float
@@ -36,6 +37,7 @@ class Probes:
     bare: float
     count: int
     failed: int
+    share: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -87,6 +89,7 @@ def _probe(stop: Event, url: str, port: int, paths: Sequence[str], pause: float)
     address = urlsplit(url)
     service, bare = list[_Probe](), list[_Probe]()
     pid = processes.listener(address.port or 80)
+    begin, used = time.monotonic(), time.process_time()
 
     def go_on(found: list[_Probe], host: str, port: int, path: str) -> None:
         while not stop.wait(pause):
@@ -108,6 +111,7 @@ def _probe(stop: Event, url: str, port: int, paths: Sequence[str], pause: float)
         bare=max((each.seconds for each in bare), default=0.0),
         count=len(service),
         failed=sum(not each.answered for each in service),
+        share=(time.process_time() - used) / (time.monotonic() - begin),
     )
 
 

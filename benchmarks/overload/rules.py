@@ -60,9 +60,16 @@ class _AllWithinTheDeadline(_OpenDoor):
     """Admits whatever is due after all that is there, computed one after another, is done."""
 
     def _judge(
-        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+        self,
+        model: str,
+        load: Load,
+        deadline: float,
+        sender: Sender,
+        images: int = 1,
+        *,
+        let_in: bool = False,
     ) -> float:
-        del sender, images
+        del sender, images, let_in
         own = self._estimates.work_seconds(model, load.cost)
         expected = sum(line.seconds()[0] for line in self._lines.values()) + own
         late = self._clock() + expected - deadline
@@ -78,9 +85,16 @@ class _All(_OpenDoor):
     """Admits whatever the ceilings have room for."""
 
     def _judge(
-        self, model: str, load: Load, deadline: float, sender: Sender, images: int = 1
+        self,
+        model: str,
+        load: Load,
+        deadline: float,
+        sender: Sender,
+        images: int = 1,
+        *,
+        let_in: bool = False,
     ) -> float:
-        del model, load, deadline, sender, images
+        del model, load, deadline, sender, images, let_in
         return 0.0
 
 

@@ -169,12 +169,12 @@ class SimulatedService:
         request = answer.request
         if request.upload:
             await asyncio.sleep(request.upload)
-        if place:
-            place.release()
+        let_in = place is not None and place.release()
         is_bulk = request.sender.priority is Priority.BULK
         enter = self.admission.promise if is_bulk else self.admission.admit
+        load = self._load(request)
         try:
-            room = enter(request.model, self._load(request), deadline, request.sender)
+            room = enter(request.model, load, deadline, request.sender, let_in=let_in)
         except Overloaded:
             answer.refused = True
             return

@@ -10,6 +10,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.http.limits.whole import WholeAnswers
+
 logger = logging.getLogger(__name__)
 
 HEADER_BYTES = 32 * 1024
@@ -135,9 +137,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the time of its first headers."""
-        super().connection_made(transport)
+        self._answers = WholeAnswers(transport)
+        super().connection_made(self._answers)
         if not self._limits.add(self):
-            transport.abort()
+            self.transport.abort()
             return
         self._is_crowded = self._limits.is_crowded
         self._headers_due.start()
@@ -198,11 +201,16 @@ class LimitedProtocol(HttpToolsProtocol):
             )
 
     def on_response_complete(self) -> None:
+        self._answers.flush()  # of an answer without a body
         super().on_response_complete()
         if self.transport.is_closing():
             self._reading_due.start()  # of what is not sent yet
         elif self._is_answered():
             self._limits.waits(self)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answers.begin()
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP, or too much of it, unless another answer is under way."""

@@ -71,7 +71,8 @@ def _run(report: Report, running: Service, course: _Course) -> None:
         if report.short:
             capacity = calm.figures.goodput
         elif times == _MOST_TIMES:
-            capacity = _beside_a_stand_in(report, running, course, calm, loaded)
+            extra = max(0.0, loaded.generator_share - calm.generator_share) + seen.share
+            capacity = _beside_a_stand_in(report, running, course, extra)
         else:
             capacity = _before_and_after(report, running, course, calm)
         judge.crowd(report, name, loaded, capacity)
@@ -86,11 +87,10 @@ def _before_and_after(report: Report, running: Service, course: _Course, calm: L
     return (calm.figures.goodput + again) / 2
 
 
-def _beside_a_stand_in(
-    report: Report, running: Service, course: _Course, calm: Loaded, loaded: Loaded
-) -> float:
-    """The capacity while a process burns what the generator burned beyond the closed loop's."""
-    extra = max(0.0, loaded.generator_share - calm.generator_share)
+def _beside_a_stand_in(report: Report, running: Service, course: _Course, extra: float) -> float:
+    """The capacity while a process burns what the generator burned beyond the closed loop's, and
+    who probed.
+    """
     again = closed(running.url, course.mix, course.closed, burning=extra)
     figure = f"{again.figures.goodput:.1f} images/s beside {extra:.1%} of a core"
     report.note(f"{course.name}: the capacity beside a stand-in", figure)

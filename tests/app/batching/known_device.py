@@ -9,7 +9,7 @@ class KnownDevice:
     """Implements ``app.batching.admission.Estimates`` by figures."""
 
     def __init__(self, per_row: Mapping[str, float]) -> None:
-        self.per_row = per_row
+        self.per_row = dict(per_row)
         self.late = 0.0
         self.at_device = 0.0
         self.waiting: set[Priority] = set()

@@ -1,5 +1,7 @@
 """Who comes in: what counts, ceilings, deadlines, and what is given back."""
 
+import contextlib
+
 import pytest
 
 from app.batching.admission import Admission, State
@@ -271,3 +273,45 @@ def test_of_half_a_second_a_quarter_is_no_trifle() -> None:
     short.observe(0.2, 0.4, patience=0.5)
     assert long.factor == 1.0
     assert short.factor > 1.0
+
+
+@pytest.mark.parametrize(("waits", "fits"), [(28, True), (36, False)], ids=["a little", "much"])
+def test_who_was_let_in_at_the_door_may_find_the_queue_a_little_longer(
+    admission: Admission, device: KnownDevice, waits: int, fits: bool
+) -> None:
+    others = Sender("others")
+    before = admission.admit("m", Load(1, 1), 9.0, others)
+    device.per_row["m"] = 0.1 * waits  # at the door 2.5 s may wait
+    with pytest.raises(Overloaded):
+        admission.at_the_door(10.0, others, single=True)
+    with contextlib.nullcontext() if fits else pytest.raises(Overloaded):
+        admission.admit("slow", Load(1, 1), 10.0, others, let_in=True)
+    before.release()
+
+
+def test_a_place_says_whether_it_was_reckoned_with_until_now(device: KnownDevice) -> None:
+    now = 0.0
+    admission = Admission(Ceilings(rows=100, bytes=1000), device, lambda: now)
+    admission.state = State.READY
+    first, second = (admission.at_the_door(10.0, Sender(), single=True) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.release()
+    now = 2.0  # its time is over, and the next one at the door notices
+    admission.at_the_door(12.0, Sender(), single=True)
+    assert not second.release()
+
+
+def test_the_more_were_refused_the_further_they_are_spread(device: KnownDevice) -> None:
+    now = 0.0
+    admission = Admission(Ceilings(rows=1000, bytes=1000), device, lambda: now)
+    admission.state = State.READY
+    crowds = []
+    for _ in range(300):  # thirty times a second for ten seconds
+        now += 1 / 30
+        try:
+            admission.admit("slow", Load(1, 1), deadline=now + 10.0)
+        except Overloaded as refusal:
+            crowds.append(refusal.crowd)
+    assert crowds[0] < 0.1  # the first one that finds no room is no crowd
+    assert crowds[0] < crowds[20] < crowds[-1] <= 10.0

@@ -38,3 +38,13 @@ def test_an_item_of_a_batch_call_has_it_only_where_it_is_to_come_again() -> None
     assert 8 <= later["retry_after"] <= 11
     never = Problem.of(InvalidImage("Broken."), "a.png").model_dump(exclude_unset=True)
     assert "retry_after" not in never
+
+
+def test_a_crowd_is_spread_over_the_seconds_that_it_takes() -> None:
+    refusal = Overloaded(retry_after=2.0, crowd=8.0)
+    chances = itertools.product(range(0, 100, 5), repeat=2)
+    waits = [refusal.come_back_in(iter((a / 100, b / 100)).__next__) for a, b in chances]
+    assert (min(waits), max(waits)) == (2, 11)
+    third = len(waits) / 3
+    assert sum(wait < 5 for wait in waits) < 1.2 * third
+    assert sum(wait >= 8 for wait in waits) < 1.2 * third
