@@ -42,7 +42,7 @@ def run(report: Report) -> None:
 
 
 def _courses(*, short: bool) -> list[_Course]:
-    seconds = [(3.0, 5.0), (2.0, 3.0)] if short else [(15.0, 60.0), (10.0, 20.0)]
+    seconds = [(3.0, 5.0), (2.0, 3.0)] if short else [(15.0, 60.0), (15.0, 20.0)]
     times = (_MOST_TIMES,) if short else (3, _MOST_TIMES)
     courses = [
         _Course("small", small(), *seconds[0], times),
