@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.answer_cache import RESULTS
 from app.batching.admission import Admission
 from app.batching.batcher import Outcome
 from app.batching.errors import REASONS
@@ -115,6 +116,12 @@ class Metrics:
         self.prompt_cache = self._counter(
             "prompt_cache_requests", "Prompts by cache result.", "result"
         )
+        self.answer_cache = self._counter(
+            "answer_cache_requests",
+            "Images by cache result, where AGIQA_CACHE_ANSWERS is set; joined: computed for "
+            "another one.",
+            "result",
+        )
 
     def _add_state(self) -> None:
         """What is loaded and in use now, and the scores that were given."""
@@ -124,6 +131,10 @@ class Metrics:
         self._gpu_memory: dict[int, tuple[str, int]] = {}  # by the number of the worker
         self.arena_bytes = self._gauge(
             "arena_bytes", "Shared memory that holds crops of requests under way."
+        )
+        self.answer_cache_entries = self._gauge("answer_cache_entries", "Scores in the cache.")
+        self.answer_cache_bytes = self._gauge(
+            "answer_cache_bytes", "Memory that the scores in the cache take, about."
         )
         self.loop_lag = self._gauge(
             "event_loop_lag_seconds", "How late the event loop ran its latest tick."
@@ -201,6 +212,7 @@ class Metrics:
             (self.worker_restarts, RESTART_REASONS),
             (self.decode_worker_restarts, DEATHS),
             (self.prompt_cache, ("hit", "miss")),
+            (self.answer_cache, RESULTS),
         ):
             for value in values:
                 metric.labels(value)

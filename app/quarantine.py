@@ -6,11 +6,11 @@ newer ones come, and when the service starts again.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 
 from app.batching.errors import Quarantined
+from app.contents import Content
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class _Recent:
 
 
 class Quarantine:
-    """Knows images by a digest of their bytes, prompt and model; it is computed in a thread, and
-    only while there is anything to compare it with.
+    """Knows images by a digest of their bytes, prompt and model; it is computed only while there is
+    anything to compare it with.
     """
 
     def __init__(self, clock: Callable[[], float], most: int = MOST) -> None:
@@ -62,7 +62,7 @@ class Quarantine:
         self._convicted = _Recent(most, QUARANTINE_SECONDS, clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def check(self, data: bytes, prompt: str | None, model: str) -> int:
+    async def check(self, content: Content, prompt: str | None, model: str) -> int:
         """How many workers it ended, as far as is known.
 
         Raises:
@@ -70,16 +70,16 @@ class Quarantine:
         """
         if not (self._suspects or self._convicted):
             return 0
-        digest = await asyncio.to_thread(_digest, data, prompt, model)
+        digest = await content.digest(model, prompt or "")
         if digest in self._convicted:
             raise Quarantined
         return 1 if digest in self._suspects else 0
 
-    def record(self, data: bytes, prompt: str | None, model: str, crashes: int) -> None:
+    def record(self, content: Content, prompt: str | None, model: str, crashes: int) -> None:
         """Notes that it has ended so many workers; 0 clears it. Takes effect a little later, once
         the digest is there.
         """
-        task = asyncio.create_task(self._record(data, prompt, model, crashes))
+        task = asyncio.create_task(self._record(content, prompt, model, crashes))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -88,8 +88,8 @@ class Quarantine:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _record(self, data: bytes, prompt: str | None, model: str, crashes: int) -> None:
-        digest = await asyncio.to_thread(_digest, data, prompt, model)
+    async def _record(self, content: Content, prompt: str | None, model: str, crashes: int) -> None:
+        digest = await content.digest(model, prompt or "")
         if crashes > 1:
             self._suspects.discard(digest)
             self._convicted.add(digest)
@@ -99,11 +99,3 @@ class Quarantine:
             self._suspects.add(digest)
         else:
             self._suspects.discard(digest)
-
-
-def _digest(data: bytes, prompt: str | None, model: str) -> bytes:
-    found = hashlib.blake2b(digest_size=16)
-    for part in (model.encode(), (prompt or "").encode("utf-8", "surrogatepass")):
-        found.update(len(part).to_bytes(8, "big") + part)
-    found.update(data)
-    return found.digest()

@@ -8,9 +8,10 @@ nothing of an upload is looked at here but its format and its size.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
+from app.answer_cache import Urgency
 from app.batching.admission import Admission
 from app.batching.batcher import Batcher
 from app.batching.errors import (
@@ -25,8 +26,7 @@ from app.batching.errors import (
     UnsupportedFormat,
     WorkerDown,
 )
-from app.batching.fairness import ANYBODY, Priority, Sender
-from app.batching.jobs import Stages
+from app.batching.fairness import Priority, Sender
 from app.batching.lane import Lane
 from app.batching.ledger import Load, Ticket
 from app.batching.rate import Rate
@@ -38,10 +38,12 @@ from app.device.slots import Slots
 from app.logs import request_id
 from app.metrics import Metrics
 from app.quarantine import Quarantine
+from app.score_cache import ScoreCache
 from app.settings import Settings
+from app.uploads import Planned, Upload, load_of
 from model.config import HEADS, Head
 from model.errors import ImageError
-from model.preprocess.crops import CropPlanner, Layout
+from model.preprocess.crops import CropPlanner
 from model.preprocess.headers import Header, read_header
 from model.scores import Score
 
@@ -53,22 +55,6 @@ _IMAGE_ERRORS: dict[str, type[Rejected]] = {
 
 
 @dataclass(frozen=True)
-class Upload:
-    """One image as it came in, with the prompt that it was generated from, and who sent it.
-
-    ``place`` is what it was let in with at the door, ``stages`` collects the seconds of its way
-    through the house.
-    """
-
-    data: bytes
-    filename: str | None = None
-    prompt: str | None = None
-    sender: Sender = ANYBODY
-    place: Ticket | None = field(default=None, compare=False)
-    stages: Stages = field(default_factory=Stages, compare=False)
-
-
-@dataclass(frozen=True)
 class Scored:
     """A Score and what an answer says around it."""
 
@@ -76,14 +62,6 @@ class Scored:
     model: LoadedModel
     scaled: bool
     boxes: list[tuple[int, int, int, int]]
-
-
-@dataclass(frozen=True)
-class _Planned:
-    upload: Upload
-    header: Header
-    layout: Layout
-    load: Load
 
 
 @dataclass(frozen=True)
@@ -108,6 +86,8 @@ class Scoring:
         clock: Callable[[], float],
     ) -> None:
         self.quarantine = Quarantine(clock)
+        most = settings.cache_answers
+        self.cache = ScoreCache(most, metrics, clock) if most else None
         self._settings = settings
         self._metrics = metrics
         self._admission = parts.admission
@@ -117,6 +97,13 @@ class Scoring:
         self._batcher = parts.batcher
         self._clock = clock
         self._decode_rate = Rate()  # of kilopixels
+
+    def forget_scores(self) -> None:
+        """Scores that were given so far are not given again: files may have changed whose
+        configuration, and so the model's key, has not.
+        """
+        if self.cache is not None:
+            self.cache.clear()
 
     async def score(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None, deadline: float
@@ -128,19 +115,36 @@ class Scoring:
             ServiceError: there is no score; says why.
         """
         planned = self._plan(upload, model, wanted)
-        let_in = upload.place is not None and upload.place.release()
-        is_bulk = upload.sender.priority is Priority.BULK
+        place = upload.place
+        if self.cache is None:
+            let_in = place is not None and place.release()
+            score = await self._alone(planned, model, deadline, let_in=let_in)
+            return self._scored(planned, model, score)
+        planned = await self._recognized(planned, model, self.cache)
+        # Who waits for another one takes no part of the queue.
+        let_in = place is not None and place.release()
+        work = partial(self._alone, planned, model, deadline, let_in=let_in)
+        urgency = Urgency(deadline, upload.sender.priority)
+        score = await self.cache.score(planned, urgency, work)
+        return self._scored(planned, model, score)
+
+    async def _alone(
+        self, planned: Planned, model: LoadedModel, deadline: float, *, let_in: bool = False
+    ) -> Score:
+        """Admits one image by itself, and has it computed."""
+        sender = planned.upload.sender
+        is_bulk = sender.priority is Priority.BULK
         enter = self._admission.promise if is_bulk else self._admission.admit
-        room = enter(model.key, planned.load, deadline, upload.sender, let_in=let_in)
+        room = enter(model.key, planned.load, deadline, sender, let_in=let_in)
         if is_bulk:
             await self._let_in(room, deadline)
         try:
-            scored = await self._admitted(planned, model, deadline, room)
+            score = await self._admitted(planned, model, deadline, room)
         except DeadlineExceeded:  # whoever learns from the others alone learns too little
             self._admission.answered(room)
             raise
         self._admission.answered(room)
-        return scored
+        return score
 
     async def score_many(
         self,
@@ -156,32 +160,60 @@ class Scoring:
         The deadline is moved back by twice the time that the images are expected to take.
         """
         plans = [await self._try_plan(upload, model, wanted) for upload in uploads]
-        good = [plan for plan in plans if isinstance(plan, _Planned)]
-        load = sum((plan.load for plan in good), Load(0, 0))
-        deadline += 2 * self._admission.alone(model.key, load, sender)
-        ticket = self._admission.promise(
-            model.key, load, deadline, sender, images=max(1, len(good))
-        )
+        good = [plan for plan in plans if isinstance(plan, Planned)]
+        missing = good if self.cache is None else self.cache.missing(good)
+        deadline += 2 * self._admission.alone(model.key, load_of(missing), sender)
+        urgency = Urgency(deadline, sender.priority)
+        if self.cache is not None:  # others, or another image of this call, may compute some
+            cache = self.cache
+            plans = [cache.claim(p, urgency) if isinstance(p, Planned) else p for p in plans]
+            good = [plan for plan in plans if isinstance(plan, Planned) and plan.begun]
+        ticket = None
         try:
-            work = [self._settled(plan, model, deadline, ticket) for plan in plans]
+            if good or self.cache is None:
+                ticket = self._admission.promise(
+                    model.key, load_of(good), deadline, sender, images=max(1, len(good))
+                )
+            work = [self._settled(plan, model, urgency, ticket) for plan in plans]
             return await asyncio.gather(*work)
-        finally:
-            ticket.release()  # the parts of those that never began
+        finally:  # of those that never began
+            if ticket:
+                ticket.release()
+            if self.cache is not None:
+                self.cache.give_up(good)
 
     async def _settled(
-        self, plan: "_Planned | ServiceError", model: LoadedModel, deadline: float, ticket: Ticket
+        self,
+        plan: Planned | ServiceError,
+        model: LoadedModel,
+        urgency: Urgency,
+        ticket: Ticket | None,
     ) -> "Scored | ServiceError":
         if isinstance(plan, ServiceError):
             return plan
+        deadline = urgency.deadline
         try:
-            room = ticket.part(plan.load)
-            await self._let_in(room, deadline)
-            return await self._admitted(plan, model, deadline, room)
+            if self.cache is None:
+                assert ticket
+                score = await self._part(plan, model, deadline, ticket)
+            else:
+                alone = partial(self._alone, plan, model, deadline)
+                part = partial(self._part, plan, model, deadline, ticket) if ticket else alone
+                score = await self.cache.score(plan, urgency, part if plan.begun else alone)
+            return self._scored(plan, model, score)
         except ServiceError as error:
             return error
         except Exception:
             logger.exception("an image of a batch call failed unforeseen")
             return Internal()
+
+    async def _part(
+        self, plan: Planned, model: LoadedModel, deadline: float, ticket: Ticket
+    ) -> Score:
+        """Has one of the images of a ticket computed."""
+        room = ticket.part(plan.load)
+        await self._let_in(room, deadline)
+        return await self._admitted(plan, model, deadline, room)
 
     async def _let_in(self, room: Ticket, deadline: float) -> None:
         """Waits for its turn among the images of batch calls."""
@@ -196,14 +228,27 @@ class Scoring:
 
     async def _try_plan(
         self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None
-    ) -> "_Planned | ServiceError":
+    ) -> Planned | ServiceError:
         await asyncio.sleep(0)  # between the headers of a batch call others have their turn
         try:
-            return self._plan(upload, model, wanted)
+            plan = self._plan(upload, model, wanted)
+            if self.cache is not None:
+                plan = await self._recognized(plan, model, self.cache)
         except ServiceError as error:
             return error
+        return plan
 
-    def _plan(self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None) -> _Planned:
+    async def _recognized(self, planned: Planned, model: LoadedModel, cache: ScoreCache) -> Planned:
+        """With the key of its score.
+
+        Raises:
+            Quarantined: it is not to be tried again, whatever is known of it.
+        """
+        recognized, upload = await cache.recognize(planned, model), planned.upload
+        await self.quarantine.check(upload.content, upload.prompt, model.config.name)
+        return recognized
+
+    def _plan(self, upload: Upload, model: LoadedModel, wanted: Sequence[Head] | None) -> Planned:
         """What the image costs, from its header."""
         planner = CropPlanner(model.config, model.policy).for_file(upload.data)
         if upload.prompt and len(upload.prompt) > self._settings.max_prompt_chars:
@@ -221,7 +266,7 @@ class Scoring:
             self._prompt_seconds(model, compared(upload.prompt, layout)),
         )
         self._admission.require_fits(load)
-        return _Planned(upload, header, layout, load)
+        return Planned(upload, header, layout, load)
 
     def _prompt_seconds(self, model: LoadedModel, prompt: str | None) -> float:
         rate = self._batcher.prompt_rates.of(model.key)
@@ -239,15 +284,15 @@ class Scoring:
             raise _IMAGE_ERRORS[error.code](str(error)) from error
 
     async def _admitted(
-        self, planned: _Planned, model: LoadedModel, deadline: float, room: Ticket
-    ) -> Scored:
+        self, planned: Planned, model: LoadedModel, deadline: float, room: Ticket
+    ) -> Score:
         """Has it decoded into shared memory and the rows computed. Slot and room are free again
         when it is answered and nobody writes into the slot any more, whichever comes last.
         """
         upload, name = planned.upload, model.config.name
         slot = writing = None
         try:
-            crashes = await self.quarantine.check(upload.data, upload.prompt, name)
+            crashes = await self.quarantine.check(upload.content, upload.prompt, name)
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 slot = await self._slots.take(planned.layout.nbytes)
                 writing = self._decoders.submit(self._picture(planned, slot, deadline))
@@ -259,7 +304,11 @@ class Scoring:
             raise DeadlineExceeded from None
         finally:
             self._give_back(slot, writing, room)
-        self._observe(name, score)
+        return score
+
+    def _scored(self, planned: Planned, model: LoadedModel, score: Score) -> Scored:
+        """What is answered, wherever the score comes from."""
+        self._observe(model.config.name, score)
         size, grid = (planned.header.width, planned.header.height), planned.layout.grid
         return Scored(score, model, grid.is_scaled(*size), grid.boxes(*size))
 
@@ -277,7 +326,7 @@ class Scoring:
         self._lane.leave(room)
         room.release()
 
-    def _picture(self, planned: _Planned, slot: Slot, deadline: float) -> Picture:
+    def _picture(self, planned: Planned, slot: Slot, deadline: float) -> Picture:
         self._metrics.arena_bytes.set(self._slots.in_use)
         upload, owner = planned.upload, planned.upload.sender.owner
         return Picture(upload.data, planned.header, planned.layout, slot, owner, deadline)
@@ -296,11 +345,11 @@ class Scoring:
         return decoded.seconds
 
     async def _compute(
-        self, planned: _Planned, model: LoadedModel, slot: Slot, deadline: float, crashes: int
+        self, planned: Planned, model: LoadedModel, slot: Slot, deadline: float, crashes: int
     ) -> Score:
         """Has the rows computed of the crops in the slot."""
         layout, upload = planned.layout, planned.upload
-        record = partial(self.quarantine.record, upload.data, upload.prompt, model.config.name)
+        record = partial(self.quarantine.record, upload.content, upload.prompt, model.config.name)
         piece = Piece(slot, layout, upload.prompt, 0, layout.rows, completes=True)
         score: Score = await self._batcher.submit(
             model.key,

@@ -245,6 +245,7 @@ class Service:
         else:
             self._show(self.models, shown=False)
             self.models = Models(ready.models)
+            self.scoring.forget_scores()
         self._reports[number] = ready
         self._lanes[number].batch_rows = self.settings.batch_rows(self._device_of(number))
         self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
@@ -316,6 +317,7 @@ class Service:
         self._show([before], shown=False)
         model = next(iter(reloads.values())).model
         self.models = Models([model if m is before else m for m in self.models])
+        self.scoring.forget_scores()
         for number, reloaded in reloads.items():
             self._show([reloaded.model], shown=True)
             self._begin_with(number, reloaded.model, reloaded.timings)

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     max_crop_mib: float = Field(default=256.0, gt=0)
     max_batch_seconds: float = Field(default=0.25, gt=0)
     max_batch_rows: int | None = Field(default=None, ge=1, description="None: 128; 512 on CUDA.")
+    cache_answers: int = Field(
+        default=0, ge=0, description="Most scores that are kept, 2 KiB each in the mean; 0: none."
+    )
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validate_default=False)
     keys_file: Path | None = Field(default=None, description="TOML; see app.key_file.")

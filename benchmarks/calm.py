@@ -29,11 +29,11 @@ _LONE = 30
 
 
 @contextlib.contextmanager
-def service(checkout: Path, log: Path) -> Iterator[str]:
-    """The address of that checkout's service."""
+def service(checkout: Path, log: Path, **settings: str) -> Iterator[str]:
+    """The address of that checkout's service, with these variables besides."""
     port = free_port()
     variables = {k: v for k, v in os.environ.items() if not k.startswith("AGIQA_")}
-    variables |= {"AGIQA_MODELS": "tiny-clip-agiqa", "AGIQA_DEVICE": "cpu"}
+    variables |= {"AGIQA_MODELS": "tiny-clip-agiqa", "AGIQA_DEVICE": "cpu"} | settings
     command: list[str | Path] = [checkout / ".venv/bin/agiqa", "serve", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=variables, cwd=checkout, stderr=output)

@@ -27,8 +27,9 @@ METHODS = {place.partition(":")[0] for place in registry.METHODS.values()}
 # The rooms of each package, from the ground up: a room imports from those below it alone.
 LADDERS = {
     "app": (
-        *("logs", "settings", "key_file", "batching", "device", "catalogue", "metrics", "worker"),
-        *("quarantine", "scoring", "service", "http", "startup", "main", "ray", "bulk", "cli"),
+        *("logs", "settings", "key_file", "batching", "device", "catalogue", "answer_cache"),
+        *("metrics", "worker", "contents", "uploads", "quarantine", "score_cache", "scoring"),
+        *("service", "http", "startup", "main", "ray", "bulk", "cli"),
     ),
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),

@@ -33,13 +33,15 @@ class JobState(Enum):
 
 class Stages(dict[str, float]):
     """Seconds of an image by stage. ``intervals`` has when they were: stage, beginning and end on
-    the service's clock, and what is known of it. ``device``: where it was computed last.
+    the service's clock, and what is known of it. ``device``: where it was computed last;
+    ``cached``: how the cache had its score, if it did.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.intervals: list[tuple[str, float, float, dict[str, int | str]]] = []
         self.device = ""
+        self.cached = ""
 
     def note(self, stage: str, beginning: float, seconds: float, **known: int | str) -> None:
         """Adds to a stage, which a split job is in several times."""

@@ -153,6 +153,7 @@ class RequestContext:
             "key": state.credential.name if state.credential else None,
             "model": state.model,
             "crops": state.crops,
+            "cached": len(state.cached) or None,
             "code": state.code,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
@@ -165,8 +166,14 @@ class RequestContext:
 
 
 def _server_timing(state: RequestState) -> str:
-    """The header of that name: milliseconds by stage."""
-    return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in state.longest().items())
+    """The header of that name: milliseconds by stage; at ``cache`` how it had the answer, if it had
+    all of it in one way.
+    """
+    how = set(state.cached) if len(state.cached) == len(state.stages) else set()
+    about = {"cache": f";desc={how.pop()}"} if len(how) == 1 else {}
+    return ", ".join(
+        f"{stage}{about.get(stage, '')};dur={1e3 * s:.1f}" for stage, s in state.longest().items()
+    )
 
 
 class Gate:

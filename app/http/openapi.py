@@ -52,7 +52,8 @@ _HEADERS: dict[str, Any] = {
 }
 _SERVER_TIMING: dict[str, Any] = {
     "Server-Timing": {
-        "description": "Milliseconds of each stage: read, decode, queue, inference, reduce.",
+        "description": "Milliseconds of each stage: read, decode, queue, inference, reduce; and "
+        "cache, where the service keeps scores.",
         "schema": {"type": "string"},
     }
 }

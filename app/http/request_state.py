@@ -74,6 +74,11 @@ class RequestState:
             longest[stage] = max(seconds, longest.get(stage, 0.0))
         return longest
 
+    @property
+    def cached(self) -> list[str]:
+        """How the cache had the scores of those images that were not computed for this request."""
+        return [image.cached for image in self.stages if image.cached]
+
     def belongs_to(self, key: Key) -> None:
         """Notes whose key it has."""
         self.owner = key.name

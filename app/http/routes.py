@@ -27,8 +27,9 @@ from app.http.schemas import (
     ScoreAnswer,
     ScoreItem,
 )
-from app.scoring import Scored, Upload
+from app.scoring import Scored
 from app.service import Service
+from app.uploads import Upload
 from model.config import Head
 
 T = TypeVar("T")

@@ -5,14 +5,15 @@ import pytest
 from app.batching.batcher import DeviceError
 from app.batching.errors import Quarantined
 from app.batching.jobs import Batch, Fault
+from app.contents import Content
 from app.quarantine import QUARANTINE_SECONDS, SUSPECT_SECONDS, Quarantine
 from tests.app.fake_device import FakeDevice, Served, run, served, until
 
 POISON = "end the worker"
 
 
-def image(number: int = 0) -> tuple[bytes, str | None, str]:
-    return b"pixels %d" % number, "a fox", "m"
+def image(number: int = 0) -> tuple[Content, str | None, str]:
+    return Content(b"pixels %d" % number), "a fox", "m"
 
 
 class Time:
@@ -60,11 +61,15 @@ def test_a_suspect_is_cleared_by_a_score_or_by_time() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [(b"other", "a fox", "m"), (b"pixels 0", None, "m"), (b"pixels 0", "a fox", "n")],
+    [
+        (Content(b"other"), "a fox", "m"),
+        (Content(b"pixels 0"), None, "m"),
+        (Content(b"pixels 0"), "a fox", "n"),
+    ],
     ids=["bytes", "prompt", "model"],
 )
 def test_only_the_same_bytes_prompt_and_model_are_recognized(
-    other: tuple[bytes, str | None, str],
+    other: tuple[Content, str | None, str],
 ) -> None:
     async def scenario() -> None:
         quarantine = Quarantine(Time())

@@ -15,9 +15,10 @@ from PIL import Image
 
 from app.batching.errors import DeadlineExceeded, Overloaded
 from app.batching.jobs import Slice
-from app.scoring import Scored, Upload
+from app.scoring import Scored
 from app.service import Service
 from app.settings import Settings
+from app.uploads import Upload
 from model.scores import Score
 from tests.app.fake_device import GENERATED, FakeDevice, InProcessDecoder, run, served, until
 from tests.app.pictures import encoded
