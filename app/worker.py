@@ -74,7 +74,7 @@ class DeviceLost(Exception):
 def main() -> None:
     """Runs the worker until its pipe closes."""
     parser = argparse.ArgumentParser()
-    for name in ("pipe", "arena", "early"):
+    for name in ("pipe", "arena", "early", "template"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
@@ -83,7 +83,8 @@ def main() -> None:
     # Ctrl-C goes to the whole group; the service tells us when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if arguments.early is not None:
-        arguments.pipe, arguments.arena = receive_descriptors(arguments.early)
+        descriptors = receive_descriptors(arguments.early, arguments.template)
+        arguments.pipe, arguments.arena = descriptors
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     settings: WorkerSettings = pipe.recv()
     configure(settings.log_level, settings.log_format)

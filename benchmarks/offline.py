@@ -1,11 +1,13 @@
 """``agiqa score`` on a folder against a loop of ``scorer.score`` over the same files.
 
     python -m benchmarks.offline [--images 60] [--checkpoint tiny-clip-agiqa] [--side 512]
+                                 [--side-by-side 1] [--in-threads]
 
 Photographs that ship with scikit-image, cut and resized; the files are read anew each time.
 """
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -17,10 +19,12 @@ from PIL import Image
 import model
 from app.bulk.local import LocalScoring
 from app.bulk.rows import Item, ModelFacts
+from app.device.launch import VARIABLES
 from benchmarks.timing import ratios, shown
 from model.config import HEADS
+from model.decoding.decoder import DecodeLimits
 from model.pipeline import Pipeline
-from model.scorer import Scorer
+from model.scorer import Scorer, limit_threads
 
 _PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
 _NEAR = 1e-4
@@ -53,12 +57,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, help="Most rows of a call of the network.")
+    parser.add_argument("--side-by-side", type=int, help="Most calls of the network at once.")
+    parser.add_argument("--in-threads", action="store_true", help="Decodes in threads.")
     options = parser.parse_args(arguments)
+    limit_threads()  # as the command does; the loop gains by it, too
     scorer = model.load(options.checkpoint, device=options.device)
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(Path(folder), options.images, options.side)
         items = [Item(file, f"picture {number}") for number, file in enumerate(files)]
-        scoring = LocalScoring(Pipeline(scorer, rows=options.rows), facts(scorer))
+        # The command decodes in processes, which start anew with each run.
+        limits = None if options.in_threads else DecodeLimits()
+        pipeline = Pipeline(
+            scorer, rows=options.rows, side_by_side=options.side_by_side, limits=limits
+        )
+        scoring = LocalScoring(pipeline, facts(scorer))
         # Its heads only, and no prompts where the method takes none: as the command does.
         asked = "consistency" in scorer.config.heads
 
@@ -82,4 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if not VARIABLES.keys() <= os.environ.keys():  # torch has read them by now; the command's, too
+        again = [sys.executable, "-m", "benchmarks.offline", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**VARIABLES, **os.environ})
     sys.exit(main())

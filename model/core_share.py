@@ -1,19 +1,24 @@
 """How a CPU's cores are best shared: by one network with all of them, whose threads wait for each
-other after each layer, or by several, which wait for nobody. It is measured.
+other after each layer, or by several, which wait for nobody. It is measured. And several calls in
+one process that share them (``SideBySide``).
 """
 
 import resource
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
 from model.resources import usable_memory
 from model.scorer import Scorer
 from model.warm_up import compute_noise
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 # Crops of an image of 512 x 512 by the bundled models: what is asked for most often.
 _ROWS = 5
@@ -77,3 +82,71 @@ def _seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def calls_at_once(device: torch.device, dtype: torch.dtype) -> int:
+    """How many calls are computed at once: on a CPU in float32 one per core, or of several cores
+    each where those are many; else one.
+
+    By a rule, not by measuring: a run that is repeated should write the same scores. And how many
+    threads compute a row changes its rounding: in float32 by nothing that shows, in bfloat16 by up
+    to .0009 of a score.
+    """
+    if device.type != "cpu" or dtype != torch.float32:
+        return 1
+    cores = torch.get_num_threads()
+    return workers_of(cores, cores)
+
+
+class SideBySide:
+    """Threads that compute, each with an equal part of the cores that torch uses in the thread that
+    makes this; one call alone is computed in the caller's own.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads: ThreadPoolExecutor | None = None
+        if count == 1:
+            return
+        cores = torch.get_num_threads()
+        begin = partial(_begin, max(1, cores // count))
+        self._threads = ThreadPoolExecutor(count, "network", begin)
+        # All of them begin here: torch takes the number that one thread sets for that of the
+        # threads to come as well, and it is set back for those.
+        together = threading.Barrier(count)
+        for begun in [self._threads.submit(together.wait) for _ in range(count)]:
+            begun.result()
+        torch.set_num_threads(cores)
+
+    @property
+    def ahead(self) -> int:
+        """How many calls are to be begun while nobody waits for their results: one per thread, and
+        the next one.
+        """
+        return self.count if self._threads else 0
+
+    def submit(
+        self, work: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Future[Result]:
+        """Has the next thread that is free do the work."""
+        if self._threads is None:
+            return done(work(*args, **kwargs))
+        return self._threads.submit(work, *args, **kwargs)
+
+    def close(self) -> None:
+        """Waits for what is computed just now; what has not begun never does."""
+        if self._threads:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # A thread takes over what was set last, anywhere, when torch first asks in it; so it asks now.
+    torch.get_num_threads()
+
+
+def done(result: Result) -> Future[Result]:
+    """A result that nobody waits for."""
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future

@@ -1,7 +1,9 @@
 """Many images through one scorer: files are read and decoded ahead of the network, in threads, and
 rows of several images share a call of it.
 
-    files -> [threads: decode, crops] -> room for so many bytes -> [here: batches of rows] -> Score
+    files -> [threads: decode, crops] -> room for so many bytes -> [batches of rows] -> Score
+
+On a CPU in float32 several batches are computed side by side, each by a part of the cores.
 
 Scores equal ``scorer.score`` up to rounding: ``forward`` treats every row alone.
 """
@@ -10,11 +12,10 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from model.config import Head
+from model.core_share import SideBySide, calls_at_once, done
 from model.decoding.cropping import Crop, crop_here, cropping
 from model.decoding.decoder import DecodeLimits
 from model.device_errors import is_out_of_memory
@@ -61,6 +63,11 @@ class _Decoded:
     crops: np.ndarray  # uint8 [n, 3, h, w]
 
 
+_Decoding = Future[_Decoded | Exception]
+_Computing = Future[list[Computed | Exception]]
+_Batch = list[tuple[int, _Decoded | Exception]]
+
+
 class Pipeline:
     """A scorer, fed with files.
 
@@ -68,6 +75,7 @@ class Pipeline:
         scorer: of any method.
         threads: that read and decode; None: one per usable core, eight at most.
         rows: most rows of a call of the network; None: by the device.
+        side_by_side: most calls of the network at once; None: by the device and dtype.
         ahead_bytes: of images and crops that may wait for the network.
         limits: decodes in processes of their own, as many as threads, each image within these;
             None: in the threads.
@@ -79,12 +87,15 @@ class Pipeline:
         *,
         threads: int | None = None,
         rows: int | None = None,
+        side_by_side: int | None = None,
         ahead_bytes: int = _AHEAD_BYTES,
         limits: DecodeLimits | None = None,
     ) -> None:
         self.scorer = scorer
         self._threads = threads or min(8, usable_cores())
-        self._most = rows or (ROWS_ON_CPU if scorer.device.type == "cpu" else ROWS_ON_GPU)
+        self._calls = side_by_side or calls_at_once(scorer.device, scorer.dtype)
+        at_once = ROWS_ON_CPU if scorer.device.type == "cpu" else ROWS_ON_GPU
+        self._most = rows or max(1, at_once // self._calls)
         self._ahead_bytes = ahead_bytes
         self._limits = limits
 
@@ -123,21 +134,51 @@ class Pipeline:
     ) -> Generator[tuple[int, Computed | Exception], None, None]:
         room = Room(self._ahead_bytes)
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        waiting: deque[tuple[int, Future[_Decoded | Exception]]] = deque()
-        coming = enumerate(files)
+        calls = SideBySide(min(self._calls, len(files)) or 1)
+        begun: deque[tuple[_Batch, _Computing]] = deque()
+
+        def decode(number: int, file: File, prompt: str | None) -> _Decoding:
+            return pool.submit(self._decode, number, file, prompt, heads, room, crop)
+
         try:
-            while True:
-                for number, (file, prompt) in islice(coming, _AHEAD_IMAGES - len(waiting)):
-                    work = partial(self._decode, number, file, prompt, heads, room, crop)
-                    job = pool.submit(work)
-                    waiting.append((number, job))
-                if not waiting:
-                    return
-                yield from self._compute_batch(self._next_batch(waiting, room))
+            for batch in self._batches(files, decode, room, calls.count):
+                good = [decoded for _, decoded in batch if isinstance(decoded, _Decoded)]
+                if any(decoded.layout.row_cost > self._most for decoded in good):
+                    # Alone, with all of the cores: several of these may not fit into the memory.
+                    while begun:
+                        yield from self._results(*begun.popleft())
+                    yield from self._results(batch, done(self._forward(good)))
+                    continue
+                begun.append((batch, calls.submit(self._forward, good)))
+                while len(begun) > calls.ahead:
+                    yield from self._results(*begun.popleft())
+            while begun:
+                yield from self._results(*begun.popleft())
         finally:
             room.close()
+            calls.close()
             # Who decodes in a process waits for no more than that process's end.
             pool.shutdown(wait=self._limits is not None, cancel_futures=True)
+
+    def _batches(
+        self,
+        files: Sequence[tuple[File, str | None]],
+        decode: Callable[[int, File, str | None], _Decoding],
+        room: "Room",
+        calls: int,
+    ) -> Iterator[_Batch]:
+        """The images in order, decoded, as the network is to have them together."""
+        waiting: deque[tuple[int, _Decoding]] = deque()
+        coming = enumerate(files)
+        while True:
+            for number, (file, prompt) in islice(coming, _AHEAD_IMAGES - len(waiting)):
+                waiting.append((number, decode(number, file, prompt)))
+            if not waiting:
+                return
+            # What is left in the end is shared out: no core has a last batch for itself.
+            is_end = len(waiting) < _AHEAD_IMAGES
+            images = math.ceil(len(waiting) / calls) if is_end else _AHEAD_IMAGES
+            yield self._next_batch(waiting, room, images)
 
     def _decode(
         self,
@@ -168,14 +209,14 @@ class Pipeline:
             return UnreadableImage("The image can't be decoded; save it as PNG or JPEG.")
 
     def _next_batch(
-        self, waiting: deque[tuple[int, Future[_Decoded | Exception]]], room: "Room"
-    ) -> list[tuple[int, _Decoded | Exception]]:
+        self, waiting: deque[tuple[int, _Decoding]], room: "Room", images: int
+    ) -> _Batch:
         """The next image, and those after it that fit in with it. Waits for them to be decoded:
         which rows share a call changes their rounding, and must not hang on who was faster today.
         """
-        batch: list[tuple[int, _Decoded | Exception]] = []
+        batch: _Batch = []
         cost, shape = 0, None
-        while waiting:
+        while waiting and len(batch) < images:
             number, job = waiting[0]
             decoded = job.result()
             if isinstance(decoded, _Decoded):
@@ -188,11 +229,11 @@ class Pipeline:
             room.leave(number)
         return batch
 
-    def _compute_batch(
-        self, batch: Sequence[tuple[int, _Decoded | Exception]]
+    def _results(
+        self, batch: _Batch, computing: _Computing
     ) -> Generator[tuple[int, Computed | Exception], None, None]:
+        computed = iter(computing.result())
         good = [decoded for _, decoded in batch if isinstance(decoded, _Decoded)]
-        computed = iter(self._forward(good))
         if prompts := [d.prompt for d in good if d.prompt and "consistency" in d.layout.heads]:
             self.scorer.embed(list(dict.fromkeys(prompts)))  # all in one call; reduce finds them
         for number, decoded in batch:

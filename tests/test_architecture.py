@@ -34,7 +34,7 @@ LADDERS = {
     "model": (
         *("resources", "errors", "architecture", "config", "scores", "preprocess", "decoding"),
         *("hub", "clip", "methods", "store", "device_errors", "self_test", "staging", "scorer"),
-        *("seal", "pipeline", "diagnosis", "warm_up", "core_share"),
+        *("seal", "warm_up", "core_share", "pipeline", "diagnosis"),
     ),
     "training": (
         *("errors", "data", "splits", "sampling", "evaluation", "engine", "methods", "words"),

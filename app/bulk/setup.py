@@ -1,6 +1,7 @@
 """A model on this machine, described so that a process elsewhere can load it too."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.bulk.errors import CannotScore
 from app.bulk.rows import ModelFacts, Scoring
+from app.device.launch import VARIABLES
 from model.config import Head
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class LocalSetup:
         Raises:
             CannotScore: it can't be loaded, or has no such heads.
         """
+        # Before torch is loaded, which reads them: decoding takes cores that its threads wait on.
+        os.environ.update({**VARIABLES, **os.environ})
         from app.bulk.local import LocalScoring
         from model.decoding.decoder import DecodeLimits
         from model.pipeline import Pipeline

@@ -1,8 +1,9 @@
 """How the worker's process is started, and one that starts before anything else.
 
 What the worker imports takes longer than all that the API process does until it is there. So the
-command line begins with the worker, and hands its process to the supervisor later. Imports the
-standard library alone.
+command line begins with the worker, and hands its process to the supervisor later. That one leaves
+a copy of itself behind, from which the workers after it are forked (``app.device.template``).
+Imports the standard library alone.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+
+from app.device.template import Template, leave_template
 
 COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, wherever we are started
 
@@ -26,6 +29,8 @@ VARIABLES = {
     "GOMP_SPINCOUNT": "1000",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
     "LRU_CACHE_CAPACITY": "256",
+    # NumPy's: nothing here multiplies by it, and a process with threads can't be forked.
+    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
@@ -44,14 +49,21 @@ class EarlyWorker:
             OSError: no process or descriptor can be had.
         """
         self.started = time.monotonic()
+        self.template = Template()
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            early = str(theirs.fileno())
+        with theirs, self.template.begin() as end:
+            ends = (theirs.fileno(), end.fileno())
+            flags = ("--early", str(ends[0]), "--template", str(ends[1]))
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [*command, "--early", early, "--parent", str(os.getpid())],
-                pass_fds=(theirs.fileno(),),
+                [*command, *flags, "--parent", str(os.getpid())],
+                pass_fds=ends,
                 env={**variables, **os.environ},
             )
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody has its process, or it has ended."""
+        return self._process is None or self._process.poll() is not None
 
     def take(self, descriptors: Sequence[int]) -> "subprocess.Popen[bytes] | None":
         """Its process, which gets the descriptors and belongs to the caller from now on; None where
@@ -69,22 +81,27 @@ class EarlyWorker:
         return process
 
     def close(self) -> None:
-        """Ends it, unless it was taken."""
+        """Ends it, unless it was taken; no more are forked."""
         process, self._process = self._process, None
         self._socket.close()
+        self.template.close()
         if process is not None:
             _end(process)
 
 
-def receive_descriptors(early: int) -> tuple[int, int]:
-    """The early worker's side: waits for the pipe and the shared memory.
+def receive_descriptors(early: int, template: int) -> tuple[int, int]:
+    """The early worker's side, once it has imported what it needs: leaves its template behind, and
+    waits for the pipe and the shared memory. Returns in each worker that is forked later, too.
 
     Args:
         early: the descriptor that it was started with.
+        template: the other one, by which workers are ordered.
 
     Raises:
         EOFError: nobody wants it any more.
     """
+    if forked := leave_template(template, early):
+        return forked
     with socket.socket(fileno=early) as end:
         _, descriptors, _, _ = socket.recv_fds(end, 1, 2)
     if len(descriptors) != 2:

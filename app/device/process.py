@@ -19,6 +19,7 @@ from typing import Any
 
 from app.device.launch import EarlyWorker
 from app.device.messages import DEVICE_LOST, RestartReason
+from app.device.template import Forked
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,12 @@ class ChildProcess:
         descriptors: Sequence[int] = (),
         variables: Mapping[str, str] = MappingProxyType({}),
         early: EarlyWorker | None = None,
+        *,
+        forks: bool = False,
     ) -> None:
         """Starts it, with ``variables`` where its environment does not set them, or takes the
-        ``early`` one, if that is still to be had. ``on_message`` is called on the loop; an
-        exception of it ends the process.
+        ``early`` one, if that is still to be had, or has one forked from that one's template, if it
+        ``forks``. ``on_message`` is called on the loop; an exception of it ends the process.
 
         Raises:
             OSError, RuntimeError: no process, thread or descriptor can be had.
@@ -53,7 +56,8 @@ class ChildProcess:
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._outbox: queue.Queue[object] = queue.Queue(_OUTBOX)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
+        self._forks = forks
         self.started = time.monotonic()
         self._socket, theirs = socket.socketpair()
         try:
@@ -77,6 +81,10 @@ class ChildProcess:
             if early and (process := early.take((theirs.fileno(), *descriptors))):
                 self._process, self.started = process, early.started
                 return
+            if early and self._forks:
+                self._process = early.template.fork((theirs.fileno(), *descriptors))
+                if self._process:
+                    return
             # On this thread, since the kernel takes the thread for the parent, not the process.
             self._process = subprocess.Popen(
                 [*command, "--pipe", str(theirs.fileno()), "--parent", str(os.getpid())],

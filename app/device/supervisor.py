@@ -56,6 +56,7 @@ _DUMP_SECONDS = 0.1
 _DEATH_SECONDS = 3.0
 # Seconds for the batch that the worker is at when the service ends.
 _LAST_BATCH_SECONDS = 3.0
+_FORKED_ON = {"cpu", "auto"}
 
 
 class StartError(Exception):
@@ -192,11 +193,15 @@ class WorkerDevice:
 
     async def _live(self) -> _Life | None:
         """Starts a worker and stays with it until it has ended; None if none could be started."""
+        forks = await self._can_fork()
+        if self._stopping:
+            return None
         try:
             first = self._settings.load_seconds
             limit = load_limit(first, self._load_seconds, self._slow_loads)
+            shared, early = (self._arena.fd,), self._early
             process = ChildProcess(
-                self._command_line(), self._receive, (self._arena.fd,), VARIABLES, self._early
+                self._command_line(), self._receive, shared, VARIABLES, early, forks=forks
             )
             self._life = life = _Life(process, Watch(limit), process.started)
             process.send(self._settings)
@@ -210,6 +215,17 @@ class WorkerDevice:
             logger.exception("the worker could not be watched")
         await self._end(life)
         return life
+
+    async def _can_fork(self) -> bool:
+        """Whether the worker may be a fork: not on a GPU, whose driver no process inherits."""
+        if self._early is None or not self._early.is_taken:
+            return False
+        ready = None if self._settings.device in _FORKED_ON else False
+        end = time.monotonic() + self._settings.load_seconds
+        while ready is None and not self._stopping and time.monotonic() < end:
+            if (ready := self._early.template.look()) is None:
+                await asyncio.sleep(_TICK)
+        return bool(ready)
 
     def _command_line(self) -> list[str]:
         return [*self._command, "--arena", str(self._arena.fd)]

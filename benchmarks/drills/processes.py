@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from app.device.template import TEMPLATE_NAME
+
 _PROC = Path("/proc")
 # The module that a process runs -> what the drills call it.
 _ROLES = {"app.worker": "device", "model.decoding.process": "decoder"}
@@ -26,8 +28,10 @@ def tree(pid: int) -> list[int]:
 
 
 def role(pid: int) -> str:
-    """``device``, ``decoder`` or ``other``."""
+    """``device``, ``decoder``, ``template`` or ``other``."""
     with contextlib.suppress(OSError):
+        if (_PROC / str(pid) / "comm").read_text().strip() == TEMPLATE_NAME:
+            return "template"
         arguments = (_PROC / str(pid) / "cmdline").read_bytes().decode().split("\0")
         for module, name in _ROLES.items():
             if module in arguments:

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from app.device.template import TEMPLATE_NAME
+
 START_SECONDS = 120.0
 AUTO = {"AGIQA_DEVICE": "auto", "AGIQA_DTYPE": "auto"}
 
@@ -42,6 +44,8 @@ class Running:
         # Each thread has its own list of those that it started.
         lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         pids = [pid for children in lists for pid in children.read_text().split()]
+        # Of a first worker that has ended, its template may be left.
+        pids = [p for p in pids if Path(f"/proc/{p}/comm").read_text().strip() != TEMPLATE_NAME]
         commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
         return [int(pid) for pid, command in commands.items() if module.encode() in command]
 

@@ -11,15 +11,17 @@ import pytest
 import torch
 
 import model
-from model.config import Head
+from model.config import CropPolicy, Head
 from model.decoding.cropping import crop_here
 from model.decoding.decoder import DecodeLimits
 from model.errors import ImageError, InferenceError, UnreadableImage, UnsupportedImage
+from model.methods.clip_iqa import ClipIqa, ClipIqaOptions
 from model.pipeline import Pipeline, Room, RunEnded
 from model.preprocess import images
 from model.scorer import Scorer
 from model.scores import Score
 from tests.model import tiny
+from tests.model.clip.test_resnet import resnet_clip
 
 SIZES = ((300, 260), (224, 224), (500, 300), (90, 120), (300, 260), (640, 480))
 BAD = 3
@@ -100,6 +102,53 @@ def test_scores_are_those_of_the_scorer_in_the_order_of_the_files(
     assert_as_the_scorer(list(Pipeline(scorer, rows=rows).score(files)), files, scorer)
 
 
+@pytest.mark.parametrize("rows", [7, 64, 1000])
+def test_calls_side_by_side_give_the_same_scores_in_the_same_order(
+    scorer: Scorer, files: list[File], rows: int
+) -> None:
+    pipeline = Pipeline(scorer, rows=rows, side_by_side=3)
+    assert_as_the_scorer(list(pipeline.score(files * 2)), files * 2, scorer)
+
+
+def test_as_many_calls_are_computed_at_once_as_may_be(scorer: Scorer, files: list[File]) -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    def wait(_: int) -> None:
+        together.wait()
+
+    network = watched(scorer, wait)
+    two = [files[0]] * 2
+    # A call that waited for the other one would break the barrier, and fail.
+    results = list(Pipeline(network, rows=1000, side_by_side=2).score(two, QUALITY))
+    assert_as_the_scorer(results, two, scorer, QUALITY)
+
+
+def test_what_is_left_in_the_end_is_shared_out(scorer: Scorer, files: list[File]) -> None:
+    network = watched(scorer)
+    list(Pipeline(network, rows=1000, side_by_side=2).score([files[0]] * 4, QUALITY))
+    each = scorer.plan(*SIZES[0], QUALITY).rows
+    assert sorted(network.rows) == [each, each, 2 * each]
+
+
+def test_images_whose_rows_are_larger_than_a_call_are_computed_alone(files: list[File]) -> None:
+    """Several of them at once might not fit into the memory."""
+    config = tiny.config_of(
+        ClipIqaOptions(attributes=()),
+        method="clip-iqa",
+        heads=("quality",),
+        crop_policy=CropPolicy.whole(),
+    )
+    iqa = ClipIqa(resnet_clip(), ClipIqaOptions(attributes=())).eval()
+    whole = Scorer(config, iqa, device="cpu", dtype="float32")
+    threads: set[threading.Thread] = set()
+    network = watched(whole, lambda _: threads.add(threading.current_thread()))
+    large = [(files[-1][0], None)] * 4
+    assert whole.plan(*SIZES[-1], QUALITY).row_cost > 1
+    results = list(Pipeline(network, rows=1, side_by_side=2).score(large, QUALITY))
+    assert_as_the_scorer(results, large, whole, QUALITY)
+    assert threads == {threading.current_thread()}
+
+
 def test_the_rows_of_an_image_can_be_reduced_with_another_prompt(
     scorer: Scorer, files: list[File]
 ) -> None:
@@ -146,7 +195,7 @@ def test_a_network_that_runs_out_of_memory_gets_less_at_once(
             raise error
 
     network = watched(scorer, short_of_memory)
-    results = list(Pipeline(network, rows=64).score(files))
+    results = list(Pipeline(network, rows=64, side_by_side=1).score(files))
     assert_as_the_scorer(results, files, scorer)
     # What was learned once holds for the images to come: 64, 32, 16, 8, and never again over 5.
     assert sum(rows > 5 for rows in network.rows) <= 4

@@ -24,12 +24,13 @@ FOR_EVER = 10_000.0
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("orders", type=Path)
-    for flag in ("--pipe", "--parent", "--arena", "--early"):
+    for flag in ("--pipe", "--parent", "--arena", "--early", "--template"):
         parser.add_argument(flag, type=int)
     arguments = parser.parse_args()
     die_with(arguments.parent)
     if arguments.early is not None:
-        arguments.pipe, arguments.arena = receive_descriptors(arguments.early)
+        descriptors = receive_descriptors(arguments.early, arguments.template)
+        arguments.pipe, arguments.arena = descriptors
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
     pipe.recv()
     heartbeat = Heartbeat(pipe)

@@ -5,24 +5,35 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from app.device import template
 from app.device.arena import Arena
 from app.device.launch import EarlyWorker
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
+from app.device.template import Forked, Template
 from tests.app.device.test_supervisor import Started, stub, within_time
 
 
+@pytest.fixture(autouse=True)
+def inherits_nothing_later() -> Iterator[None]:
+    """The process of the tests is the API process's stand-in: it inherits what is left of a first
+    worker, and of no other test's processes.
+    """
+    yield
+    template._control(template._PR_SET_CHILD_SUBREAPER, 0)
+
+
 @contextlib.asynccontextmanager
-async def begun_early(folder: Path, early: EarlyWorker) -> AsyncIterator[Started]:
+async def begun_early(folder: Path, early: EarlyWorker, on: str = "cpu") -> AsyncIterator[Started]:
     """A device that may have that worker."""
     (folder / "orders").touch()
     arena = Arena(4096)
-    settings = WorkerSettings(("stub",), "cpu", "float32", 1, 4096, "info", "json", 60.0)
+    settings = WorkerSettings(("stub",), on, "float32", 1, 4096, "info", "json", 60.0)
     device = WorkerDevice(settings, arena, stub(folder), early)
     changes: asyncio.Queue[tuple[object, str]] = asyncio.Queue()
     task = asyncio.create_task(device.start(lambda *change: changes.put_nowait(change)))
@@ -41,6 +52,19 @@ def process_of(early: EarlyWorker) -> int:
 
 def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+def is_forked(started: Started) -> bool:
+    assert started.device._life is not None
+    return isinstance(started.device._life.process._process, Forked)
+
+
+def parent_of(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("PPid:")))
+
+
+forks = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 
 
 def test_the_first_worker_is_the_early_one_and_the_next_is_not(tmp_path: Path) -> None:
@@ -66,6 +90,97 @@ def test_a_second_device_starts_a_worker_of_its_own(tmp_path: Path) -> None:
                 assert one.pid != other.pid
 
     within_time(test)
+
+
+@forks
+def test_workers_after_the_first_are_forked_and_belong_to_us(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as one, begun_early(tmp_path, early) as other:
+                await one.heard("started")
+                await other.heard("started")
+                assert not is_forked(one)
+                assert is_forked(other)
+                assert parent_of(other.pid) == os.getpid()
+                assert await other.pid_of_a_batch() == other.pid
+
+    within_time(test)
+
+
+@forks
+def test_a_forked_worker_that_dies_is_known_for_how_and_forked_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as started:
+                await started.heard("started")
+                first = started.pid
+                os.kill(first, signal.SIGKILL)
+                assert await started.heard("started") == ["killed", "started"]
+                for number, reason in ((signal.SIGKILL, "killed"), (signal.SIGSEGV, "segfault")):
+                    assert is_forked(started)
+                    pid = await started.pid_of_a_batch()
+                    os.kill(pid, number)
+                    assert await started.heard("started") == [reason, "started"]
+                    assert not is_there(pid)
+
+    within_time(test)
+
+
+@forks
+def test_a_forked_worker_that_hangs_is_killed(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as one, begun_early(tmp_path, early) as other:
+                await one.heard("started")
+                await other.heard("started")
+                assert other.device._life is not None
+                process, pid = other.device._life.process, other.pid
+                os.kill(pid, signal.SIGSTOP)
+                process.signal(signal.SIGKILL)
+                assert await process.ends_within(60)
+                assert (process.exit_code, process.killed) == (-signal.SIGKILL, True)
+                assert not is_there(pid)
+
+    within_time(test)
+
+
+@forks
+def test_workers_on_a_gpu_are_processes_of_their_own(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as one:
+                await one.heard("started")
+                assert early.template.look()
+                async with begun_early(tmp_path, early, "cuda:0") as other:
+                    await other.heard("started")
+                    assert not is_forked(other)
+
+    within_time(test)
+
+
+@forks
+def test_without_the_template_workers_are_new_processes(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
+            async with begun_early(tmp_path, early) as one:
+                await one.heard("started")
+                early.template.close()
+                os.kill(one.pid, signal.SIGKILL)
+                assert await one.heard("started") == ["killed", "started"]
+                assert not is_forked(one)
+
+    within_time(test)
+
+
+@forks
+def test_a_template_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.device.template._FORK_SECONDS", 0.01)
+    silent = Template()
+    with silent.begin() as end:
+        end.sendall(b"r")
+        with pytest.raises(OSError, match="no worker was forked"):
+            silent.fork(())
+    assert silent.fork(()) is None
 
 
 def test_an_early_worker_that_has_ended_is_replaced_without_a_word(tmp_path: Path) -> None:
