@@ -60,6 +60,7 @@ docs: $(VENV)/.dev ## Build the docs site into build/site
 bench: $(VENV)/.dev ## Measure the figures of the README (minutes; see benchmarks/)
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.single
+	$(BIN)/python -m benchmarks.share
 	$(BIN)/python -m benchmarks.offline
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.peers

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from model.clip.backbone import random_open_clip
 from model.config import BackboneConfig, CheckpointConfig, CropPolicy
@@ -31,7 +31,6 @@ PAPERS = (
     ("clipscore", "ViT-B-32-quickgelu", (224, 224)),
     ("liqe", "ViT-B-32-quickgelu", (224, 224)),
 )
-_ONE_PASS = torch.ops.mkldnn._convolution_pointwise
 BUNDLED = ("tiny-mpiqe", "tiny-clip-agiqa")
 HEADER = (
     "| method | backbone | learned | whole network | one row is | multiply-adds a row | rows of a "
@@ -94,18 +93,10 @@ def _cost(
     parameters = _count(dict(network.named_parameters()))
     scorer = Scorer(config, network, device="cpu", dtype="float32")
     layout = scorer.planner.layout(512, 512, ("quality",))
-    with FlopCounterMode(display=False, custom_mapping={_ONE_PASS: _fused}) as counter:
+    with FlopCounterMode(display=False) as counter:
         scorer.forward(np.zeros((1, 3, *crop), np.uint8), [0], [0])
     flops = counter.get_total_flops()
     return Cost(method, backbone, learned, parameters, crop, flops // 2, layout.rows)
-
-
-def _fused(x: torch.Size, *rest: Any, out_shape: torch.Size, **_: Any) -> int:
-    """FLOPs of a convolution with what follows it in the same pass, of whose arguments torch's
-    counter does not know. The sum that may follow stands before the weights, which a bias follows.
-    """
-    before_bias = next(place for place, shape in enumerate(rest) if len(shape) == 1)
-    return conv_flop_count(list(x), list(rest[before_bias - 1]), list(out_shape))
 
 
 def _count(parameters: Mapping[str, nn.Parameter]) -> int:

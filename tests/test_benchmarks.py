@@ -2,10 +2,12 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import neighbours, training
+from benchmarks import neighbours, share, training
 from benchmarks.overload.__main__ import neighbour
 from benchmarks.overload.machine import Machine
 from benchmarks.overload.measure import overloaded
@@ -13,6 +15,7 @@ from benchmarks.overload.plot import Point, write
 from benchmarks.overload.rules import RULES, CoDel
 from benchmarks.overload.service import Request
 from benchmarks.recipes import paper_recipes
+from model.clip.backbone import build
 from training.research.reproduce.cost import random_task
 from training.run import memory_of
 
@@ -36,6 +39,17 @@ def test_losses_that_differ_are_told_and_fail(
     arguments = ["--small", "--batch", "6", "--steps", "2", "--device", "cpu", "--no-consistency"]
     assert training.main([*arguments, "--precision", "fp32"]) == 1
     assert "losses DON'T AGREE" in capsys.readouterr().out
+
+
+def test_the_share_of_the_matrix_rate_counts_the_towers_products() -> None:
+    clip: Any = build(training.SMALL).eval()
+    (network,) = training.networks(clip, 1)
+    with torch.inference_mode():
+        printed = share.line(network.eval().fold(), 2, 1)
+    assert printed.startswith("both passes")
+    kinds, tera = share.bare(clip.visual.transformer.resblocks[0], 10)
+    assert kinds
+    assert tera == 2 * 10 * 12 * 32**2 / 1e12  # four products of a layer, 32 wide
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ classes the view shows.
 
 import itertools
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from model.clip import one_pass
 
 CLASSES = 1000
 PATCH = 32
@@ -52,14 +53,7 @@ _SUMMED = tuple(_STAGES[depth].channels for depth in _DEPTHS)
 _OF_CELL = 2 * sum(_SUMMED) - _SUMMED[-1]
 # Of a view: both at all depths, and the mean of the last convolution, which the classifier reads.
 _OF_VIEW = 2 * sum(_SUMMED) + _LAST
-# A convolution and what is done with its outputs, as torch.compile calls oneDNN for it: half
-# of the time of such a network is reading and writing its widest maps.
-_ONE_PASS: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-_HAS_ONE_PASS = (
-    _ONE_PASS is not None
-    and torch.backends.mkldnn.is_available()
-    and platform.machine().lower() in {"x86_64", "amd64"}
-)
+# In one pass, since half of the time of such a network is reading and writing its widest maps.
 _RELU6 = [0.0, 6.0]
 # Views that a CPU sees at once: of many, the widest maps take over 32 MiB, which the C library gets
 # from the system and gives back each time. That halved the speed.
@@ -97,15 +91,16 @@ class _Convolution(nn.Conv2d):
 
     def clipped(self, x: Tensor) -> Tensor:
         """relu6 of the convolution, in one pass over its output where that can be had."""
-        if not _fuses(x, self.weight):
+        if not one_pass.fuses(x, self.weight):
             return F.relu6(self(x))
-        return _ONE_PASS(self._padded(x), *self._how, "hardtanh", _RELU6, "")
+        return one_pass.CONVOLUTION(self._padded(x), *self._how, "hardtanh", _RELU6, "")
 
     def added_to(self, before: Tensor, x: Tensor) -> Tensor:
         """``before`` + the convolution of x, likewise."""
-        if not _fuses(x, self.weight):
+        if not one_pass.fuses(x, self.weight):
             return before + self(x)
-        return _ONE_PASS.binary(self._padded(x), before, *self._how, "add", 1.0, None, [], None)
+        sums = one_pass.CONVOLUTION.binary
+        return sums(self._padded(x), before, *self._how, "add", 1.0, None, [], None)
 
     def _padded(self, x: Tensor) -> Tensor:
         return F.pad(x, self._ends) if self._ends else x
@@ -287,17 +282,6 @@ def _of_view(mean: Tensor, square: Tensor) -> list[Tensor]:
     """Mean and deviation over all cells, from those of each [B, c, h, w]."""
     whole = mean.mean((2, 3))
     return [whole, _deviation(whole, square.mean((2, 3)))]
-
-
-def _fuses(x: Tensor, weight: Tensor) -> bool:
-    """Whether x is seen for its scores alone, on a CPU that ``_ONE_PASS`` is for."""
-    return (
-        _HAS_ONE_PASS
-        and torch.is_inference_mode_enabled()
-        and x.is_cpu
-        and x.dtype == weight.dtype
-        and not torch.is_autocast_enabled("cpu")
-    )
 
 
 def _deviation(mean: Tensor, square: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ read off the modules.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.clip import one_pass
 from model.clip.efficientnet import EfficientNetStem
 from model.clip.own_clip import Block, ImageTransformer
 from model.errors import BackboneError
@@ -277,25 +278,35 @@ def run_block(block: Any, x: Tensor, *, queries: int | None = None, causal: bool
 
 
 def _layer(block: Any, x: Tensor, queries: int | None, causal: bool) -> Tensor:
-    normed = block.ln_1(x)
-    x = x[:, :queries] + block.ls_1(_attention(block.attn, normed, queries, causal))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    attn, normed = block.attn, block.ln_1(x)
+    if not one_pass.fuses_layer(block, x):
+        attended = attn.out_proj(_attention(attn, normed, queries, causal))
+        x = x[:, :queries] + block.ls_1(attended)
+        return x + block.ls_2(block.mlp(block.ln_2(x)))
+    attended = _attention(attn, normed, queries, causal, one_pass.linear)
+    x = one_pass.added(x[:, :queries], attended, attn.out_proj.weight, attn.out_proj.bias)
+    return one_pass.mlp_added(block, x)
 
 
-def _attention(attn: nn.MultiheadAttention, x: Tensor, queries: int | None, causal: bool) -> Tensor:
-    """Multi-head self-attention with the weights of ``attn``; keys and values of all tokens,
-    queries of the first.
+def _attention(
+    attn: nn.MultiheadAttention,
+    x: Tensor,
+    queries: int | None,
+    causal: bool,
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor] = F.linear,
+) -> Tensor:
+    """Multi-head self-attention with the weights of ``attn``, up to its ``out_proj``; keys and
+    values of all tokens, queries of the first.
     """
     width, heads = attn.embed_dim, attn.num_heads
     weight, bias = attn.in_proj_weight, attn.in_proj_bias
     if queries is None:
-        q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
+        q, k, v = linear(x, weight, bias).chunk(3, dim=-1)
     else:
-        q = F.linear(x[:, :queries], weight[:width], bias[:width])
-        k, v = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        q = linear(x[:, :queries], weight[:width], bias[:width])
+        k, v = linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
     q, k, v = (split_heads(t, heads) for t in (q, k, v))  # [B, heads, n, w / heads]
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return attn.out_proj(join_heads(out))
+    return join_heads(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
 
 
 def attention_weights(block: Any, x: Tensor) -> Tensor:
