@@ -1,6 +1,7 @@
 """The benchmarks run, and what they compare computes the same."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.overload.plot import Point, write
 from benchmarks.overload.rules import RULES, CoDel
 from benchmarks.overload.service import Request
 from benchmarks.recipes import paper_recipes
+from benchmarks.stages import STAGES, stages_of, svg
 from model.clip.backbone import build
 from training.research.reproduce.cost import random_task
 from training.run import memory_of
@@ -120,3 +122,18 @@ def test_a_setting_of_openmp_that_is_not_known_is_refused(
     with pytest.raises(SystemExit):
         neighbours.main(["--settings", "default,spinning"])
     assert "spinning: known are default, " in capsys.readouterr().err
+
+
+def test_the_stages_of_an_answer_are_read_whatever_else_is_said_of_them() -> None:
+    found = stages_of("read;dur=1.5, cache;desc=hit;dur=2.0, inference;dur=30.0")
+    assert found == {"read": 1.5, "cache": 2.0, "inference": 30.0}
+
+
+def test_the_bar_of_stages_is_as_long_for_a_short_way_as_for_a_long_one() -> None:
+    short = dict.fromkeys(STAGES, 1.0)
+    drawn = svg({"alone": short, "16 clients": {s: 100 * ms for s, ms in short.items()}}).decode()
+    widths = [float(w) for w in re.findall(r'class="\w+" [^>]* width="([\d.]+)"', drawn)]
+    bars = [w for w in widths if w < 200]
+    assert len(bars) == 2 * len(STAGES)
+    assert len(set(bars)) == 1
+    assert "600 ms" in drawn

@@ -85,6 +85,7 @@ class _Convolution(nn.Conv2d):
         super().__init__(fan_in, fan_out, kernel, stride, padding, groups=groups)
         before = (kernel - 2) // 2
         self._ends = (before, kernel - 2 - before) * 2 if stride == 2 else ()
+        self._is_widened = stride == 2 and depthwise
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self._padded(x))
@@ -93,6 +94,8 @@ class _Convolution(nn.Conv2d):
         """relu6 of the convolution, in one pass over its output where that can be had."""
         if not one_pass.fuses(x, self.weight):
             return F.relu6(self(x))
+        if self._is_widened:
+            return self._widened(x)
         return one_pass.CONVOLUTION(self._padded(x), *self._how, "hardtanh", _RELU6, "")
 
     def added_to(self, before: Tensor, x: Tensor) -> Tensor:
@@ -101,6 +104,15 @@ class _Convolution(nn.Conv2d):
             return before + self(x)
         sums = one_pass.CONVOLUTION.binary
         return sums(self._padded(x), before, *self._how, "add", 1.0, None, [], None)
+
+    def _widened(self, x: Tensor) -> Tensor:
+        """The same by a kernel that is larger by one, of zeros where it begins: so both ends of the
+        input are padded alike, which oneDNN does by itself, without a copy of the input.
+        """
+        weight = F.pad(self.weight, (1, 0, 1, 0))
+        padding = (weight.shape[-1] // 2 - 1,) * 2
+        where = (padding, self.stride, self.dilation, self.groups)
+        return one_pass.CONVOLUTION(x, weight, self.bias, *where, "hardtanh", _RELU6, "")
 
     def _padded(self, x: Tensor) -> Tensor:
         return F.pad(x, self._ends) if self._ends else x

@@ -5,8 +5,15 @@ from collections.abc import Mapping
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from model.clip.efficientnet import EfficientNetLite, EfficientNetStem, Standardisation, statistics
+from model.clip.efficientnet import (
+    EfficientNetLite,
+    EfficientNetStem,
+    Standardisation,
+    _Convolution,
+    statistics,
+)
 from model.clip.towers import place
 from training.pretrained_stem import folded
 
@@ -150,3 +157,18 @@ def test_many_views_are_scored_a_few_at_a_time() -> None:
 def test_no_views_give_no_tokens() -> None:
     with torch.inference_mode():
         assert _stem()(torch.rand(0, 3, 64, 64)).shape == (0, 5, 24)
+
+
+@pytest.mark.parametrize("size", [16, 17], ids=["even", "odd"])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_kernel_that_is_widened_by_zeros_computes_the_same(kernel: int, size: int) -> None:
+    torch.manual_seed(0)
+    convolution = _Convolution(8, 8, kernel, 2, depthwise=True)
+    x = torch.rand(2, 8, size, size).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        wanted = F.relu6(convolution(x))
+    with torch.inference_mode():
+        found = convolution.clipped(x)
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert convolution.weight.shape[-1] == kernel
