@@ -10,6 +10,7 @@ from when they were due. Last the capacity again, while a process burns what the
 import argparse
 import contextlib
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -68,7 +69,7 @@ def _print_refusals(calm: Loaded, crowd: Loaded, pid: int) -> None:
 def _cpu(loaded: Loaded, pid: int) -> str:
     text = f"the generator took {loaded.cores}"
     if pid:
-        shares = {"api": 0.0, "device": 0.0, "decoder": 0.0, "other": 0.0}
+        shares: dict[str, float] = defaultdict(float)
         for each, seconds in loaded.sent.watched.items():
             shares["api" if each == pid else processes.role(each)] += seconds
         parts = [f"{name} {s / loaded.sent.seconds:.2f}" for name, s in shares.items() if s]

@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.http.limits.unread import READ_BYTES
 from app.http.limits.whole import WholeAnswers
 
 logger = logging.getLogger(__name__)
@@ -189,6 +190,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._is_crowded:
             self.cycle.keep_alive = False
+        if self._announced() > READ_BYTES:
+            # Until somebody wants it: of a body that is refused unread nothing is taken in.
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """Its body is there; where it was answered before that, the next request is due."""
@@ -241,6 +245,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _announced(self) -> int:
+        """Bytes of the body, as far as its length is given."""
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        return int(length) if length.isdigit() and len(length) < 20 else 0
 
     def _count(self, size: int) -> None:
         self._bytes_of_headers += size

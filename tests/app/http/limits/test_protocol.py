@@ -308,3 +308,33 @@ def test_an_upgrade_to_what_there_is_not_is_an_ordinary_request_and_no_line_of_t
 
     run(scenario)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_nothing_is_taken_of_a_large_body_that_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    received = LimitedProtocol.data_received
+
+    def count(protocol: LimitedProtocol, data: bytes) -> None:
+        taken.append(len(data))
+        received(protocol, data)
+
+    monkeypatch.setattr(LimitedProtocol, "data_received", count)
+
+    async def test() -> None:
+        async with serving() as served:
+            head = b"POST /slow HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
+            size = 2**20
+            reader, writer = await served.open(head % size)
+            await until(lambda: served.bodies["/slow"] == 1)
+            writer.write(b"x" * size)
+            await asyncio.sleep(MOMENT)
+            assert sum(taken) == len(head % size)
+            served.release.set()  # answered unread: the connection is kept, and the rest is read
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            await until(lambda: sum(taken) == len(head % size) + size)
+            writer.write(ASK)
+            await until(lambda: served.bodies["/quick"] == 1)
+
+    run(test)
