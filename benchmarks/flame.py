@@ -30,7 +30,7 @@ _ROOT = str(Path(__file__).parent.parent / "model")
 _PAUSE = 0.005
 _LEAST = 0.005  # of the whole, that a box is drawn for
 _WIDTH, _STEP = 900.0, 22
-_LETTER = 6.6
+_LETTER = 7.4
 _STYLE = """
 .ground { fill: #fbfbf9; }
 rect.box { stroke: #fbfbf9; }

@@ -76,6 +76,7 @@ def test_simulated_overload_is_the_same_each_time_and_tells_the_rules_apart() ->
         found[rule.name] = twice[0]
     assert found["agiqa"].late <= 0.01
     assert found["0.5.0"].late > 0.2
+    assert found["0.5.0"].goodput > 0.4  # it served half of the capacity, and more
     assert found["agiqa"].p99 < min(found["0.5.0"].p99, found["CoDel"].p99)
     assert found["agiqa"].goodput > found["0.5.0"].goodput
 

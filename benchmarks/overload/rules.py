@@ -30,6 +30,7 @@ class _LineOnly(Rate):
         self._y = self._y * _DECAY + seconds
         self._xx = self._xx * _DECAY + rows * rows
         self._xy = self._xy * _DECAY + rows * seconds
+        self._line = self._fitted()
 
 
 class _LinesOnly(Rates):
