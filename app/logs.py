@@ -1,7 +1,6 @@
 """Structured logs: one JSON object a line, with the id of the request that the line belongs to."""
 
 import faulthandler
-import functools
 import json
 import logging
 import signal
@@ -22,15 +21,6 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {
 }
 
 
-_encoded = json.JSONEncoder(default=str).encode
-
-
-@functools.lru_cache(maxsize=2)
-def _second(moment: int) -> str:
-    """A second since 1970, as a date; many lines are of the same one."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
-
-
 class JsonFormatter(logging.Formatter):
     """time, level, logger, message, request_id, trace_id, then the call's ``extra``; exceptions as
     text.
@@ -38,7 +28,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -50,7 +41,7 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encoded(line)
+        return json.dumps(line, default=str)
 
 
 def shown_as(form: str) -> str:
@@ -68,10 +59,6 @@ def configure(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # No form of ours shows them, and a line costs a third less without (the logging HOWTO,
-    # "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
     # Its lines on starting and ending say less than our own.
     logging.getLogger("uvicorn").setLevel("DEBUG" if level == "debug" else "WARNING")
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):

@@ -1,7 +1,6 @@
 """Around every request: its id, its log line, its metrics, and the key. Pure ASGI."""
 
 import asyncio
-import functools
 import logging
 import random
 import re
@@ -81,9 +80,6 @@ class RequestContext:
         self._spans = spans
         self._slow_seconds = slow_seconds
         self._sends_id = sends_id
-        # Found once: finding them takes longer than counting.
-        self._requests = functools.cache(metrics.requests.labels)
-        self._durations = functools.cache(metrics.duration.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -134,8 +130,8 @@ class RequestContext:
         state = state_of(scope)
         seconds = time.monotonic() - state.started
         endpoint = state.path if state.path in ENDPOINTS else "other"
-        self._requests(endpoint, str(status)).inc()
-        self._durations(endpoint).observe(seconds)
+        self.metrics.requests.labels(endpoint, str(status)).inc()
+        self.metrics.duration.labels(endpoint).observe(seconds)
         if state.priority is not None:
             self.metrics.classes.labels(state.priority, str(status)).inc()
         if state.failure is not None:

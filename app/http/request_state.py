@@ -1,6 +1,5 @@
 """What the parts around a request and its endpoint leave for each other."""
 
-import functools
 import ipaddress
 import time
 from dataclasses import dataclass, field
@@ -62,8 +61,7 @@ class RequestState:
     def of(cls, scope: Scope) -> "RequestState":
         """The state of a request that has just come, and whose key nobody has looked at."""
         # Now: a router changes the scope when it passes a request on to what is mounted.
-        client = scope.get("client")
-        return cls(get_route_path(scope), _network(client[0] if client else "-"))
+        return cls(get_route_path(scope), _network(scope.get("client")))
 
     def longest(self) -> dict[str, float]:
         """Seconds by stage: of a batch call, whose images go side by side, those of the image that
@@ -135,8 +133,8 @@ def allowed_seconds(headers: Headers, most: float) -> float:
     return min(most, wanted)
 
 
-@functools.lru_cache(maxsize=4096)
-def _network(host: str) -> str:
+def _network(client: tuple[str, int] | None) -> str:
+    host = client[0] if client else "-"
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:

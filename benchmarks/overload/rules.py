@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from app.batching.admission import Admission
 from app.batching.budget import Limits
@@ -60,17 +61,7 @@ class _OpenDoor(Admission):
 class _AllWithinTheDeadline(_OpenDoor):
     """Admits whatever is due after all that is there, computed one after another, is done."""
 
-    def _judge(
-        self,
-        model: str,
-        load: Load,
-        deadline: float,
-        sender: Sender,
-        images: int = 1,
-        *,
-        let_in: bool = False,
-    ) -> float:
-        del sender, images, let_in
+    def _judge(self, model: str, load: Load, deadline: float, *_: Any, **__: Any) -> float:
         own = self._estimates.work_seconds(model, load.cost)
         expected = sum(line.seconds()[0] for line in self._lines.values()) + own
         late = self._clock() + expected - deadline
@@ -85,17 +76,7 @@ class _AllWithinTheDeadline(_OpenDoor):
 class _All(_OpenDoor):
     """Admits whatever the ceilings have room for."""
 
-    def _judge(
-        self,
-        model: str,
-        load: Load,
-        deadline: float,
-        sender: Sender,
-        images: int = 1,
-        *,
-        let_in: bool = False,
-    ) -> float:
-        del model, load, deadline, sender, images, let_in
+    def _judge(self, *_: Any, **__: Any) -> float:
         return 0.0
 
 

@@ -1,6 +1,4 @@
-"""An answer's head and what follows it in one write: each costs its own way through the kernel,
-which is a tenth of what a refusal takes.
-"""
+"""An answer's head and what follows it in one write: each costs its own way through the kernel."""
 
 import asyncio
 from typing import Any
