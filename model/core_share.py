@@ -3,7 +3,6 @@ other after each layer, or by several, which wait for nobody. It is measured. An
 one process that share them (``SideBySide``).
 """
 
-import resource
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
-from model.resources import usable_memory
+from model.resources import own_memory, usable_memory
 from model.scorer import Scorer
 from model.warm_up import compute_noise
 
@@ -54,9 +53,8 @@ def measure(scorer: Scorer, most: int) -> CoreTimes:
         CheckpointError: what comes out is no number.
     """
     cores = torch.get_num_threads()
-    # What this one takes, each of them will; most of the memory is for what is decoded.
-    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    workers = workers_of(cores, min(most, usable_memory() // 3 // own))
+    # What this one has for itself, each of them will; most of the memory is for what is decoded.
+    workers = workers_of(cores, min(most, usable_memory() // 3 // own_memory()))
     compute = partial(compute_noise, scorer, _ROWS)
     if workers == 1:
         return CoreTimes(cores, 1, 1.0, 1.0)

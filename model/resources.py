@@ -6,6 +6,9 @@ Inside a container the machine's own figures mislead: two of 64 cores, three of 
 import contextlib
 import ctypes
 import os
+import re
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +30,20 @@ def usable_memory() -> int:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = _numbers("memory", "memory.max", "memory.limit_in_bytes")
     return min([machine, *(limit for (limit,) in limits)])
+
+
+def own_memory() -> int:
+    """Bytes that this process has for itself now: without what it maps of files, of which processes
+    of one program share one copy. Where Linux's figure is missing, the most it ever had, with them.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    (kibibytes,) = re.findall(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE) or (0,)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts the most in bytes, others in KiB.
+    return 1024 * int(kibibytes) or most * (1 if sys.platform == "darwin" else 1024)
 
 
 def keep_freed_memory() -> bool:

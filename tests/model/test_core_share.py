@@ -1,5 +1,7 @@
 """How a CPU's cores are best shared: that it is measured, by whole cores."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -34,13 +36,34 @@ def test_who_has_one_core_or_may_have_one_worker_measures_nothing(
         torch.set_num_threads(before)
 
 
-def test_both_ways_are_measured_and_torch_is_left_as_it_was(scorer: Scorer) -> None:
+@pytest.fixture
+def four_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
-    try:
-        found = measure(scorer, 2)
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+def _has_memory(monkeypatch: pytest.MonkeyPatch, processes: float) -> None:
+    """As much as so many processes like this one have for themselves."""
+    monkeypatch.setattr("model.core_share.own_memory", lambda: 200 * 2**20)
+    monkeypatch.setattr("model.core_share.usable_memory", lambda: int(processes * 200 * 2**20))
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_both_ways_are_measured_and_torch_is_left_as_it_was(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _has_memory(monkeypatch, processes=6)
+    found = measure(scorer, 2)
+    assert torch.get_num_threads() == 4
     assert (found.cores, found.workers) == (4, 2)
     assert min(found.alone, found.shared) > 0
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_workers_fit_into_a_third_of_the_memory(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _has_memory(monkeypatch, processes=5.9)
+    assert measure(scorer, 4) == CoreTimes(4, 1, 1.0, 1.0)

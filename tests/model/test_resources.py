@@ -1,5 +1,6 @@
 """Limits of control groups, written into a folder."""
 
+import mmap
 import os
 import platform
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model import resources
-from model.resources import usable_cores, usable_memory
+from model.resources import own_memory, usable_cores, usable_memory
 
 GIB = 2**30
 
@@ -120,3 +121,16 @@ def test_freed_memory_is_not_cleared_anew() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert int(found.stdout) < 6144  # pages of one block: of ten none, or few, are new
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere files count, and what was once had")
+def test_own_memory_counts_what_is_allocated_and_no_files(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(64 * 2**20))
+    before = own_memory()
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert mapped.find(b"\1") == -1
+        assert own_memory() - before < 32 * 2**20
+    taken = bytearray(b"\1") * (64 * 2**20)
+    assert own_memory() - before > 48 * 2**20
+    del taken
