@@ -50,7 +50,7 @@ from app.startup.banner import banner
 from app.startup.files import most_connections
 from app.startup.sockets import address as address_of
 from app.startup.sockets import doors, listen
-from model.resources import usable_cores
+from model.resources import keep_freed_memory, usable_cores
 
 if TYPE_CHECKING:
     from app.http.spans import StageSpans
@@ -59,6 +59,8 @@ logger = logging.getLogger(__name__)
 
 # After a signal, the event loop takes in who waits in the kernel: a few turns, eight a turn.
 LAST_TURNS_SECONDS = 0.1
+# Bytes of bodies that were served and are kept for those that come.
+_KEPT_OF_BODIES = 64 * 2**20
 _ABOUT = """Scores the quality of images, generated ones above all. All scores lie in [0, 1],
 high = better. Errors are `application/problem+json` with a stable `code`; every answer
 carries `X-Request-ID`."""
@@ -342,6 +344,7 @@ def serve(settings: Settings, early: EarlyWorker | None = None) -> int:
     """
     configure(settings.log_level, settings.log_format)
     dump_stacks_on_faults()
+    keep_freed_memory(_KEPT_OF_BODIES)
     if settings.decode_threads is not None:
         logger.warning("AGIQA_DECODE_THREADS is now AGIQA_DECODE_WORKERS; rename it")
     most = most_connections(settings.max_connections)

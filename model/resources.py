@@ -16,7 +16,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 # Of glibc's malloc.h. Older ones take no threshold over 32 MiB.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_LARGEST_KEPT, _MOST_KEPT = 32 * 2**20, 192 * 2**20
+_LARGEST_KEPT = 32 * 2**20
 
 
 def usable_cores() -> int:
@@ -46,20 +46,21 @@ def own_memory() -> int:
     return 1024 * int(kibibytes) or most * (1 if sys.platform == "darwin" else 1024)
 
 
-def keep_freed_memory() -> bool:
-    """Has the C library keep what a network's layers free for the layers after them; whether it
-    does.
+def keep_freed_memory(most: int = 192 * 2**20) -> bool:
+    """Has the C library keep what is freed, up to ``most`` bytes at a time, for what is allocated
+    next; whether it does. Without, glibc gets large blocks from the system and gives them back at
+    once, and each page is cleared anew.
 
-    glibc gets large blocks from the system and gives them back at once, which has each page of each
-    layer's output cleared anew: batches of 8 rows and more took twice the time per row that those
-    of 4 did. Other C libraries are left alone.
+    In a network that is each layer's output: batches of 8 rows and more took twice the time per row
+    that those of 4 did. In a server it is the bodies of requests: 8 MiB took twice the time. Other
+    C libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
     of_own = mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
-    return bool(of_own and mallopt(_TRIM_THRESHOLD, _MOST_KEPT))
+    return bool(of_own and mallopt(_TRIM_THRESHOLD, most))
 
 
 def give_back_memory() -> None:

@@ -17,6 +17,7 @@ from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.device.template import Forked, Template
 from tests.app.device.test_supervisor import Started, stub, within_time
+from tests.app.fake_device import until
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,7 @@ def test_workers_on_a_gpu_are_processes_of_their_own(tmp_path: Path) -> None:
         with contextlib.closing(EarlyWorker(stub(tmp_path))) as early:
             async with begun_early(tmp_path, early) as one:
                 await one.heard("started")
+                await until(lambda: early.template.look() is not None)
                 assert early.template.look()
                 async with begun_early(tmp_path, early, "cuda:0") as other:
                     await other.heard("started")
