@@ -67,7 +67,6 @@ def measure(scorer: Scorer, most: int) -> CoreTimes:
 
         together()  # begins the threads
         torch.set_num_threads(cores)
-        compute()
         alone, shared = float("inf"), float("inf")
         for _ in range(_ROUNDS):
             shared = min(shared, _seconds(together))

@@ -9,9 +9,10 @@ from model.errors import CheckpointError
 from model.scorer import Scorer
 
 # Sizes of the batches: they measure the rate, and let the libraries choose their kernels. On a CPU
-# each row costs time until the service is ready; a GPU has large ones at once, and shows only by
-# them what it can do.
-_ROWS = (1, 1, 8, 8)
+# each row costs time until the service is ready, so the larger one is of as many as the ways to
+# share its cores are measured with; a GPU has large ones at once, and shows only by them what it
+# can do.
+_ROWS = (1, 1, 5, 5)
 _ROWS_ON_GPUS = (1, 10, 10, 32)
 
 

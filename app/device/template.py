@@ -151,7 +151,6 @@ def leave_template(template: int, early: int) -> tuple[int, int] | None:
     if not _has_one_thread():
         end.close()
         return None
-    gc.collect()
     gc.freeze()  # the collector would write to each object's page, and have it copied
     if os.fork():
         end.close()
