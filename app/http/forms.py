@@ -12,6 +12,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+# From so many on, Python joins bytes without its lock.
+_IN_A_THREAD_BYTES = 2**20
+
 
 class UploadRoute(APIRoute):
     """Reads uploads without a temporary file: the gate limits the whole body. A body of an
@@ -29,14 +32,15 @@ class UploadRoute(APIRoute):
 
 
 class _Pieces:
-    """A file of the pieces that came, put together once, when it is read. One that grows by each
-    piece, and is copied when it is read, holds the event loop up: 8 MiB for over ten milliseconds.
+    """A file of the pieces that came, put together once, when it is read: in a thread, if they are
+    large. 8 MiB take milliseconds, many times as long where the system has to find the memory, and
+    uploads that came side by side are complete at the same time.
     """
-
-    _rolled = False  # as SpooledTemporaryFile says that it is not on disk
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+        # As SpooledTemporaryFile says that it is on disk, so that UploadFile reads it in a thread.
+        self._rolled = False
 
     def write(self, piece: bytes) -> int:
         self._pieces.append(piece)
@@ -47,10 +51,12 @@ class _Pieces:
         del size
         whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
+        self._rolled = False
         return whole
 
     def seek(self, offset: int) -> int:
-        """The parser asks for the beginning before anything was read."""
+        """To the beginning: all of it is there, and nothing was read."""
+        self._rolled = len(self._pieces) > 1 and self.tell() >= _IN_A_THREAD_BYTES
         return offset
 
     def tell(self) -> int:
@@ -89,4 +95,5 @@ class _UploadRequest(Request):
         async with contextlib.aclosing(self.stream()) as stream:
             async for piece in stream:
                 pieces.write(piece)
+        pieces.seek(0)
         return UploadFile(pieces)  # type: ignore[arg-type]
