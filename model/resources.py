@@ -52,8 +52,7 @@ def keep_freed_memory(most: int = 192 * 2**20) -> bool:
     once, and each page is cleared anew.
 
     In a network that is each layer's output: batches of 8 rows and more took twice the time per row
-    that those of 4 did. In a server it is the bodies of requests: 8 MiB took twice the time. Other
-    C libraries are left alone.
+    that those of 4 did. In a server it is the bodies of requests. Other C libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
