@@ -14,13 +14,11 @@ import torch
 
 from model.resources import own_memory, usable_memory
 from model.scorer import Scorer
-from model.warm_up import compute_noise
+from model.warm_up import IMAGE_ROWS, compute_noise
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-# Crops of an image of 512 x 512 by the bundled models: what is asked for most often.
-_ROWS = 5
 # Each way is measured so often, by turns; the best counts, since a machine's other work only ever
 # takes time.
 _ROUNDS = 2
@@ -46,8 +44,8 @@ def workers_of(cores: int, most: int) -> int:
 
 def measure(scorer: Scorer, most: int) -> CoreTimes:
     """Computes both ways, on a CPU, with up to ``most`` workers as threads of this process; they
-    are to fit into a third of the memory. It takes the time of a few images, and leaves torch's
-    number of threads as it was.
+    are to fit into a third of the memory. The scorer is warm. It takes the time of a few images,
+    and leaves torch's number of threads as it was.
 
     Raises:
         CheckpointError: what comes out is no number.
@@ -55,7 +53,7 @@ def measure(scorer: Scorer, most: int) -> CoreTimes:
     cores = torch.get_num_threads()
     # What this one has for itself, each of them will; most of the memory is for what is decoded.
     workers = workers_of(cores, min(most, usable_memory() // 3 // own_memory()))
-    compute = partial(compute_noise, scorer, _ROWS)
+    compute = partial(compute_noise, scorer, IMAGE_ROWS)
     if workers == 1:
         return CoreTimes(cores, 1, 1.0, 1.0)
     begin = partial(torch.set_num_threads, cores // workers)

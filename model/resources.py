@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import os
 import re
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +39,13 @@ def own_memory() -> int:
         status = Path("/proc/self/status").read_text()
     except OSError:
         status = ""
-    (kibibytes,) = re.findall(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE) or (0,)
+    kibibytes = re.findall(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    if kibibytes:
+        return 1024 * int(kibibytes[0])
+    import resource  # not on Windows, where the rest of this module can be imported
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts the most in bytes, others in KiB.
-    return 1024 * int(kibibytes) or most * (1 if sys.platform == "darwin" else 1024)
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def keep_freed_memory(most: int = 192 * 2**20) -> bool:

@@ -8,11 +8,12 @@ import torch
 from model.errors import CheckpointError
 from model.scorer import Scorer
 
+# Crops of an image of 512 x 512 by the bundled models: what is asked for most often.
+IMAGE_ROWS = 5
 # Sizes of the batches: they measure the rate, and let the libraries choose their kernels. On a CPU
-# each row costs time until the service is ready, so the larger one is of as many as the ways to
-# share its cores are measured with; a GPU has large ones at once, and shows only by them what it
-# can do.
-_ROWS = (1, 1, 5, 5)
+# each row costs time until the service is ready; a GPU has large ones at once, and shows only by
+# them what it can do.
+_ROWS = (1, 1, IMAGE_ROWS, IMAGE_ROWS)
 _ROWS_ON_GPUS = (1, 10, 10, 32)
 
 

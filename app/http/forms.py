@@ -33,8 +33,8 @@ class UploadRoute(APIRoute):
 
 class _Pieces:
     """A file of the pieces that came, put together once, when it is read: in a thread, if they are
-    large. 8 MiB take milliseconds, many times as long where the system has to find the memory, and
-    uploads that came side by side are complete at the same time.
+    large. New memory has to be found and cleared for them, and uploads that came side by side are
+    complete at the same time.
     """
 
     def __init__(self) -> None:

@@ -48,8 +48,6 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
 _MOST_REPLY = 1 << 16
-# So much of the inbox is kept for the next image: 8 MiB of new pages take milliseconds.
-_KEPT_INBOX = 16 * 2**20
 # For each pixel that is cut: resized by one axis and by both, four bytes in Pillow, and as array.
 _BYTES_TO_CUT = 12
 # For what the interpreter takes meanwhile.
@@ -237,8 +235,7 @@ class Decoder:
         except (OSError, EOFError, ValueError, RecursionError) as error:
             raise self._death() from error
         finally:
-            if len(task) + len(data) > _KEPT_INBOX:
-                os.ftruncate(self._inbox, 0)  # gives the memory back
+            os.ftruncate(self._inbox, 0)  # gives the memory back
         return dict(reply)
 
     def _wait(self) -> None:

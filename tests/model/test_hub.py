@@ -22,8 +22,8 @@ from model.scorer import Scorer
 from model.store.checkpoint import read_config, without_digests, write_config, write_weights
 from model.store.publish import push
 from tests.model import tiny
-from tests.model.clip.test_sources import PICTURE, files_in, use_hub
-from tests.model.fake_hub import FakeHub, handler
+from tests.model.clip.test_sources import PICTURE
+from tests.model.fake_hub import FakeHub, files_in, handler, use_hub
 
 OWN = {"config.json", "model.safetensors", "backbone.safetensors", "README.md", "metrics.json"}
 

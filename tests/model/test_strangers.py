@@ -21,8 +21,9 @@ from model.methods.registry import METHODS, network_type
 from model.seal import seal
 from model.store.checkpoint import CONFIG, read_config, standalone, write_config
 from tests.model import tiny
-from tests.model.clip.test_sources import files_in, offline, put_in_cache  # noqa: F401 - a fixture
+from tests.model.clip.test_sources import offline  # noqa: F401 - a fixture
 from tests.model.clip.test_weights import PLAIN, save_openai_archive
+from tests.model.fake_hub import files_in, put_in_cache
 
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
 

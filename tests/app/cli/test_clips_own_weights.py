@@ -19,7 +19,8 @@ from model.clip.backbone import random_open_clip
 from model.scorer import Scorer
 from tests.documents import ROOT, blocks
 from tests.model import tiny
-from tests.model.clip.test_sources import WEIGHTS, put_in_cache, use_hub
+from tests.model.clip.test_sources import WEIGHTS
+from tests.model.fake_hub import put_in_cache, use_hub
 
 TEXT = {"width": 16, "layers": 2, "heads": 2}
 MINIATURES: dict[str, dict[str, Any]] = {

@@ -4,9 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from hashlib import sha1
 from pathlib import Path
 
 import open_clip
@@ -26,49 +24,9 @@ from model.scorer import Scorer
 from model.store.checkpoint import save_checkpoint
 from tests.model import tiny
 from tests.model.clip.test_weights import openai_layout, save_openai_archive
+from tests.model.fake_hub import Files, files_in, put_in_cache, use_hub
 
-Files = dict[str, bytes]
 PICTURE = tiny.picture(300, 260)
-
-
-def commit_of(files: Files) -> str:
-    """Forty hex digits, as a commit has."""
-    return sha1(repr([(n, sha1(c).hexdigest()) for n, c in files.items()]).encode()).hexdigest()
-
-
-def files_in(folder: Path) -> Files:
-    """Its files by name, folders inside left out."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def put_in_cache(cache: Path, repository: str, files: Files, revision: str = "main") -> str:
-    """Leaves files in the hub's cache as a download would: blobs, a snapshot of links, a name."""
-    place = cache / f"models--{repository.replace('/', '--')}"
-    commit = commit_of(files)
-    snapshot = place / "snapshots" / commit
-    for folder in (place / "blobs", place / "refs", snapshot):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        blob = place / "blobs" / sha1(content).hexdigest()
-        blob.write_bytes(content)
-        (snapshot / name).symlink_to(f"../../blobs/{blob.name}")
-    (place / "refs" / revision).write_text(commit)
-    return commit
-
-
-def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
-    """The hub's client talks to ``address`` from now on, never sleeps, and knows nobody's token."""
-    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    for name, value in {
-        "ENDPOINT": address,
-        "HUGGINGFACE_CO_URL_TEMPLATE": template,
-        "HF_HUB_CACHE": str(cache),
-        "HF_TOKEN_PATH": str(cache / "no-token"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"slept for {seconds} s"))
 
 
 @pytest.fixture(params=["switched-off", "no-network"])

@@ -22,7 +22,8 @@ from model.scorer import Scorer
 from model.store.assemble import assemble
 from model.store.checkpoint import load_network, read_config, without_digests
 from tests.model import tiny
-from tests.model.clip.test_sources import SETTINGS, WEIGHTS, put_in_cache, use_hub
+from tests.model.clip.test_sources import SETTINGS, WEIGHTS
+from tests.model.fake_hub import put_in_cache, use_hub
 
 VIT, RESNET = "agiqa-assemble-vit", "agiqa-assemble-resnet"
 SMALL = tiny.variant({"image_size": 64}, stem=())

@@ -24,7 +24,8 @@ from model.errors import BackboneError, CheckpointError, PromptTooLong
 from model.scorer import Scorer
 from model.store.assemble import assemble
 from model.store.checkpoint import read_config, write_config
-from tests.model.clip.test_sources import SETTINGS, WEIGHTS, put_in_cache, use_hub
+from tests.model.clip.test_sources import SETTINGS, WEIGHTS
+from tests.model.fake_hub import put_in_cache, use_hub
 from tests.model.methods.test_clipscore import KINDS, PICTURE, clip_of, image_features
 
 PROMPT = "A CAT, in the rain; 3d render (blurred)"
