@@ -12,7 +12,6 @@ another.
 
 import copy
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from model import self_test
 from model.clip.backbone import Shared
+from model.clip.known_prompts import KnownPrompts
 from model.clip.known_words import has_known_word
 from model.config import CheckpointConfig, CropPolicy, Head
 from model.errors import ModelError, PromptTooLong
@@ -79,7 +79,7 @@ class Scorer:
         self._tokenizer = network.tokenizer
         self._known_words = network.known_words
         self._net = network.eval().fold()
-        self._prompts: OrderedDict[str, Tensor] = OrderedDict()
+        self._prompts = KnownPrompts(_CACHED_PROMPTS)
         if place:
             self._net.place(self.device, self.dtype)
 
@@ -168,18 +168,16 @@ class Scorer:
         Raises:
             PromptTooLong: as ``check_prompt``; none of them was embedded.
         """
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._prompts]
+        found = {prompt: self._prompts.get(prompt) for prompt in prompts}
+        new = [prompt for prompt, features in found.items() if features is None]
         for prompt in new:
             self.check_prompt(prompt)
-        found = {prompt: self._prompts[prompt] for prompt in prompts if prompt in self._prompts}
         if new:
             found |= zip(new, self._net.embed(new).cpu(), strict=True)
-        for prompt in prompts:
-            self._prompts[prompt] = found[prompt]
-            self._prompts.move_to_end(prompt)
-        while len(self._prompts) > _CACHED_PROMPTS:
-            self._prompts.popitem(last=False)
-        return torch.stack([found[prompt] for prompt in prompts])
+        rows = [features for prompt in prompts if (features := found[prompt]) is not None]
+        for prompt, features in zip(prompts, rows, strict=True):
+            self._prompts.keep(prompt, features)
+        return torch.stack(rows)
 
     def knows(self, prompt: str) -> bool:
         """Whether the prompt's features are in the cache."""
