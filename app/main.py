@@ -35,6 +35,7 @@ from app.http import admin, page, probes, problems, routes
 from app.http.draining import UntilDrained
 from app.http.keys import KeyLimits, Keys
 from app.http.limits.bodies import Bodies, BodyBudget
+from app.http.limits.door import Door
 from app.http.limits.protocol import Connections, LimitedProtocol
 from app.http.limits.unread import Unread
 from app.http.middleware import MACHINES, Gate, RequestContext
@@ -250,6 +251,9 @@ def _application(service: Service, key_file: KeyFile | None, loaded: Loaded | No
         sends_id=loaded is None,
     )
     app.add_middleware(Unread, admission=service.admission)
+    # Whoever wants spans wants those of refusals as well.
+    door = Door(service.admission, service.metrics, settings, keys)
+    app.state.door = None if spans else door
     return app
 
 
@@ -321,7 +325,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     metrics.connections.set_function(lambda: len(limits))
     return uvicorn.Config(
         app,
-        http=functools.partial(LimitedProtocol, limits=limits),  # type: ignore[arg-type]
+        http=functools.partial(LimitedProtocol, limits=limits, door=app.state.door),  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,

@@ -44,6 +44,14 @@ MACHINES = frozenset({*LIVE, *READY, "/metrics"})
 _PUBLIC = MACHINES | {"/", "/docs", "/openapi.json"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC_FILES = "/static/"
+# Of every answer.
+ALWAYS = {"X-Content-Type-Options": "nosniff"}
+
+
+def id_of(headers: Headers) -> str:
+    """The id of a request: the client's X-Request-ID if it can be one, else a new one."""
+    wanted = headers.get("x-request-id", "")
+    return wanted if _GOOD_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
 
 
 def is_public(path: str) -> bool:
@@ -58,84 +66,30 @@ def is_for_operators(path: str) -> bool:
     return path.startswith("/models/")
 
 
-class RequestContext:
-    """Request id, access log and metrics. Outermost, so that every answer carries its id and is
-    counted.
+class Record:
+    """What is written down of each request when it is over: metrics, the access log's line, the
+    slow requests', spans.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        slow_seconds: float = 0.0,
-        spans: "StageSpans | None" = None,
-        *,
-        sends_id: bool = True,
+        self, metrics: Metrics, slow_seconds: float = 0.0, spans: "StageSpans | None" = None
     ) -> None:
-        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does.
-        ``sends_id``: else who is in front adds the id, which it gave to the request.
-        """
-        self.app = app
-        self.metrics = metrics
-        self._spans = spans
+        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does."""
+        self._metrics = metrics
         self._slow_seconds = slow_seconds
-        self._sends_id = sends_id
+        self._spans = spans
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        sent = Headers(scope=scope)
-        wanted = sent.get("x-request-id", "")
-        current = wanted if _GOOD_ID.fullmatch(wanted) else f"{random.getrandbits(128):032x}"
-        own = self._spans.trace() if self._spans else None
-        token, trace = request_id.set(current), trace_id.set(own or trace_of(sent))
-        state = RequestState.of(scope)
-        state.store(scope)
-        status, started = 500, False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, started
-            if message["type"] == "http.response.start":
-                status, started = message["status"], True
-                headers = MutableHeaders(scope=message)
-                if self._sends_id:
-                    headers["X-Request-ID"] = current
-                headers["X-Content-Type-Options"] = "nosniff"
-                if state.stages:
-                    headers["Server-Timing"] = _server_timing(state)
-            await send(message)
-
-        self.metrics.in_flight.inc()
-        try:
-            await self.app(scope, receive, send_with_id)
-        except asyncio.CancelledError:
-            if not started:  # by a router, whose client has left: the drain has an answer
-                status = ClientGone.status
-                state.fail(ClientGone())
-            raise
-        except Exception:
-            logger.exception("unforeseen error")
-            error = Internal()
-            state.fail(error)
-            if not started:
-                await answer(error)(scope, receive, send_with_id)
-        finally:
-            self.metrics.in_flight.dec()
-            self._record(scope, status)
-            request_id.reset(token)
-            trace_id.reset(trace)
-
-    def _record(self, scope: Scope, status: int) -> None:
+    def write(self, scope: Scope, status: int) -> None:
+        """Of the request that was answered so."""
         state = state_of(scope)
         seconds = time.monotonic() - state.started
         endpoint = state.path if state.path in ENDPOINTS else "other"
-        self.metrics.requests.labels(endpoint, str(status)).inc()
-        self.metrics.duration.labels(endpoint).observe(seconds)
+        self._metrics.requests.labels(endpoint, str(status)).inc()
+        self._metrics.duration.labels(endpoint).observe(seconds)
         if state.priority is not None:
-            self.metrics.classes.labels(state.priority, str(status)).inc()
+            self._metrics.classes.labels(state.priority, str(status)).inc()
         if state.failure is not None:
-            self.metrics.failures.labels(state.failure).inc()
+            self._metrics.failures.labels(state.failure).inc()
         level = logging.DEBUG if is_public(state.path) else logging.INFO
         path = quote(scope["path"], errors="replace")  # a line break must not forge a line
         client = scope.get("client")
@@ -161,6 +115,74 @@ class RequestContext:
             self._spans.add_stages(state)
 
 
+class RequestContext:
+    """Request id, access log and metrics. Outermost, so that every answer carries its id and is
+    counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        slow_seconds: float = 0.0,
+        spans: "StageSpans | None" = None,
+        *,
+        sends_id: bool = True,
+    ) -> None:
+        """``slow_seconds``: a request that takes as long gets a line of its own; 0: none does.
+        ``sends_id``: else who is in front adds the id, which it gave to the request.
+        """
+        self.app = app
+        self.metrics = metrics
+        self._spans = spans
+        self._record = Record(metrics, slow_seconds, spans)
+        self._sends_id = sends_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = Headers(scope=scope)
+        current = id_of(sent)
+        own = self._spans.trace() if self._spans else None
+        token, trace = request_id.set(current), trace_id.set(own or trace_of(sent))
+        state = RequestState.begun(scope)
+        status, started = 500, False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                headers = MutableHeaders(scope=message)
+                if self._sends_id:
+                    headers["X-Request-ID"] = current
+                headers.update(ALWAYS)
+                if state.stages:
+                    headers["Server-Timing"] = _server_timing(state)
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not started:  # by a router, whose client has left: the drain has an answer
+                status = ClientGone.status
+                state.fail(ClientGone())
+            raise
+        except Exception:
+            logger.exception("unforeseen error")
+            error = Internal()
+            state.fail(error)
+            if not started:
+                await answer(error)(scope, receive, send_with_id)
+        finally:
+            self.metrics.in_flight.dec()
+            state.give_back()
+            self._record.write(scope, status)
+            request_id.reset(token)
+            trace_id.reset(trace)
+
+
 def _server_timing(state: RequestState) -> str:
     """The header of that name: milliseconds by stage; at ``cache`` how it had the answer, if it had
     all of it in one way.
@@ -172,49 +194,36 @@ def _server_timing(state: RequestState) -> str:
     )
 
 
-class Gate:
-    """Refuses before the body is read: an address that can't be printed, a name that is not ours, a
-    page of another site, no key, more connections than there should be, or a service that takes no
-    requests now. What is public needs no key.
-    """
+class Entrance:
+    """Whom the service takes requests from, as their headers tell."""
 
-    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings, keys: Keys) -> None:
-        self.app = app
-        self.admission = admission
+    def __init__(self, admission: Admission, settings: Settings, keys: Keys) -> None:
+        self._admission = admission
         self._keys = keys
         self._admin_keys = Keys(settings.admin_keys, "admin-key")
         self._hosts = Hosts(settings.hosts)
         self._origins = Origins(settings.allowed_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request pass, or answers it with a problem."""
-        if scope["type"] == "websocket":  # there is none, and none that comes is open by mistake
-            await WebSocketClose()(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        state = state_of(scope)
-        try:
-            if not scope["path"].isprintable():
-                raise BadPath
-            if state.path not in MACHINES:
-                if scope.get("state", {}).get(CROWDED):
-                    raise Overloaded
-                self._hosts.require(Headers(scope=scope))
-            if not is_public(state.path):
-                self._check(scope)
-        except ServiceError as refusal:
-            state.fail(refusal)
-            await answer(refusal)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+    def require(self, scope: Scope) -> None:
+        """Notes whose key the request has.
 
-    def _check(self, scope: Scope) -> None:
+        Raises:
+            BadPath, BadHost, CrossSite, Unauthorized, Forbidden: it is not let in.
+            Overloaded: there are more connections than there should be.
+            Loading, WorkerDown, Draining: nobody is, who wants something done.
+        """
+        state = state_of(scope)
         headers = Headers(scope=scope)
+        if not scope["path"].isprintable():
+            raise BadPath
+        if state.path not in MACHINES:
+            if scope.get("state", {}).get(CROWDED):
+                raise Overloaded
+            self._hosts.require(headers)
+        if is_public(state.path):
+            return
         if scope["method"] not in _SAFE:
             self._origins.require(headers)
-        state = state_of(scope)
         keys = self._keys
         if is_for_operators(state.path):
             keys = self._admin_keys
@@ -223,4 +232,29 @@ class Gate:
         if keys:
             state.belongs_to(keys.key(headers))
         if scope["method"] == "POST":
-            self.admission.require_open()
+            self._admission.require_open()
+
+
+class Gate:
+    """Refuses before the body is read: an address that can't be printed, a name that is not ours, a
+    page of another site, no key, more connections than there should be, or a service that takes no
+    requests now. What is public needs no key.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, settings: Settings, keys: Keys) -> None:
+        self.app = app
+        self._entrance = Entrance(admission, settings, keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request pass, or answers it with a problem."""
+        if scope["type"] == "websocket":  # there is none, and none that comes is open by mistake
+            await WebSocketClose()(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            try:
+                self._entrance.require(scope)
+            except ServiceError as refusal:
+                state_of(scope).fail(refusal)
+                await answer(refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

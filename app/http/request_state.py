@@ -38,7 +38,7 @@ class RequestState:
         model: that computes them.
         device: that the model is on.
         stages: of each of its images.
-        place: what it was let in with at the door.
+        place: what it was let in with at the door; who has begun the request gives it back.
         refusal: what is wrong with the body; the form parser turns every error into one of its own.
     """
 
@@ -104,9 +104,23 @@ class RequestState:
         self.failure = error.reason
         self.code = error.code
 
+    def give_back(self) -> None:
+        """The request is over: what it was let in with is free again."""
+        if self.place:
+            self.place.release()
+
     def store(self, scope: Scope) -> None:
         """Puts it where ``state_of`` finds it."""
         scope[_KEY] = self
+
+    @classmethod
+    def begun(cls, scope: Scope) -> "RequestState":
+        """The state of a request that comes in: the one that the door has begun, or a new one."""
+        state = scope.get(_KEY)
+        if not isinstance(state, cls):
+            state = cls.of(scope)
+            state.store(scope)
+        return state
 
 
 def state_of(scope: Scope) -> RequestState:
@@ -135,6 +149,8 @@ def allowed_seconds(headers: Headers, most: float) -> float:
 
 def _network(client: tuple[str, int] | None) -> str:
     host = client[0] if client else "-"
+    if ":" not in host:
+        return host
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:

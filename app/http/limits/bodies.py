@@ -23,7 +23,7 @@ from app.settings import Settings
 # Headers of the multipart form around the images.
 _FORM_SLACK = 64 * 1024
 _SINGLES = frozenset({"/score", "/score-agi"})
-_SCORING = _SINGLES | {path + BATCH for path in _SINGLES}
+SCORING = _SINGLES | {path + BATCH for path in _SINGLES}
 
 
 class BodyBudget:
@@ -51,6 +51,39 @@ class BodyBudget:
         self.bytes -= size
 
 
+class Room:
+    """What a body may have, and whether there is room for it: known from its headers."""
+
+    def __init__(self, admission: Admission, settings: Settings) -> None:
+        self._admission = admission
+        self._settings = settings
+
+    def most(self, path: str) -> int:
+        """Bytes of one body."""
+        is_batch = path.endswith(BATCH)
+        settings = self._settings
+        return (settings.max_body_bytes if is_batch else settings.max_image_bytes) + _FORM_SLACK
+
+    def require(self, state: RequestState, headers: Headers) -> None:
+        """Takes a place for a request that is to be scored, unless it has one.
+
+        Raises:
+            Overloaded: admission would refuse it when its body is there: so why read it.
+            BadField: a header can't be used.
+        """
+        if state.place:
+            return
+        sender = state.sender(headers)
+        deadline = state.started + allowed_seconds(headers, self._settings.deadline_seconds)
+        length = headers.get("content-length", "")
+        state.place = self._admission.at_the_door(
+            deadline,
+            sender,
+            single=state.path in _SINGLES,
+            size=int(length) if length.isdecimal() else 0,
+        )
+
+
 class Bodies:
     """Refuses before it is read a body that is too large, for which there is no room, or whose
     answer would be late; and while it is read what takes too long.
@@ -63,6 +96,7 @@ class Bodies:
         self._admission = admission
         self._settings = settings
         self._budget = budget
+        self._room = Room(admission, settings)
         # The largest fits into an empty service, whatever the settings.
         largest = max(settings.max_image_bytes, settings.max_body_bytes) + _FORM_SLACK
         budget.limit = max(budget.limit, largest)
@@ -73,13 +107,14 @@ class Bodies:
             await self.app(scope, receive, send)
             return
         state = state_of(scope)
-        body = _Body(state, receive, self._limit(state.path), self._budget, self._admission)
+        most = self._room.most(state.path)
+        body = _Body(state, receive, most, self._budget, self._admission)
         body.limit_time(self._settings.body_seconds)
         try:
             headers = Headers(scope=scope)
             body.announce(headers.get("content-length") or "0")
-            if scope["method"] == "POST" and state.path in _SCORING:
-                self._require_room(state, headers)
+            if scope["method"] == "POST" and state.path in SCORING:
+                self._room.require(state, headers)
         except ServiceError as refusal:
             body.close()
             state.fail(refusal)
@@ -89,25 +124,6 @@ class Bodies:
             await self.app(scope, body.receive, send)
         finally:
             body.close()
-            if state.place:
-                state.place.release()
-
-    def _limit(self, path: str) -> int:
-        is_batch = path.endswith(BATCH)
-        settings = self._settings
-        return (settings.max_body_bytes if is_batch else settings.max_image_bytes) + _FORM_SLACK
-
-    def _require_room(self, state: RequestState, headers: Headers) -> None:
-        """Admission would refuse it when the body is there: so why read it."""
-        sender = state.sender(headers)
-        deadline = state.started + allowed_seconds(headers, self._settings.deadline_seconds)
-        length = headers.get("content-length", "")
-        state.place = self._admission.at_the_door(
-            deadline,
-            sender,
-            single=state.path in _SINGLES,
-            size=int(length) if length.isdecimal() else 0,
-        )
 
 
 class _Body:

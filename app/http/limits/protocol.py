@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.responses import Response
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.http.limits.unread import READ_BYTES
+from app.http.limits.unread import LINGER_SECONDS, READ_BYTES
 from app.http.limits.whole import WholeAnswers
 
 logger = logging.getLogger(__name__)
@@ -122,12 +124,32 @@ class _Timer:
         self._late()
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's own, with limits."""
+class Refuses(Protocol):
+    """Who answers requests before they reach the application: those that POST to ``paths``."""
 
-    def __init__(self, *arguments: Any, limits: Connections, **named: Any) -> None:
+    paths: frozenset[bytes]
+
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer, if there is one already; None: the application gives it."""
+
+
+class _Answered:
+    """In place of the cycle of a request that never was one."""
+
+    response_started = response_complete = True
+    message_event = asyncio.Event()  # nobody waits for it
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's own, with limits, and a door before the application."""
+
+    def __init__(
+        self, *arguments: Any, limits: Connections, door: Refuses | None = None, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
+        self._door = door
+        self._lingering: asyncio.TimerHandle | None = None
         self._headers_due = _Timer(self.loop, limits.header_seconds, self._headers_are_late)
         self._reading_due = _Timer(self.loop, limits.read_seconds, self._reading_is_late)
         self._is_in_headers = False
@@ -150,6 +172,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits.remove(self)
         self._headers_due.stop()
         self._reading_due.stop()
+        if self._lingering:
+            self._lingering.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -187,6 +211,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_headers = False
         self._headers_due.stop()
         self._limits.serves(self)
+        if self._lingering or (self._door and self._is_refused(self._door)):
+            return
         super().on_headers_complete()
         if self._is_crowded:
             self.cycle.keep_alive = False
@@ -211,6 +237,54 @@ class LimitedProtocol(HttpToolsProtocol):
             self._reading_due.start()  # of what is not sent yet
         elif self._is_answered():
             self._limits.waits(self)
+
+    def _is_refused(self, door: Refuses) -> bool:
+        """Whether the door has answered the request whose headers are complete. It is not asked
+        where anything is out of the ordinary.
+        """
+        path = self.url.partition(b"?")[0]
+        if (
+            path not in door.paths
+            or self.parser.get_method() != b"POST"
+            or not self.parser.should_keep_alive()
+            or self.parser.should_upgrade()
+            or self._is_crowded
+            or not self._is_answered()
+            or self.flow.write_paused
+            or not any(name == b"content-length" for name, _ in self.headers)
+        ):
+            return False
+        self.scope["method"] = "POST"
+        self.scope["path"] = self.root_path + path.decode("ascii")
+        response = door.refusal(self.scope)  # type: ignore[arg-type]
+        if response is None:
+            return False
+        self.cycle = _Answered()  # type: ignore[assignment]
+        is_left_unread = self._announced() > READ_BYTES
+        self._write(response, closes=is_left_unread)
+        if is_left_unread:
+            self.flow.pause_reading()
+            self._lingering = self.loop.call_later(LINGER_SECONDS, self._linger_no_more)
+        else:
+            self.on_response_complete()
+        return True
+
+    def _write(self, response: Response, *, closes: bool) -> None:
+        parts = [STATUS_LINE[response.status_code]]
+        for name, value in (*self.server_state.default_headers, *response.raw_headers):
+            parts += [name, b": ", value, b"\r\n"]
+        parts += [b"connection: close\r\n" if closes else b"", b"\r\n", bytes(response.body)]
+        self.transport.write(b"".join(parts))
+
+    def _linger_no_more(self) -> None:
+        """Whoever was refused while it sends has had the time to see its answer."""
+        self.transport.close()
+        self.on_response_complete()
+
+    def shutdown(self) -> None:
+        """Takes no other request on it."""
+        if not self._lingering:
+            super().shutdown()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answers.begin()

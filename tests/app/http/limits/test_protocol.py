@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import uvicorn
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -22,12 +23,27 @@ from app.http.limits.protocol import (
     Connections,
     LimitedProtocol,
 )
+from app.http.limits.unread import READ_BYTES
 from tests.app.fake_device import run, until
 
 PATIENCE = 30.0
 MOMENT = 0.05
 LONG = 600.0
 ASK = b"GET /quick HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+class ClosedDoor:
+    """Refuses each, until it is opened."""
+
+    paths = frozenset({b"/a"})
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_open = False
+
+    def refusal(self, scope: Scope) -> Response | None:
+        self.asked.append(scope["method"] + " " + scope["path"])
+        return None if self.is_open else PlainTextResponse("not now", 429)
 
 
 @dataclass
@@ -65,7 +81,11 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    most: int = 64, headers: float = LONG, reading: float = LONG, kept: float = LONG
+    most: int = 64,
+    headers: float = LONG,
+    reading: float = LONG,
+    kept: float = LONG,
+    door: ClosedDoor | None = None,
 ) -> AsyncIterator[Served]:
     closed: Counter[str] = Counter()
     limits = Connections(most, headers, reading, lambda limit: closed.update([limit]))
@@ -78,7 +98,7 @@ async def serving(
         ws="none",
         timeout_keep_alive=kept,  # type: ignore[arg-type]
     )
-    make = functools.partial(LimitedProtocol, config, ServerState(), {}, limits=limits)
+    make = functools.partial(LimitedProtocol, config, ServerState(), {}, limits=limits, door=door)
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     try:
@@ -338,3 +358,105 @@ def test_nothing_is_taken_of_a_large_body_that_nobody_reads(
             await until(lambda: served.bodies["/quick"] == 1)
 
     run(test)
+
+
+UPLOAD = b"POST /a?x=1 HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nxx"
+
+
+def test_what_the_door_refuses_does_not_reach_the_application_and_keeps_its_connection() -> None:
+    async def scenario() -> None:
+        door = ClosedDoor()
+        async with serving(door=door) as served:
+            reader, writer = await served.open(2 * UPLOAD)
+            for _ in range(2):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 429 ")
+                assert b"content-length: 7\r\n" in head
+                assert b"connection: close" not in head
+                assert await reader.readexactly(7) == b"not now"
+            door.is_open = True
+            writer.write(UPLOAD + ASK)
+            await reader.readuntil(b"ok")
+            await reader.readuntil(b"ok")
+            assert served.bodies == {"/a": 1, "/quick": 1}
+            assert door.asked == 3 * ["POST /a"]
+
+    run(scenario)
+
+
+def test_a_connection_that_the_door_has_answered_is_an_idle_one() -> None:
+    async def scenario() -> None:
+        async with serving(kept=MOMENT, door=ClosedDoor()) as served:
+            reader, _ = await served.open(UPLOAD)
+            assert (await everything(reader)).endswith(b"not now")
+            await served.until(0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_of_a_large_body_that_the_door_refuses_nothing_more_is_taken_and_the_answer_arrives(
+    monkeypatch: pytest.MonkeyPatch, *, is_ending: bool
+) -> None:
+    made: list[LimitedProtocol] = []
+    begun = LimitedProtocol.connection_made
+
+    def note(protocol: LimitedProtocol, transport: asyncio.Transport) -> None:
+        made.append(protocol)
+        begun(protocol, transport)
+
+    monkeypatch.setattr(LimitedProtocol, "connection_made", note)
+
+    async def scenario() -> None:
+        async with serving(door=ClosedDoor()) as served:
+            size = READ_BYTES + 1
+            head = b"POST /a HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % size
+            reader, writer = await served.open(head)
+            assert b"connection: close\r\n" in await reader.readuntil(b"\r\n\r\n")
+            if is_ending:
+                made[0].shutdown()
+            # What a client sends that does not look at answers yet.
+            writer.write(b"x" * size + ASK)
+            assert await everything(reader) == b"not now"
+            await served.until(0)
+            assert not served.bodies
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        UPLOAD.replace(b"POST", b"PUT"),
+        UPLOAD.replace(b"/a", b"/b"),
+        UPLOAD.replace(b"/a", b"/%61"),
+        UPLOAD.replace(b"1.1", b"1.0"),
+        UPLOAD.replace(b"Host: here", b"Connection: close"),
+        UPLOAD.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2] + b"0\r\n\r\n",
+        UPLOAD.replace(b"Host: here", b"Connection: upgrade\r\nUpgrade: h2c"),
+    ],
+)
+def test_the_door_is_not_asked_where_anything_is_out_of_the_ordinary(request_: bytes) -> None:
+    async def scenario() -> None:
+        door = ClosedDoor()
+        async with serving(door=door) as served:
+            reader, _ = await served.open(request_)
+            await reader.readuntil(b"ok")
+            assert not door.asked
+
+    run(scenario)
+
+
+def test_a_request_behind_one_that_is_being_served_waits_for_its_turn() -> None:
+    async def scenario() -> None:
+        door = ClosedDoor()
+        async with serving(door=door) as served:
+            reader, _ = await served.open(ASK.replace(b"quick", b"slow") + UPLOAD)
+            await until(lambda: served.bodies["/slow"] == 1)
+            served.release.set()
+            await reader.readuntil(b"ok")
+            await reader.readuntil(b"ok")
+            assert served.bodies == {"/slow": 1, "/a": 1}
+            assert not door.asked
+
+    run(scenario)
