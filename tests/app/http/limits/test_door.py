@@ -24,8 +24,8 @@ KEY = {"authorization": "Bearer second"}
 RANDOM = {"retry-after", "x-request-id", "content-length"}
 
 
-def scope_of(path: str = "/score", size: int = MIB // 2, **headers: str) -> Scope:
-    fields = {"content-length": str(size), **headers}
+def scope_of(path: str = "/score", /, **headers: str) -> Scope:
+    fields = {"content-length": str(MIB // 2), **headers}
     return {
         "type": "http",
         "method": "POST",
@@ -44,8 +44,10 @@ def door_of(app: FastAPI) -> Door:
 
 def counts(app: FastAPI) -> dict[str, float]:
     """What was counted of requests."""
-    names = ("agiqa_requests_total", "agiqa_requests_by_priority_total")
-    names += ("agiqa_request_failures_total", "agiqa_request_duration_seconds_count")
+    names = (
+        *("agiqa_requests_total", "agiqa_requests_by_priority_total"),
+        *("agiqa_request_failures_total", "agiqa_request_duration_seconds_count"),
+    )
     text = app.state.service.metrics.text().decode()
     lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith(names))
     return {name: float(value) for name, _, value in lines if float(value)}
