@@ -23,6 +23,8 @@ from benchmarks.drills.load.burner import busy_loops, cores
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
     "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
+    "GOMP_SPINCOUNT=4000": {"GOMP_SPINCOUNT": "4000"},
+    "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
