@@ -4,7 +4,7 @@ the shared memory comes back.
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.overload.clock import run
@@ -48,6 +48,13 @@ WORKERS = st.tuples(st.sampled_from([0.001, 0.004, 0.02]), st.integers(4, ROWS))
     workers=st.lists(WORKERS, min_size=1, max_size=4),
     load_seconds=st.floats(0.1, 3.0),
     drains_at=st.none() | seconds(4.0),
+)
+@example(  # one dies and the other one comes up at the very moments at which the books are read
+    images=[Image(0.0, 1, 1.0), Image(0.0, 1, 1.0), Image(0.0, 1, 1.0), Image(0.5, 39, 1.0)],
+    deaths=[Death(0.0, 1, hangs=True), Death(0.75, 0, hangs=False)],
+    workers=[(0.004, 4), (0.001, 4)],
+    load_seconds=0.3,
+    drains_at=None,
 )
 @settings(max_examples=120, deadline=None)
 def test_every_admitted_job_gets_one_answer_and_every_slot_comes_back(

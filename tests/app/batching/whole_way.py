@@ -23,6 +23,7 @@ from tests.app.batching.watched import HASTE, ROWS, Watched
 
 BYTES = 4096
 _SECONDS = 0.001  # for decoding, and for the prompt
+_TURNS = 10
 
 
 async def hang_up(client: "asyncio.Task[Any]", image: Image) -> None:
@@ -109,10 +110,20 @@ class Way:
             held = sum(slot.size for slot in self._held.values())
             unlike = unlike + 1 if self.slots.in_use != held else 0
             assert unlike < 2, "a slot is kept, or was given back twice"
-            lanes = self.scheduler.lanes
-            knows = all(lanes[worker.number].up == worker.up for worker in self.workers)
-            idle = idle + 1 if self.scheduler.idles() or not knows else 0
+            idle = 0 if await self._settles() else idle + 1
             assert idle < 2, "nobody woke the batcher"
+
+    async def _settles(self) -> bool:
+        """Whether the batcher knows within a few turns of the loop who is up, and has no worker
+        idle while rows wait: something may have happened at this very moment.
+        """
+        lanes = self.scheduler.lanes
+        for _ in range(_TURNS):
+            knows = all(lanes[worker.number].up == worker.up for worker in self.workers)
+            if knows and not self.scheduler.idles():
+                return True
+            await asyncio.sleep(0)
+        return False
 
     def check_rest(self) -> None:
         """Nothing is left of those that came."""
