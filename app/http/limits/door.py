@@ -2,6 +2,7 @@
 once. Under ten times the load most requests end here, and what one costs is lost to the others.
 """
 
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,6 +22,8 @@ from app.http.tracing import trace_of
 from app.logs import request_id, trace_id
 from app.metrics import Metrics
 from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class Door:
@@ -60,6 +63,8 @@ class Door:
             return self._answer(refusal, forwarded, headers)
         except ServiceError:
             return None
+        except Exception:  # which the parser would take for a fault of the request
+            logger.exception("unforeseen error at the door")
         return None
 
     def _answer(self, refusal: Overloaded, scope: Scope, headers: Headers) -> Response:

@@ -177,6 +177,29 @@ def test_whoever_is_let_in_has_one_place_until_its_end_whatever_that_is() -> Non
     run(scenario)
 
 
+def test_an_unforeseen_error_is_logged_and_the_application_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        app = application()
+        admission = app.state.service.admission
+        at_the_door = admission.at_the_door
+
+        def fail(*_: Any, **__: Any) -> None:
+            admission.at_the_door = at_the_door
+            raise RuntimeError("a fault of ours")
+
+        admission.at_the_door = fail
+        busy(app, 15.0)
+        scope = scope_of()
+        assert door_of(app).refusal(scope) is None
+        assert (await Call(app, None).outcome_of(scope))[0] == 429
+
+    run(scenario)
+    (record,) = [r for r in caplog.records if r.name == "app.http.limits.door"]
+    assert record.exc_info
+
+
 def test_the_client_is_whom_a_trusted_proxy_names_for_the_log_and_for_its_share(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
