@@ -235,6 +235,21 @@ def _application(service: Service, key_file: KeyFile | None, loaded: Loaded | No
     app.include_router(probes.probes(service))
     app.include_router(admin.administration(service))
     page.install(app)
+    _surround(app, service, keys, spans, loaded)
+    return app
+
+
+def _surround(
+    app: FastAPI,
+    service: Service,
+    keys: Keys,
+    spans: "StageSpans | None",
+    loaded: Loaded | None,
+) -> None:
+    """What a request passes on its way to the endpoints, the innermost first, and the door before
+    all of it.
+    """
+    settings = service.settings
     budget = BodyBudget(settings.max_bodies_bytes)
     service.metrics.body_bytes.set_function(lambda: budget.bytes)
     app.add_middleware(Bodies, admission=service.admission, settings=settings, budget=budget)
@@ -254,7 +269,6 @@ def _application(service: Service, key_file: KeyFile | None, loaded: Loaded | No
     # Whoever wants spans wants those of refusals as well.
     door = Door(service.admission, service.metrics, settings, keys)
     app.state.door = None if spans else door
-    return app
 
 
 def _telemetry(spans: "StageSpans | None") -> TelemetryConfig:

@@ -168,16 +168,16 @@ class Scorer:
         Raises:
             PromptTooLong: as ``check_prompt``; none of them was embedded.
         """
-        found = {prompt: self._prompts.get(prompt) for prompt in prompts}
-        new = [prompt for prompt, features in found.items() if features is None]
+        asked = {prompt: self._prompts.get(prompt) for prompt in prompts}
+        found = {prompt: known for prompt, known in asked.items() if known is not None}
+        new = [prompt for prompt in asked if prompt not in found]
         for prompt in new:
             self.check_prompt(prompt)
-        if new:
-            found |= zip(new, self._net.embed(new).cpu(), strict=True)
-        rows = [features for prompt in prompts if (features := found[prompt]) is not None]
-        for prompt, features in zip(prompts, rows, strict=True):
+        computed = self._net.embed(new).cpu() if new else ()
+        for prompt, features in zip(new, computed, strict=True):
+            found[prompt] = features
             self._prompts.keep(prompt, features)
-        return torch.stack(rows)
+        return torch.stack([found[prompt] for prompt in prompts])
 
     def knows(self, prompt: str) -> bool:
         """Whether the prompt's features are in the cache."""

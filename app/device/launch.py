@@ -20,8 +20,8 @@ COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, whereve
 
 # Threads of the network that wait for each other sleep soon. By default GNU's OpenMP spins for some
 # milliseconds, and beside one busy process those it waits for are often not even running: on two
-# cores that took three quarters of the speed (benchmarks/neighbours.py), and sleeping takes none
-# where nothing else runs. "OMP_WAIT_POLICY=PASSIVE", which never spins, does.
+# cores that took three quarters of the speed (benchmarks/neighbours.py). What sleeping takes where
+# nothing else runs stands in docs/decisions/14-threads-that-sleep-soon.md.
 # And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
 # filled over a gigabyte in ten minutes (`make soak`). 256 are enough for the bundled models' stem,
 # which has 45 shapes for each of three numbers of rows: with 64 it was compiled again and again.

@@ -124,7 +124,7 @@ class RequestState:
 
 
 def state_of(scope: Scope) -> RequestState:
-    """The state of the request, which ``RequestContext`` has put there."""
+    """The state of the request, which the door or ``RequestContext`` has begun."""
     state: RequestState = scope[_KEY]
     return state
 

@@ -13,9 +13,8 @@ _DIGEST_BYTES = 16
 class KnownPrompts:
     """Features by prompt, of so many at most: the one that was not asked for the longest goes.
 
-    They are rows of one table, which takes its whole memory at once: tensors of their own, made one
-    by one between large ones that come and go, would let the process grow for as long as new
-    prompts come, and keep apart what is freed around them.
+    They are rows of one table, which takes its whole memory at once: with tensors of their own the
+    process would grow for as long as new prompts come.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,9 +29,12 @@ class KnownPrompts:
         return _digest(prompt) in self._rows
 
     def get(self, prompt: str) -> Tensor | None:
-        """A copy of its features [d]; None: they are not known."""
-        row = self._rows.get(_digest(prompt))
-        return None if row is None or self._table is None else self._table[row].clone()
+        """A copy of its features [d], which is asking for it; None: they are not known."""
+        name = _digest(prompt)
+        if self._table is None or name not in self._rows:
+            return None
+        self._rows.move_to_end(name)
+        return self._table[self._rows[name]].clone()
 
     def keep(self, prompt: str, features: Tensor) -> None:
         """Keeps features [d], from now on those of the latest prompt; all have one d and one

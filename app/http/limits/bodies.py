@@ -51,6 +51,12 @@ class BodyBudget:
         self.bytes -= size
 
 
+def announced(headers: Headers) -> int:
+    """Bytes of a body, where its length is given."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
 class Room:
     """What a body may have, and whether there is room for it: known from its headers."""
 
@@ -75,12 +81,11 @@ class Room:
             return
         sender = state.sender(headers)
         deadline = state.started + allowed_seconds(headers, self._settings.deadline_seconds)
-        length = headers.get("content-length", "")
         state.place = self._admission.at_the_door(
             deadline,
             sender,
             single=state.path in _SINGLES,
-            size=int(length) if length.isdecimal() else 0,
+            size=announced(headers),
         )
 
 

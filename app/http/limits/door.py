@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.batching.admission import Admission
 from app.batching.errors import Overloaded, ServiceError
 from app.http.keys import Keys
-from app.http.limits.bodies import SCORING, Room
+from app.http.limits.bodies import SCORING, Room, announced
 from app.http.middleware import ALWAYS, Entrance, Record, id_of
 from app.http.problems import answer
 from app.http.request_state import RequestState
@@ -44,8 +44,8 @@ class Door:
         self._behind_proxies: Any = ProxyHeadersMiddleware(_nothing, trusted)
 
     def refusal(self, scope: Scope) -> Response | None:
-        """Of a POST to one of ``paths``, whose body's length is known; None: the
-        application has to see it. ``scope`` has a path and a method, and keeps what was found out.
+        """Of a POST to one of ``paths``, whose body's length is known; None: the application has to
+        see it. ``scope`` has a path and a method, and keeps what was found out.
         """
         forwarded = dict(scope)
         headers = Headers(scope=scope)
@@ -56,7 +56,7 @@ class Door:
         state.store(scope)
         try:
             self._entrance.require(scope)
-            if self._announced(headers) > self._room.most(state.path):
+            if announced(headers) > self._room.most(state.path):
                 return None
             self._room.require(state, headers)
         except Overloaded as refusal:
@@ -79,11 +79,6 @@ class Door:
             request_id.reset(token)
             trace_id.reset(trace)
         return response
-
-    @staticmethod
-    def _announced(headers: Headers) -> int:
-        length = headers.get("content-length", "")
-        return int(length) if length.isdecimal() else 0
 
 
 async def _nothing(*_: Any) -> None:
