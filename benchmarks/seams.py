@@ -5,6 +5,7 @@ python -m benchmarks.seams
 
 import io
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 import model
 from model.decoding.cropping import crop_here, cropping
-from model.decoding.decoder import DecodeLimits
+from model.decoding.decoder import DecodeLimits, anonymous_file
 from model.preprocess import images
 
 _IMPORT = "import {}, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -78,6 +79,24 @@ def decoding(width: int, height: int, runs: int = 100) -> tuple[float, float]:
     return here, there
 
 
+def writing(size: int = 8 * 2**20, runs: int = 30) -> tuple[float, float]:
+    """Median milliseconds to write an upload into shared memory whose pages have to be found, and
+    whose pages are there. What comes between has left the caches.
+    """
+    upload, between = os.urandom(size), os.urandom(64 * 2**20)
+    anew, kept = anonymous_file("anew"), anonymous_file("kept")
+    os.pwrite(kept, upload, 0)
+    times: dict[int, list[float]] = {anew: [], kept: []}
+    for _ in range(runs):
+        for file, its in times.items():
+            between.count(0)
+            start = time.perf_counter()
+            os.pwrite(file, upload, 0)
+            os.ftruncate(anew, 0)
+            its.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times[anew]), 1000 * statistics.median(times[kept])
+
+
 def main() -> None:
     """Prints the figures."""
     for module in ("app.main", "app.worker"):
@@ -86,6 +105,8 @@ def main() -> None:
     crops = np.zeros((10, 3, 224, 224), np.uint8)
     print(f"crops of a 512 x 512 image through a pipe: {round_trip(crops):.2f} ms")
     print(f"where they lie in shared memory: {round_trip((0, crops.shape)):.2f} ms")
+    anew, kept = writing()
+    print(f"8 MiB into shared memory that is new {anew:.1f} ms, that is kept {kept:.1f} ms")
     for width, height in _SIZES[1:]:
         here, there = decoding(width, height)
         print(f"decoding {width} x {height} in a thread {here:.1f} ms, in a process {there:.1f} ms")

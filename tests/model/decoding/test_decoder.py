@@ -50,6 +50,13 @@ def crops(decoder: CropDecoder, data: bytes, policy: CropPolicy = GRID) -> np.nd
     return decoder.crops(data, header, layout_for(header, policy))
 
 
+def crops_here(data: bytes, policy: CropPolicy = GRID) -> np.ndarray:
+    layout = layout_for(read_header(data), policy)
+    out = np.empty(layout.array_shape, np.uint8)
+    cut(images.decode(data), layout, out)
+    return out
+
+
 def pid(decoder: CropDecoder) -> int:
     decoder.start()
     assert decoder.pid
@@ -78,10 +85,7 @@ def test_its_crops_are_those_of_decoding_here_within_the_header_s_estimate(
     # Its file of crops grows on the way; a narrow image is enlarged for its windows.
     for size in ((500, 300), (224, 224), (3000, 2000), (60, 2900)):
         data = encoded(form, *size, mode)
-        layout = layout_for(read_header(data))
-        here = np.empty(layout.array_shape, np.uint8)
-        cut(images.decode(data), layout, here)
-        assert (crops(decoder, data) == here).all()
+        assert (crops(decoder, data) == crops_here(data)).all()
 
 
 @pytest.mark.parametrize("size", [(1500, 1000), (7000, 7000), (20000, 800)], ids=str)
@@ -90,10 +94,8 @@ def test_it_reduces_an_image_for_liqe_as_decoding_here_does(
 ) -> None:
     data = encoded("JPEG", *size, "L")
     layout = layout_for(read_header(data), CropPolicy.liqe())
-    here = np.empty(layout.array_shape, np.uint8)
-    cut(images.decode(data), layout, here)
     assert layout.grid.bilinear
-    assert (crops(decoder, data, CropPolicy.liqe()) == here).all()
+    assert (crops(decoder, data, CropPolicy.liqe()) == crops_here(data, CropPolicy.liqe())).all()
 
 
 def test_an_image_that_cannot_be_decoded_says_why_and_harms_nothing(decoder: CropDecoder) -> None:
@@ -103,6 +105,21 @@ def test_an_image_that_cannot_be_decoded_says_why_and_harms_nothing(decoder: Cro
         decoder.crops(whole[: len(whole) // 2], header, layout_for(header))
     crops(decoder, whole)
     assert pid(decoder) == before
+
+
+def test_the_file_that_images_come_by_keeps_what_the_next_one_needs_and_no_more() -> None:
+    decoder = CropDecoder(PLENTY)
+    file = decoder._decoder._inbox
+    large, small = encoded("PNG", 1500, 1200), encoded("PNG", 40, 30)
+    for data in (large, small, large):
+        found = crops(decoder, data)  # none sees what is left of the one before
+        assert (found == crops_here(data)).all()
+        assert os.fstat(file).st_size > len(large)
+    huge = encoded("BMP", 2600, 2300)
+    assert len(huge) > 16 * 2**20
+    crops(decoder, huge)
+    assert os.fstat(file).st_size == 0
+    decoder.close()
 
 
 def test_too_much_processor_time_ends_the_process_and_another_takes_over() -> None:
