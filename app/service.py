@@ -12,7 +12,7 @@ from typing import Any
 from app.batching.admission import State
 from app.batching.errors import Draining
 from app.batching.fairness import Priority
-from app.batching.lending import Lending
+from app.batching.lending import Lender, Lending
 from app.batching.workers import WorkerLane
 from app.catalogue import PHOTOGRAPHS, Models
 from app.device.messages import RESTART_REASONS, LoadedModel, Ready
@@ -151,7 +151,9 @@ class Service:
                 priority: round(self.admission.expected_seconds(priority), 3)
                 for priority in Priority
             },
-            "sharing": dataclasses.asdict(self._lanes.lending) if self._lanes.lending else None,
+            "sharing": dataclasses.asdict(lender.lending)
+            if (lender := self._lanes.lender)
+            else None,
             "margin": round(self.admission.margin.factor, 3),
             "limits": {
                 "rows": settings.max_rows,
@@ -265,12 +267,12 @@ class Service:
         names = [m.config.name for m in ready.models]
         fields = {"models": names, "device": device, "dtype": dtype}
         logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
-        if ready.lending and self._lanes.lending is None:
+        if ready.lending and self._lanes.lender is None:
             self._share_cores(ready.lending)
 
     def _share_cores(self, lending: Lending) -> None:
         """Starts as many workers as the first one measured to be best."""
-        self._lanes.lending = lending
+        self._lanes.lender = Lender(lending)
         found = (lending.workers, lending.threads, lending.gain)
         text = "workers on this CPU: %d, threads of each: %d; %.2f of the speed of one with all"
         logger.info(text, *found)

@@ -1,7 +1,13 @@
-"""Workers that share a CPU lend each other their cores: those that compute have all of them."""
+"""Workers that share a CPU lend each other their cores: those that compute have all of them, as
+long as that makes them faster. No clock, no I/O.
+"""
 
 from dataclasses import dataclass
 from typing import Self
+
+# Batches that are computed on their worker's own cores after one that others' cores did not make
+# faster; the next one finds out again.
+_SPARED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +59,31 @@ class Lending:
         threads = self.cores // (self.workers - idle)
         lent = (threads - self.threads) / max(1, self.cores - self.threads)
         return Loan(threads, 1 + lent * (self.speedup - 1))
+
+
+class Lender:
+    """Lends as was measured at the start, and pauses while it brings nothing: where another process
+    uses the cores, threads of one network wait for those that have none, and one thread alone is
+    faster.
+    """
+
+    def __init__(self, lending: Lending) -> None:
+        self.lending = lending
+        self._spared = 0
+
+    def loan(self, idle: int) -> Loan:
+        """For the next batch, beside so many workers that have nothing to do."""
+        if idle and self._spared:
+            self._spared -= 1
+            return self.lending.loan(0)
+        return self.lending.loan(idle)
+
+    def seconds_without(self, loan: Loan, seconds: float, expected: float) -> float | None:
+        """What a batch that took so many ``seconds`` would have taken on its worker's own cores;
+        ``expected``: to take there, 0 if that is not known. One that took longer than that has
+        gained nothing by others' cores: None, it tells nothing.
+        """
+        if loan.boost > 1 and 0 < expected < seconds:
+            self._spared = _SPARED
+            return None
+        return seconds * loan.boost

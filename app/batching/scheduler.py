@@ -174,9 +174,8 @@ class Scheduler:
         """
         if len(results) != len(batch.slices):
             raise ValueError(f"{len(results)} results for {len(batch.slices)} slices")
-        lane = self.lanes[batch.lane]
-        lane.leave(batch)
-        lane.rates.of(batch.model).observe(batch.cost, seconds * batch.loan.boost)
+        self.lanes[batch.lane].leave(batch)
+        self.lanes.learn(batch, seconds)
         self._cap(batch).after_good_batch()
         for piece, result in zip(batch.slices, results, strict=True):
             job = piece.job

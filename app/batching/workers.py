@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from app.batching.budget import Cap, Limits
 from app.batching.jobs import Batch
-from app.batching.lending import Lending, Loan
+from app.batching.lending import Lender, Loan
 from app.batching.rate import Rates
 
 
@@ -74,9 +74,9 @@ class Lanes:
     """All of them, and what they do together."""
 
     def __init__(self, limits: Limits, rates: Sequence[Rates]) -> None:
-        """``rates``: of each worker. ``lending``: they share a CPU, which was measured."""
+        """``rates``: of each worker. ``lender``: they share a CPU, which was measured."""
         self.limits = limits
-        self.lending: Lending | None = None
+        self.lender: Lender | None = None
         self._all = [
             WorkerLane(number, each, limits.batch_rows) for number, each in enumerate(rates)
         ]
@@ -92,10 +92,20 @@ class Lanes:
         """What a batch is computed with there that is handed over now; ``more`` work waits, which
         others begin with at once.
         """
-        if self.lending is None:
+        if self.lender is None:
             return Loan()
         idle = sum(not other.running for other in self._all if other is not lane)
-        return self.lending.loan(0 if more else idle)
+        return self.lender.loan(0 if more else idle)
+
+    def learn(self, batch: Batch, seconds: float) -> None:
+        """Takes in what a batch took: the rate is that of a worker with its own cores."""
+        rate = self._all[batch.lane].rates.of(batch.model)
+        alone: float | None = seconds
+        if self.lender is not None:
+            expected = rate.seconds(batch.cost)
+            alone = self.lender.seconds_without(batch.loan, seconds, expected)
+        if alone is not None:
+            rate.observe(batch.cost, alone)
 
     def __len__(self) -> int:
         return len(self._all)

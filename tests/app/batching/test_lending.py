@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.batching.lending import Lending, Loan
+from app.batching.lending import Lender, Lending, Loan
 from app.batching.rate import Rates
 from tests.app.batching.test_lanes import house
 from tests.app.batching.test_scheduler import House
@@ -13,7 +13,7 @@ TWO = Lending(cores=2, workers=2, speedup=1.6, gain=1.25)
 
 def sharing(lending: Lending = TWO) -> House:
     here = house(*[PER_ROW] * lending.workers)
-    here.scheduler.lanes.lending = lending
+    here.scheduler.lanes.lender = Lender(lending)
     return here
 
 
@@ -85,6 +85,58 @@ def test_what_is_learned_is_the_speed_of_a_worker_among_others() -> None:
     assert rate.seconds(5) == pytest.approx(5 * PER_ROW, rel=0.01)
 
 
+def _alone(here: House, name: str, beside_a_neighbour: bool) -> Loan:
+    """One image alone; beside a neighbour threads of one network wait for those without a core."""
+    here.add(name, 5)
+    batch = here.next()
+    is_lent = batch.loan.boost > 1
+    pace = (2.0 if beside_a_neighbour else 1 / 1.6) if is_lent else 1.0
+    here.scheduler.finished(batch, ["done"], 5 * PER_ROW * pace)
+    return batch.loan
+
+
+def test_cores_that_make_nothing_faster_are_not_lent_for_a_while() -> None:
+    here = sharing()
+    assert _alone(here, "a", beside_a_neighbour=True).threads == 2
+    after = [_alone(here, str(n), beside_a_neighbour=True).threads for n in range(18)]
+    assert after == [*[1] * 8, 2, *[1] * 8, 2]  # each time one finds out
+
+
+def test_they_are_lent_again_once_that_helps() -> None:
+    here = sharing()
+    _alone(here, "a", beside_a_neighbour=True)
+    after = [_alone(here, str(n), beside_a_neighbour=False).threads for n in range(12)]
+    assert after == [*[1] * 8, *[2] * 4]
+
+
+def test_a_loan_that_brought_nothing_is_not_reckoned_with() -> None:
+    here = sharing()
+    for number in range(40):
+        _alone(here, str(number), beside_a_neighbour=True)
+    for lane in here.scheduler.lanes:
+        assert lane.rates.of("m").seconds(5) == pytest.approx(5 * PER_ROW)
+
+
+def test_a_machine_that_is_slower_by_itself_still_gains_by_lent_cores() -> None:
+    here = sharing()
+    for number in range(30):
+        here.add(str(number), 5)
+        batch = here.next()
+        here.scheduler.finished(batch, ["done"], 1.5 * 5 * PER_ROW / batch.loan.boost)
+        assert batch.loan.threads == 2
+
+
+def test_a_batch_that_is_slow_on_its_own_cores_says_nothing_of_lent_ones() -> None:
+    here = sharing()
+    here.add("a", 10)
+    here.add("b", 10)
+    batches = [here.next(), here.next()]
+    for batch in batches:
+        assert batch.loan.threads == 1
+        here.scheduler.finished(batch, ["done"], 3 * batch.cost * PER_ROW)
+    assert _alone(here, "d", beside_a_neighbour=False).threads == 2
+
+
 def test_without_a_measurement_workers_compute_as_they_are_set() -> None:
     here = house(PER_ROW, PER_ROW)
     here.add("a", 5)
@@ -96,7 +148,7 @@ def test_a_worker_that_comes_later_is_handed_batches_once_it_is_up() -> None:
     rates = Rates()
     rates.of("m").observe(10, 10 * PER_ROW)
     lane = here.scheduler.grow(rates)
-    here.scheduler.lanes.lending = TWO
+    here.scheduler.lanes.lender = Lender(TWO)
     for name in "abc":
         here.add(name, 20)
     assert [here.next().lane, here.next().lane] == [0, 0]
