@@ -51,7 +51,7 @@ from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
 from model.preprocess.crops import gather
-from model.resources import give_back_memory
+from model.resources import Tidying, give_back_memory
 from model.scorer import Scorer, limit_threads
 from model.scores import Score
 from model.staging import Staged, Staging, staging_for
@@ -119,6 +119,7 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
         DeviceLost: as ``Worker.answer``.
     """
     receive = ahead(pipe.recv, worker.stage) if worker.stages else pipe.recv
+    tidying = Tidying()
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
         while isinstance(message := receive(), Run | Reload):
             if isinstance(message, Reload):
@@ -128,6 +129,7 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
             with heartbeat.computing(message.number):
                 answer = worker.answer(message)
             heartbeat.send(answer)
+            tidying.look()
 
 
 class Worker:
@@ -257,7 +259,9 @@ class Worker:
             message = f"{type(error).__name__}: {error}"
             doubtful, lost = is_device_error(error), is_sticky(error)
         else:
-            self._count(run, fruitful=not all(map(_is_failure, done.outcome.results)))
+            self._count(
+                run, fruitful=any(not isinstance(r, InferenceFailed) for r in done.outcome.results)
+            )
             return done
         # Outside of the handler, so that the error no longer holds on to the memory of the batch.
         device = self._scorers[run.model].device
@@ -389,10 +393,6 @@ def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarra
         logger.error("a score that is no number")
         return InferenceFailed()
     return score
-
-
-def _is_failure(result: object) -> bool:
-    return isinstance(result, InferenceFailed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -70,6 +71,41 @@ def give_back_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Tidying:
+    """Bounds what a process keeps of freed memory. Calls of ever other sizes leave holes that the
+    next one does not fit into, and for a quarter of an hour the heap grows round them: once it has
+    grown by ``most`` bytes, they are given back (``give_back_memory``), once in ``every`` so many
+    seconds at most.
+    """
+
+    def __init__(
+        self,
+        most: int = 160 * 2**20,
+        every: float = 5.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        own: Callable[[], int] = own_memory,
+        give_back: Callable[[], None] = give_back_memory,
+    ) -> None:
+        self._most = most
+        self._every = every
+        self._clock = clock
+        self._own = own
+        self._give_back = give_back
+        self._least = own()
+        self._not_before = clock()
+
+    def look(self) -> None:
+        """Call between two pieces of work. Where it gives back, this takes some 15 milliseconds,
+        and the next piece a little longer, since the system clears the memory anew.
+        """
+        if self._own() <= self._least + self._most or self._clock() < self._not_before:
+            return
+        self._give_back()
+        self._least = self._own()
+        self._not_before = self._clock() + self._every
 
 
 def _quotas() -> Iterator[float]:

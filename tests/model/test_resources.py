@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model import resources
-from model.resources import own_memory, usable_cores, usable_memory
+from model.resources import Tidying, own_memory, usable_cores, usable_memory
 
 GIB = 2**30
 
@@ -134,3 +134,74 @@ def test_own_memory_counts_what_is_allocated_and_no_files(tmp_path: Path) -> Non
     taken = bytearray(b"\1") * (64 * 2**20)
     assert own_memory() - before > 48 * 2**20
     del taken
+
+
+class _Heap:
+    """What a process has for itself: what it needs, and what it has freed and keeps."""
+
+    def __init__(self) -> None:
+        self.needed, self.freed, self.given_back = 100, 0, 0
+        self.now = 0.0
+        self.tidying = Tidying(
+            50, 5.0, clock=lambda: self.now, own=self.own, give_back=self.give_back
+        )
+
+    def own(self) -> int:
+        return self.needed + self.freed
+
+    def give_back(self) -> None:
+        self.freed = 0
+        self.given_back += 1
+
+    def looks(self, freed: int) -> int:
+        self.freed = freed
+        self.tidying.look()
+        return self.given_back
+
+
+def test_what_is_kept_of_freed_memory_has_a_bound() -> None:
+    heap = _Heap()
+    assert heap.looks(50) == 0
+    assert heap.looks(51) == 1
+    assert heap.freed == 0
+
+
+def test_memory_is_not_given_back_behind_each_piece_of_work_that_takes_much() -> None:
+    heap = _Heap()
+    assert heap.looks(60) == 1
+    heap.now = 4.9
+    assert heap.looks(70) == 1
+    heap.now = 5.0
+    assert heap.looks(70) == 2
+
+
+def test_memory_that_is_needed_from_now_on_is_no_reason_to_give_back_again_and_again() -> None:
+    heap = _Heap()
+    heap.needed = 200  # another model, say
+    assert heap.looks(0) == 1
+    heap.now = 10.0
+    assert heap.looks(50) == 1
+    assert heap.looks(51) == 2
+
+
+_HOLES = """
+from model.resources import Tidying, keep_freed_memory, own_memory
+
+assert keep_freed_memory()
+tidying = Tidying(32 * 2**20)
+before = own_memory()
+blocks = [bytearray(b"x") * 2**20 for _ in range(128)]
+kept = blocks[::2], [bytearray(b"x") * 1000 for _ in range(100)]
+del blocks  # every other one is a hole now
+assert own_memory() - before > 120 * 2**20
+tidying.look()
+print(own_memory() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_what_lies_between_blocks_that_are_in_use_is_given_back() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", _HOLES], capture_output=True, text=True, check=True
+    )
+    assert 60 * 2**20 < int(found.stdout) < 80 * 2**20
