@@ -25,7 +25,7 @@ import torch
 from app.batching.batcher import Outcome
 from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.jobs import Fault
-from app.batching.lending import Lending
+from app.batching.lending import LEAST_GAIN, Lending
 from app.device import arena
 from app.device.ahead import ahead
 from app.device.launch import receive_descriptors
@@ -189,7 +189,8 @@ class Worker:
         timings = {s.config.name: self._warm_up(s) for s in scorers}
         lending = None
         if self._most_workers > 1 and scorers[0].device.type == "cpu":
-            lending = Lending.chosen(*measure(scorers[0], self._most_workers))
+            times = measure(scorers[0], self._most_workers, LEAST_GAIN)
+            lending = Lending.chosen(*times)
         give_back_memory()
         return Ready(models, timings, dict(self._prompt_seconds), lending)
 

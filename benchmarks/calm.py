@@ -1,6 +1,6 @@
-"""Whether the service is as fast as another checkout of it, in calm weather.
+"""Whether the service is as fast as another checkout of it, in calm weather, or beside busy loops.
 
-    python -m benchmarks.calm CHECKOUT [--rounds 5] [--images 120] [--clients 16]
+    python -m benchmarks.calm CHECKOUT [--rounds 5] [--images 120] [--clients 16] [--busy 0]
 
 Both services run on the same machine with the same settings, each from its checkout's `.venv`; one
 is asked while the other rests, by turns. Prints images per second under saturation, and the median
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.drills.load.burner import busy_loops
 from benchmarks.service import lone, make_files, saturated
 from tests.app.server import free_port
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=120)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--busy", type=int, default=0, help="loops that use the same cores")
     given = parser.parse_args()
     rates: list[float] = []
     waits: list[float] = []
@@ -79,6 +81,7 @@ def main() -> None:
         with (
             service(given.checkout.resolve(), folder / "before.log") as before,
             service(HERE, folder / "after.log") as after,
+            busy_loops(given.busy),
         ):
             for url in (before, after):
                 saturated(url, files, given.clients)  # warm

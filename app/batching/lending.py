@@ -5,9 +5,13 @@ long as that makes them faster. No clock, no I/O.
 from dataclasses import dataclass
 from typing import Self
 
-# Batches that are computed on their worker's own cores after one that others' cores did not make
-# faster; the next one finds out again.
-_SPARED = 8
+# What several workers are to reach of one with all the cores to be preferred. Less than all of it:
+# they are measured where nothing else runs, and beside what decodes and answers threads that wait
+# for each other lose more than those that do not.
+LEAST_GAIN = 0.85
+# Most batches that are computed on their worker's own cores after one that others' cores did not
+# make faster: one at first, twice as many each time. The next one finds out again.
+_MOST_SPARED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Lending:
 
     @classmethod
     def chosen(cls, cores: int, workers: int, alone: float, shared: float) -> Self:
-        """The better of one worker and of so many.
+        """One worker, or so many where those are about as fast or faster.
 
         Args:
             cores: that there are.
@@ -45,7 +49,7 @@ class Lending:
             shared: seconds of as many batches as workers, all at once.
         """
         gain = workers * alone / shared
-        if gain < 1:
+        if gain < LEAST_GAIN:
             return cls(cores, 1, 1.0, gain)
         return cls(cores, workers, max(1.0, shared / alone), gain)
 
@@ -69,6 +73,7 @@ class Lender:
 
     def __init__(self, lending: Lending) -> None:
         self.lending = lending
+        self._next = 1  # so many batches are spared after the next one in vain
         self._spared = 0
 
     def loan(self, idle: int) -> Loan:
@@ -83,7 +88,10 @@ class Lender:
         ``expected``: to take there, 0 if that is not known. One that took longer than that has
         gained nothing by others' cores: None, it tells nothing.
         """
-        if loan.boost > 1 and 0 < expected < seconds:
-            self._spared = _SPARED
+        if loan.boost == 1:
+            return seconds
+        if 0 < expected < seconds:
+            self._spared, self._next = self._next, min(2 * self._next, _MOST_SPARED)
             return None
+        self._next = 1
         return seconds * loan.boost

@@ -64,9 +64,11 @@ def serve(*, print_config: bool, address: str | None, **given: Any) -> None:
     # a container would not end at all without one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Before the imports of the service, so that both import at the same time.
-    from app.device.launch import EarlyWorker
+    from app.device.launch import EarlyWorker, variables_for
+    from model.resources import usable_cores
 
-    with closing(EarlyWorker()) as early:
+    variables = variables_for(given, usable_cores())
+    with closing(EarlyWorker(variables=variables)) as early:
         from app.device.arena import ArenaError
         from app.main import serve as run
         from app.settings import SettingsError

@@ -20,8 +20,7 @@ COMMAND = (sys.executable, "-P", "-m", "app.worker")  # -P: our own app, whereve
 
 # Threads of the network that wait for each other sleep soon. By default GNU's OpenMP spins for some
 # milliseconds, and beside one busy process those it waits for are often not even running: on two
-# cores that took three quarters of the speed (benchmarks/neighbours.py). What sleeping takes where
-# nothing else runs stands in docs/decisions/14-threads-that-sleep-soon.md.
+# cores that took three quarters of the speed (benchmarks/neighbours.py).
 # And oneDNN keeps what it compiled for the latest 1024 shapes: prompts and batches of all lengths
 # filled over a gigabyte in ten minutes (`make soak`). 256 are enough for the bundled models' stem,
 # which has 45 shapes for each of three numbers of rows: with 64 it was compiled again and again.
@@ -32,6 +31,27 @@ VARIABLES = {
     # NumPy's: nothing here multiplies by it, and a process with threads can't be forked.
     "OPENBLAS_NUM_THREADS": "1",
 }
+# Of workers that compute in one thread each, and in several only on cores that idle ones lend: they
+# spin for longer, since where that does not help, none are lent (app.batching.lending). What both
+# take and give stands in docs/decisions/14-threads-that-sleep-soon.md.
+_BORROWED = VARIABLES | {"GOMP_SPINCOUNT": "10000"}
+# Up to so many cores a worker has one for itself where their number is measured (model.core_share).
+_MOST_OF_ONE_CORE = 8
+_LENDING = frozenset({"auto", "cpu"})  # devices
+
+
+def variables_for(given: Mapping[str, object], cores: int) -> Mapping[str, str]:
+    """Of the first worker, before the settings are read: by what is ``given`` on the command line,
+    or else the environment. Where that says how many workers or threads there are, or a file might,
+    none may be lent.
+    """
+
+    def is_set(name: str) -> bool:
+        return bool(given.get(name) or os.environ.get(f"AGIQA_{name.upper()}"))
+
+    device = given.get("device") or os.environ.get("AGIQA_DEVICE") or "auto"
+    is_known = any(map(is_set, ("workers", "threads", "config"))) or device not in _LENDING
+    return VARIABLES if is_known or cores > _MOST_OF_ONE_CORE else _BORROWED
 
 
 class EarlyWorker:
@@ -49,6 +69,7 @@ class EarlyWorker:
             OSError: no process or descriptor can be had.
         """
         self.started = time.monotonic()
+        self.variables = variables
         self.template = Template()
         self._socket, theirs = socket.socketpair()
         with theirs, self.template.begin() as end:

@@ -200,8 +200,9 @@ class WorkerDevice:
             first = self._settings.load_seconds
             limit = load_limit(first, self._load_seconds, self._slow_loads)
             shared, early = (self._arena.fd,), self._early
+            variables = early.variables if early else VARIABLES
             process = ChildProcess(
-                self._command_line(), self._receive, shared, VARIABLES, early, forks=forks
+                self._command_line(), self._receive, shared, variables, early, forks=forks
             )
             self._life = life = _Life(process, Watch(limit), process.started)
             process.send(self._settings)

@@ -51,6 +51,30 @@ def _has_memory(monkeypatch: pytest.MonkeyPatch, processes: float) -> None:
 
 
 @pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(
+    ("times", "alone", "shared"),  # by turns: shared, alone
+    [
+        ([2.0, 1.5, 2.0, 1.6], 1.5, 2.0),
+        ([2.0, 1.0, 1.9, 0.9], 0.9, 1.9),  # .95, which is enough
+        ([9.0, 1.6, 5.0, 1.4, 2.0, 1.5], 1.4, 2.0),  # the machine did something else at first
+        ([2.0, 0.6, 2.1, 0.5, 2.2, 0.5, 2.0, 0.7, 1.9, 0.5, 2.0, 0.6], 0.5, 1.9),
+    ],
+)
+def test_before_one_is_preferred_both_are_measured_again(
+    scorer: Scorer,
+    monkeypatch: pytest.MonkeyPatch,
+    times: list[float],
+    alone: float,
+    shared: float,
+) -> None:
+    _has_memory(monkeypatch, processes=6)
+    clock = iter(times)
+    monkeypatch.setattr("model.core_share._seconds", lambda _: next(clock))
+    assert measure(scorer, 2, enough=0.9) == CoreTimes(4, 2, alone, shared)
+    assert not list(clock)
+
+
+@pytest.mark.usefixtures("four_threads")
 def test_both_ways_are_measured_and_torch_is_left_as_it_was(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

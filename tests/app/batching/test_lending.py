@@ -40,6 +40,7 @@ def test_those_that_compute_have_all_cores(cores: int, workers: int, idle: int, 
     [
         (0.6, 1.0, Lending(2, 2, speedup=1 / 0.6, gain=1.2)),  # threads wait for each other
         (0.5, 1.0, Lending(2, 2, speedup=2.0, gain=1.0)),
+        (0.45, 1.0, Lending(2, 2, speedup=1 / 0.45, gain=0.9)),  # others' work costs it more
         (0.4, 1.0, Lending(2, 1, speedup=1.0, gain=0.8)),  # caches are too small for two
         (1.2, 1.0, Lending(2, 2, speedup=1.0, gain=2.4)),  # threads are of no use at all
     ],
@@ -97,16 +98,19 @@ def _alone(here: House, name: str, beside_a_neighbour: bool) -> Loan:
 
 def test_cores_that_make_nothing_faster_are_not_lent_for_a_while() -> None:
     here = sharing()
-    assert _alone(here, "a", beside_a_neighbour=True).threads == 2
-    after = [_alone(here, str(n), beside_a_neighbour=True).threads for n in range(18)]
-    assert after == [*[1] * 8, 2, *[1] * 8, 2]  # each time one finds out
+    threads = [_alone(here, str(n), beside_a_neighbour=True).threads for n in range(38)]
+    tried = [number for number, each in enumerate(threads) if each == 2]
+    assert tried == [0, 2, 5, 10, 19, 28, 37]  # each time one finds out
 
 
 def test_they_are_lent_again_once_that_helps() -> None:
     here = sharing()
-    _alone(here, "a", beside_a_neighbour=True)
-    after = [_alone(here, str(n), beside_a_neighbour=False).threads for n in range(12)]
-    assert after == [*[1] * 8, *[2] * 4]
+    for name in "abc":  # lent, spared, lent
+        _alone(here, name, beside_a_neighbour=True)
+    after = [_alone(here, str(n), beside_a_neighbour=False).threads for n in range(6)]
+    assert after == [1, 1, 2, 2, 2, 2]
+    again = [_alone(here, str(n), beside_a_neighbour=True).threads for n in range(6, 10)]
+    assert again == [2, 1, 2, 1]  # as if for the first time
 
 
 def test_a_loan_that_brought_nothing_is_not_reckoned_with() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.device import template
 from app.device.arena import Arena
-from app.device.launch import EarlyWorker
+from app.device.launch import VARIABLES, EarlyWorker, variables_for
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.device.template import Forked, Template
@@ -193,6 +193,59 @@ def test_an_early_worker_that_has_ended_is_replaced_without_a_word(tmp_path: Pat
         with contextlib.closing(early):
             async with begun_early(tmp_path, early) as started:
                 assert await started.heard("started") == ["started"]
+
+    within_time(test)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "cores", "spins"),
+    [
+        ({}, {}, 2, "10000"),
+        ({"workers": None, "device": None, "config": None}, {}, 8, "10000"),
+        ({"device": "cpu"}, {"AGIQA_DEVICE": "cuda"}, 2, "10000"),
+        ({}, {"AGIQA_DEVICE": "auto"}, 2, "10000"),
+        ({"workers": 1}, {}, 2, "1000"),
+        ({}, {"AGIQA_WORKERS": "1"}, 2, "1000"),
+        ({}, {"AGIQA_THREADS": "2"}, 2, "1000"),
+        ({"config": Path("agiqa.toml")}, {}, 2, "1000"),  # it may say how many workers there are
+        ({}, {"AGIQA_DEVICE": "cuda"}, 2, "1000"),
+        ({}, {}, 16, "1000"),  # eight workers of two threads each, which wait for each other
+    ],
+)
+def test_threads_spin_for_longer_where_several_are_lent_alone(
+    given: dict[str, object],
+    environment: dict[str, str],
+    cores: int,
+    spins: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("WORKERS", "THREADS", "DEVICE", "CONFIG"):
+        monkeypatch.delenv(f"AGIQA_{name}", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = variables_for(given, cores)
+    assert found["GOMP_SPINCOUNT"] == spins
+    assert {**found, "GOMP_SPINCOUNT": "1000"} == VARIABLES
+
+
+def test_all_workers_have_the_variables_of_the_early_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+    def environment_of(pid: int) -> list[str]:
+        return Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+    async def test() -> None:
+        variables = {"GOMP_SPINCOUNT": "10000"}
+        early = EarlyWorker(stub(tmp_path), variables)
+        early.template.close()  # nothing is forked: the next one is started anew
+        with contextlib.closing(early):
+            async with begun_early(tmp_path, early) as one, begun_early(tmp_path, early) as other:
+                for started in (one, other):
+                    await started.heard("started")
+                    assert "GOMP_SPINCOUNT=10000" in environment_of(started.pid)
+                assert not is_forked(other)
 
     within_time(test)
 
