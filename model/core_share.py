@@ -43,11 +43,12 @@ def workers_of(cores: int, most: int) -> int:
 
 
 def measure(scorer: Scorer, most: int, enough: float = 1.0) -> CoreTimes:
-    """Computes both ways, on a CPU, with up to ``most`` workers as threads of this process; they
-    are to fit into a third of the memory. The scorer is warm. It takes the time of a few images,
-    and leaves torch's number of threads as it was.
+    """Computes both ways, on a CPU, with the workers as threads of this process. It takes the time
+    of a few images, and leaves torch's number of threads as it was.
 
     Args:
+        scorer: is warm.
+        most: workers, as far as they fit into a third of the memory.
         enough: what several together are to reach of one with all the cores; as long as they do
             not, both are measured again, up to four more times.
 
