@@ -32,8 +32,8 @@ VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 # Of workers that compute in one thread each, and in several only on cores that idle ones lend: they
-# spin for longer, since where that does not help, none are lent (app.batching.lending). What both
-# take and give stands in docs/decisions/14-threads-that-sleep-soon.md.
+# spin for longer, since where that does not help, none are lent (app.batching.lending). See
+# docs/decisions/17-cores-lent-while-that-helps.md.
 _BORROWED = VARIABLES | {"GOMP_SPINCOUNT": "10000"}
 # Up to so many cores a worker has one for itself where their number is measured (model.core_share).
 _MOST_OF_ONE_CORE = 8
