@@ -30,11 +30,11 @@ from app.device import arena
 from app.device.ahead import ahead
 from app.device.launch import receive_descriptors
 from app.device.lifeline import Heartbeat, die_with
+from app.device.loaded import by_name, described
 from app.device.messages import (
     DEVICE_LOST,
     BatchFailed,
     Done,
-    LoadedModel,
     Piece,
     Ready,
     Reload,
@@ -346,35 +346,6 @@ class Worker:
             for piece in pieces
         )
         return gather(parts, join)
-
-
-def described(scorer: Scorer) -> LoadedModel:
-    """What the API process needs to know of a scorer."""
-    dtype = str(scorer.dtype).removeprefix("torch.")
-    return LoadedModel(scorer.config, scorer.planner.policy, str(scorer.device), dtype)
-
-
-def by_name(sources: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, Scorer]:
-    """The scorers by their checkpoints' names.
-
-    Args:
-        sources: where each was loaded from, for the message.
-        scorers: as many.
-
-    Raises:
-        CheckpointError: two have the same name, so that requests could not tell them apart.
-    """
-    found: dict[str, Scorer] = {}
-    origin: dict[str, str] = {}
-    for source, scorer in zip(sources, scorers, strict=True):
-        name = scorer.config.name
-        if name in found:
-            raise CheckpointError(
-                f"two of the models are named {name!r} ({origin[name]} and {source}): load one of "
-                'them, or give one another "name" in its config.json'
-            )
-        found[name], origin[name] = scorer, source
-    return found
 
 
 def _result(scorer: Scorer, piece: Piece, rows: np.ndarray) -> Score | np.ndarray | InferenceFailed:

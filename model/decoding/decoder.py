@@ -48,8 +48,8 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
 _MOST_REPLY = 1 << 16
-# What the inbox keeps of its memory for the next image: 8 MiB take 1.5 ms to be copied, and 2.4
-# more where it has to be found anew (benchmarks/seams.py).
+# What the inbox keeps of its memory for the next image: to write 8 MiB where it has to be found
+# anew takes three times as long and more (benchmarks/seams.py).
 _KEPT_OF_INBOX = 16 * 2**20
 # For each pixel that is cut: resized by one axis and by both, four bytes in Pillow, and as array.
 _BYTES_TO_CUT = 12
