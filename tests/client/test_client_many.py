@@ -72,14 +72,17 @@ def test_many_items_are_taken_as_room_comes() -> None:
 
 
 def test_no_more_than_the_given_number_are_under_way_at_once(kind: Kind) -> None:
-    under_way, most = 0, 0
+    under_way, most, three = 0, 0, asyncio.Event()
 
     async def handle(request: httpx.Request) -> httpx.Response:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        if under_way == 3:
+            three.set()
+        # However slowly images are read, three meet here; a fourth has time to come as well.
+        await asyncio.wait_for(three.wait(), 30)
+        await asyncio.sleep(0.01)
         under_way -= 1
         return ok()
 
