@@ -35,8 +35,10 @@ from app.http import admin, page, probes, problems, routes
 from app.http.draining import UntilDrained
 from app.http.keys import KeyLimits, Keys
 from app.http.limits.bodies import Bodies, BodyBudget
+from app.http.limits.connections import Connections
 from app.http.limits.door import Door
-from app.http.limits.protocol import Connections, LimitedProtocol
+from app.http.limits.gathering import Gathering
+from app.http.limits.protocol import LimitedProtocol
 from app.http.limits.unread import Unread
 from app.http.middleware import MACHINES, Gate, RequestContext
 from app.http.tracing import exported_spans
@@ -337,9 +339,13 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         lambda limit: metrics.closings.labels(limit).inc(),
     )
     metrics.connections.set_function(lambda: len(limits))
+    door: Door | None = app.state.door
+    protocol = functools.partial(
+        LimitedProtocol, limits=limits, door=door, gathering=Gathering(door) if door else None
+    )
     return uvicorn.Config(
         app,
-        http=functools.partial(LimitedProtocol, limits=limits, door=app.state.door),  # type: ignore[arg-type]
+        http=protocol,  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,

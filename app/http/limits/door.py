@@ -3,6 +3,8 @@ once. Under ten times the load most requests end here, and what one costs is los
 """
 
 import logging
+import math
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -25,6 +27,9 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# So long after a refusal it is likely that there is another one.
+_LATELY_SECONDS = 1.0
+
 
 class Door:
     """Looks at a request's head as the middleware will. It refuses what has no room, in the same
@@ -42,6 +47,12 @@ class Door:
         self._record = Record(metrics, settings.slow_request_seconds)
         trusted = list(settings.forwarded_allow_ips)
         self._behind_proxies: Any = ProxyHeadersMiddleware(_nothing, trusted)
+        self._refused_at = -math.inf
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether it has refused somebody within the last second."""
+        return time.monotonic() - self._refused_at < _LATELY_SECONDS
 
     def refusal(self, scope: Scope) -> Response | None:
         """Of a POST to one of ``paths``, whose body's length is known; None: the application has to
@@ -69,6 +80,7 @@ class Door:
 
     def _answer(self, refusal: Overloaded, scope: Scope, headers: Headers) -> Response:
         """The refusal, written down."""
+        self._refused_at = time.monotonic()
         current = id_of(headers)
         token, trace = request_id.set(current), trace_id.set(trace_of(headers))
         try:

@@ -1,9 +1,9 @@
-"""What HTTP leaves open and uvicorn does not bound: how long headers and connections may take, how
-large headers and how many connections may be.
+"""What HTTP leaves open and uvicorn does not bound: how long headers and connections may take, and
+how large headers may be.
 """
 
 import asyncio
-import logging
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -12,89 +12,24 @@ from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.http.limits.connections import Connections
+from app.http.limits.gathering import Gathering, Refuses
 from app.http.limits.unread import LINGER_SECONDS, READ_BYTES
 from app.http.limits.whole import WholeAnswers
 
-logger = logging.getLogger(__name__)
-
 HEADER_BYTES = 32 * 1024
 HEADERS = 100
-# Connections over the limit that are still taken: probes and scrapes are answered on them.
-RESERVE = 32
+# Of a body that comes, so much is handed over at once, or all that is left of it. Each piece costs
+# its way through everything around the endpoint, and one that the kernel hands over is 250 kB.
+PIECE_BYTES = 2**20
+# Who announces so much is still sending: what comes of it meanwhile can stay where it is.
+_IS_LARGE = re.compile(rb"\r\ncontent-length: *\d{7}", re.IGNORECASE)
+_HEAD_BYTES = 4096
 CROWDED = "crowded"
 
 
 class HeadersTooLarge(Exception):
     """The headers of a request are over a limit."""
-
-
-class Connections:
-    """Those that are open. When there are too many, the one that has waited longest for a request
-    makes room: first of those that never sent one.
-    """
-
-    def __init__(
-        self, most: int, header_seconds: float, read_seconds: float, closed: Callable[[str], None]
-    ) -> None:
-        """``read_seconds``: for a client to take what is being sent to it, piece by piece;
-        ``closed`` hears why a connection was closed.
-        """
-        self.most = most
-        self.header_seconds = header_seconds
-        self.read_seconds = read_seconds
-        self.closed = closed
-        self._open: set[LimitedProtocol] = set()
-        self._new: dict[LimitedProtocol, None] = {}
-        self._kept: dict[LimitedProtocol, None] = {}
-        self._is_logged = False
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def add(self, one: "LimitedProtocol") -> bool:
-        """Takes a new connection; returns False where there is no place for it at all."""
-        if len(self._open) >= self.most:
-            self._make_room()
-        if len(self._open) >= self.most + RESERVE:
-            self.closed("crowded")
-            return False
-        self._open.add(one)
-        self._new[one] = None
-        return True
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether there are more than there should be."""
-        return len(self._open) > self.most
-
-    def serves(self, one: "LimitedProtocol") -> None:
-        """A request has come on it."""
-        self._new.pop(one, None)
-        self._kept.pop(one, None)
-
-    def waits(self, one: "LimitedProtocol") -> None:
-        """Its request is answered, and it is kept for another."""
-        if one in self._open:
-            self._kept[one] = None
-
-    def remove(self, one: "LimitedProtocol") -> None:
-        """It is closed."""
-        self._open.discard(one)
-        self.serves(one)
-
-    def _make_room(self) -> None:
-        if not self._is_logged:
-            self._is_logged = True
-            logger.warning(
-                "%d connections are open, the most that AGIQA_MAX_CONNECTIONS or the limit on open "
-                "files allows; from now on idle ones are closed for new ones",
-                len(self._open),
-            )
-        oldest = next(iter(self._new or self._kept), None)
-        if oldest is not None:
-            self.remove(oldest)
-            self.closed("crowded")
-            oldest.transport.abort()
 
 
 class _Timer:
@@ -124,13 +59,27 @@ class _Timer:
         self._late()
 
 
-class Refuses(Protocol):
-    """Who answers requests before they reach the application: those that POST to ``paths``."""
-
-    paths: frozenset[bytes]
+class Answers(Refuses, Protocol):
+    """Who answers requests before they reach the application."""
 
     def refusal(self, scope: Scope) -> Response | None:
         """The answer, if there is one already; None: the application gives it."""
+
+
+class _Pieces(list[bytes]):
+    """What has come of a body and was not handed over yet: put together when it is, and not grown
+    with each piece.
+    """
+
+    size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Another one."""
+        self.append(piece)
+        self.size += len(piece)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
 
 
 class _Answered:
@@ -144,11 +93,19 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's own, with limits, and a door before the application."""
 
     def __init__(
-        self, *arguments: Any, limits: Connections, door: Refuses | None = None, **named: Any
+        self,
+        *arguments: Any,
+        limits: Connections,
+        door: Answers | None = None,
+        gathering: Gathering | None = None,
+        **named: Any,
     ) -> None:
+        """``gathering``: where requests wait for others, that come while the door refuses."""
         super().__init__(*arguments, **named)
         self._limits = limits
         self._door = door
+        self._gathering = gathering
+        self._unseen: list[bytes] = []
         self._lingering: asyncio.TimerHandle | None = None
         self._headers_due = _Timer(self.loop, limits.header_seconds, self._headers_are_late)
         self._reading_due = _Timer(self.loop, limits.read_seconds, self._reading_is_late)
@@ -169,6 +126,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._headers_due.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unseen.clear()
         self._limits.remove(self)
         self._headers_due.stop()
         self._reading_due.stop()
@@ -177,7 +135,31 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what has come, no more of headers than they may have."""
+        """Takes what has come. A request that is likely to be refused waits for others."""
+        if self._unseen:
+            self._unseen.append(data)
+            self.flow.pause_reading()
+        elif self._may_wait(data):
+            self._headers_due.stop()
+            self._unset_keepalive_if_required()
+            self._unseen.append(data)
+            if _IS_LARGE.search(data, 0, _HEAD_BYTES):
+                self.flow.pause_reading()
+            self._gathering.add(self)  # type: ignore[union-attr]
+        else:
+            self._parse(data)
+
+    def look(self) -> None:
+        """Parses what has come meanwhile."""
+        unseen, self._unseen = self._unseen, []
+        if not unseen or self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        for data in unseen:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """No more of headers than they may have."""
         was_in_headers = self._is_in_headers
         if self._is_answered():
             self._headers_due.start()
@@ -220,6 +202,18 @@ class LimitedProtocol(HttpToolsProtocol):
             # Until somebody wants it: of a body that is refused unread nothing is taken in.
             self.flow.pause_reading()
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body. Who reads it is woken for the last one, or when much is there."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        if not isinstance(cycle.body, _Pieces):  # uvicorn starts anew when it has handed over
+            cycle.body = _Pieces()  # type: ignore[assignment]
+        cycle.body.add(body)  # type: ignore[attr-defined]
+        if cycle.body.size >= PIECE_BYTES:  # type: ignore[attr-defined]
+            self.flow.pause_reading()
+            cycle.message_event.set()
+
     def on_message_complete(self) -> None:
         """Its body is there; where it was answered before that, the next request is due."""
         super().on_message_complete()
@@ -238,7 +232,7 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._is_answered():
             self._limits.waits(self)
 
-    def _is_refused(self, door: Refuses) -> bool:
+    def _is_refused(self, door: Answers) -> bool:
         """Whether the door has answered the request whose headers are complete. It is not asked
         where anything is out of the ordinary.
         """
@@ -282,7 +276,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def shutdown(self) -> None:
-        """Takes no other request on it."""
+        """Takes no other request on it than one that is there."""
+        self.look()
         if not self._lingering:
             super().shutdown()
 
@@ -316,6 +311,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """There are no websockets here; a stranger's header is nothing for the log."""
+
+    def _may_wait(self, data: bytes) -> bool:
+        """Whether it is the beginning of a request that may wait for others."""
+        return (
+            self._gathering is not None
+            and self._is_answered()
+            and not self._is_in_headers
+            and not self._lingering
+            and self._gathering.wants(data)
+        )
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

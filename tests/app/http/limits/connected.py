@@ -12,7 +12,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.http.limits.protocol import CROWDED, Connections, LimitedProtocol
+from app.http.limits.connections import Connections
+from app.http.limits.gathering import Gathering
+from app.http.limits.protocol import CROWDED, LimitedProtocol
 from tests.app.fake_device import until
 
 PATIENCE = 30.0
@@ -29,6 +31,7 @@ class ClosedDoor:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.is_open = False
+        self.is_refusing = False
 
     def refusal(self, scope: Scope) -> Response | None:
         self.asked.append(scope["method"] + " " + scope["path"])
@@ -37,7 +40,9 @@ class ClosedDoor:
 
 @dataclass
 class Served:
-    """A server whose application answers at once, with much, or when it is released."""
+    """A server whose application answers at once, with much, when it is released, or when it has
+    read the body, the sizes of whose pieces it notes.
+    """
 
     limits: Connections
     closed: "Counter[str]"
@@ -45,6 +50,7 @@ class Served:
     bodies: Counter[str] = field(default_factory=Counter)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     crowded: list[bool] = field(default_factory=list)
+    pieces: list[int] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,6 +58,11 @@ class Served:
         self.bodies[scope["path"]] += 1
         if scope["path"] == "/slow":
             await self.release.wait()
+        more = scope["path"] == "/read"
+        while more:
+            message = await receive()
+            self.pieces.append(len(message["body"]))
+            more = message["more_body"]
         body = b"x" * 2**24 if scope["path"] == "/large" else b"ok"
         length = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -75,6 +86,7 @@ async def serving(
     reading: float = LONG,
     kept: float = LONG,
     door: ClosedDoor | None = None,
+    gathering: Gathering | None = None,
 ) -> AsyncIterator[Served]:
     closed: Counter[str] = Counter()
     limits = Connections(most, headers, reading, lambda limit: closed.update([limit]))
@@ -87,7 +99,9 @@ async def serving(
         ws="none",
         timeout_keep_alive=kept,  # type: ignore[arg-type]
     )
-    make = functools.partial(LimitedProtocol, config, ServerState(), {}, limits=limits, door=door)
+    make = functools.partial(
+        LimitedProtocol, config, ServerState(), {}, limits=limits, door=door, gathering=gathering
+    )
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     try:

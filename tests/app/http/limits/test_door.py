@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -217,9 +218,29 @@ def test_the_client_is_whom_a_trusted_proxy_names_for_the_log_and_for_its_share(
     run(scenario)
 
 
+def test_it_is_refusing_for_a_second_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        app = application()
+        door = door_of(app)
+        assert door.refusal(scope_of()) is None
+        assert not door.is_refusing
+        busy(app, 15.0)
+        assert door.refusal(scope_of()) is not None
+        assert door.is_refusing
+        now = time.monotonic()
+        monkeypatch.setattr("app.http.limits.door.time.monotonic", lambda: now + 1.1)
+        assert not door.is_refusing
+
+    run(scenario)
+
+
 def test_the_server_has_it_where_no_spans_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol: Any = server_config(app := application(), SETTINGS).http
     assert protocol.keywords["door"] is door_of(app)
+    assert protocol.keywords["gathering"] is not None
     pytest.importorskip("opentelemetry.sdk")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    assert application().state.door is None
+    app = application()
+    assert app.state.door is None
+    protocol = server_config(app, SETTINGS).http
+    assert protocol.keywords["gathering"] is None

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from app.http.limits.protocol import HEADER_BYTES, HEADERS, RESERVE, LimitedProtocol
+from app.http.limits.connections import RESERVE
+from app.http.limits.protocol import HEADER_BYTES, HEADERS, PIECE_BYTES, LimitedProtocol
 from tests.app.fake_device import run, until
 from tests.app.http.limits.connected import ASK, MOMENT, everything, serving
 
@@ -247,3 +248,27 @@ def test_nothing_is_taken_of_a_large_body_that_nobody_reads(
             await until(lambda: served.bodies["/quick"] == 1)
 
     run(test)
+
+
+def test_a_body_is_handed_over_in_few_pieces_of_which_no_byte_is_lost() -> None:
+    async def scenario() -> None:
+        async with serving() as served:
+            head = b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
+            size = 5 * PIECE_BYTES + 7
+            reader, writer = await served.open(head % size + bytes(size) + head % 3)
+            await reader.readuntil(b"ok")
+            assert sum(served.pieces) == size
+            assert len(served.pieces) <= 6
+            del served.pieces[:]
+            # Whoever sends it byte by byte wakes nobody before its end.
+            for _ in range(3):
+                writer.write(b"x")
+                await asyncio.sleep(MOMENT)
+            await reader.readuntil(b"ok")
+            assert served.pieces == [3]
+            chunks = b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+            writer.write(head[:-22] + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+            await reader.readuntil(b"ok")
+            assert served.pieces == [3, 3]
+
+    run(scenario)
