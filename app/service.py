@@ -77,6 +77,7 @@ class Service:
         for lane in self._lanes:
             lane.well = False  # until it is up
         self._named: set[str] = set()  # devices that are counted
+        self._has_all_cores: int | None = None  # the worker that has measured how to share them
 
     # Life
 
@@ -203,6 +204,8 @@ class Service:
         first = not self.models
         if ready is not None and why == "started":
             self._take_in(number, ready)
+        elif ready is not None and why == "measured":
+            self._share_cores(number, ready.lending)
         elif why in RESTART_REASONS:
             self.metrics.worker_restarts.labels(why).inc()
             self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
@@ -252,8 +255,9 @@ class Service:
         self._lanes[number].batch_rows = self.settings.batch_rows(self._device_of(number))
         self.metrics.hold_gpu_memory(number, self._device_of(number), 0)
         self._show(ready.models, shown=True)
-        # Measured with all cores, which it has only while nobody else computes.
-        slower = ready.lending.speedup if ready.lending else 1.0
+        # One that died and came back has tried itself out with all cores, which it shares by now.
+        lender = self._lanes.lender if number == self._has_all_cores else None
+        slower = lender.lending.speedup if lender else 1.0
         for model in ready.models:
             timings = ready.timings.get(model.config.name, ())
             self._begin_with(number, model, [(cost, slower * took) for cost, took in timings])
@@ -267,12 +271,15 @@ class Service:
         names = [m.config.name for m in ready.models]
         fields = {"models": names, "device": device, "dtype": dtype}
         logger.info("ready on %s in %s: %s by default", device, dtype, served, extra=fields)
-        if ready.lending and self._lanes.lender is None:
-            self._share_cores(ready.lending)
 
-    def _share_cores(self, lending: Lending) -> None:
+    def _share_cores(self, number: int, lending: Lending | None) -> None:
         """Starts as many workers as the first one measured to be best."""
+        if lending is None or self._lanes.lender is not None:
+            return
         self._lanes.lender = Lender(lending)
+        # What it has computed until now it did with all cores.
+        self._lanes[number].rates.slow_down(lending.speedup)
+        self._has_all_cores = number
         found = (lending.workers, lending.threads, lending.gain)
         text = "workers on this CPU: %d, threads of each: %d; %.2f of the speed of one with all"
         logger.info(text, *found)

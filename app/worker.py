@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -41,12 +41,13 @@ from app.device.messages import (
     Reloaded,
     ReloadRefused,
     Run,
+    Sharing,
     StartFailed,
     WorkerSettings,
 )
 from app.device.prompts import compared, in_steps, most_sequences, prompt_bytes, refusals
 from app.logs import configure, dump_stacks_on_faults
-from model.core_share import measure
+from model.core_share import measuring
 from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
@@ -119,9 +120,9 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
         DeviceLost: as ``Worker.answer``.
     """
     receive = ahead(pipe.recv, worker.stage) if worker.stages else pipe.recv
-    tidying = Tidying()
+    tidying, measuring = Tidying(), worker.measuring(heartbeat.send)
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
-        while isinstance(message := receive(), Run | Reload):
+        while isinstance(message := _next(receive, pipe, measuring), Run | Reload):
             if isinstance(message, Reload):
                 arguments = (message, heartbeat.send)
                 threading.Thread(target=worker.reload, args=arguments, daemon=True).start()
@@ -130,6 +131,18 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
                 answer = worker.answer(message)
             heartbeat.send(answer)
             tidying.look()
+
+
+def _next(
+    receive: Callable[[], object], pipe: "Connection[Any, Any]", measuring: Iterator[None]
+) -> object:
+    """The next message. Until it is there the measuring goes on, and by a part in any case, since
+    there may always be one.
+    """
+    for _ in measuring:
+        if pipe.poll():
+            break
+    return receive()
 
 
 class Worker:
@@ -187,12 +200,23 @@ class Worker:
         scorers = list(self._scorers.values())
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
-        lending = None
-        if self._most_workers > 1 and scorers[0].device.type == "cpu":
-            times = measure(scorers[0], self._most_workers, LEAST_GAIN)
-            lending = Lending.chosen(*times)
         give_back_memory()
-        return Ready(models, timings, dict(self._prompt_seconds), lending)
+        return Ready(models, timings, dict(self._prompt_seconds))
+
+    def measuring(self, send: Callable[[object], None]) -> Iterator[None]:
+        """Measures how workers should share the CPU, where there may be several, part by part, and
+        sends what came of it.
+        """
+        scorer = next(iter(self._scorers.values()))
+        if self._most_workers == 1 or scorer.device.type != "cpu":
+            return
+        try:
+            times = yield from measuring(scorer, self._most_workers, LEAST_GAIN)
+        except Exception:  # a worker that serves is better than none
+            logger.exception("how to share the CPU can't be measured: one worker has all of it")
+            return
+        give_back_memory()
+        send(Sharing(Lending.chosen(*times)))
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""

@@ -5,7 +5,7 @@ one process that share them (``SideBySide``).
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -42,15 +42,19 @@ def workers_of(cores: int, most: int) -> int:
     return cores // threads
 
 
-def measure(scorer: Scorer, most: int, enough: float = 1.0) -> CoreTimes:
+def measuring(scorer: Scorer, most: int, enough: float = 1.0) -> Generator[None, None, CoreTimes]:
     """Computes both ways, on a CPU, with the workers as threads of this process. It takes the time
-    of a few images, and leaves torch's number of threads as it was.
+    of a few images, in parts: between them torch's number of threads is what it was, and whoever
+    has something else to compute may do so.
 
     Args:
         scorer: is warm.
         most: workers, as far as they fit into a third of the memory.
         enough: what several together are to reach of one with all the cores; as long as they do
             not, both are measured again, up to four more times.
+
+    Yields:
+        After each part but the last.
 
     Raises:
         CheckpointError: what comes out is no number.
@@ -72,11 +76,11 @@ def measure(scorer: Scorer, most: int, enough: float = 1.0) -> CoreTimes:
         torch.set_num_threads(cores)
         alone, shared = float("inf"), float("inf")
         for number in range(_MOST_ROUNDS):
+            yield
             shared = min(shared, _seconds(together))
             alone = min(alone, _seconds(compute))
             if number + 1 >= _ROUNDS and workers * alone > enough * shared:
                 break
-    torch.set_num_threads(cores)
     return CoreTimes(cores, workers, alone, shared)
 
 

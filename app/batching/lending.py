@@ -66,9 +66,9 @@ class Lending:
 
 
 class Lender:
-    """Lends as was measured at the start, and pauses while it brings nothing: where another process
-    uses the cores, threads of one network wait for those that have none, and one thread alone is
-    faster.
+    """Lends as was measured after the start, and pauses while it brings nothing: where another
+    process uses the cores, threads of one network wait for those that have none, and one thread
+    alone is faster.
     """
 
     def __init__(self, lending: Lending) -> None:

@@ -105,3 +105,8 @@ class Rates:
     def of(self, model: str) -> Rate:
         """The rate of one model, unmeasured at first."""
         return self._rates.setdefault(model, Rate())
+
+    def slow_down(self, factor: float) -> None:
+        """From now on all that is known takes so many times as long."""
+        for rate in self._rates.values():
+            rate.pace *= factor

@@ -102,7 +102,7 @@ def _device(name: str, facts: "Torch", settings: Settings) -> Finding:
     workers = settings.worker_devices.count(name)
     several = f", {workers} workers" if workers > 1 else ""
     if not several and facts.device_bytes is None and settings.most_workers(usable_cores()) > 1:
-        several = ", as many workers as are measured at the start to be best"
+        several = ", as many workers as are measured after the start to be best"
     if facts.device_bytes is not None:
         gib = facts.device_bytes / 2**30
         found = f"{facts.device} ({facts.device_name}, {gib:.0f} GiB) in {facts.dtype}{several}"

@@ -2,16 +2,17 @@
 memory.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 
 from app.batching.batcher import Outcome
-from app.batching.jobs import Fault
+from app.batching.jobs import Batch, Fault, Slice
 from app.batching.lending import Lending
 from app.device.arena import Slot
 from model.config import CheckpointConfig, CropPolicy
@@ -85,13 +86,20 @@ class Beat:
 class Ready:
     """The worker is up. ``timings``: (rows, seconds) of each model's warm-up batches by its name,
     the first measure of its rate; ``prompt_seconds``: of a short prompt, by the model's key;
-    ``lending``: how workers should share the CPU, where it was measured.
+    ``lending``: how workers should share the CPU, once it is measured (``Sharing``).
     """
 
     models: tuple[LoadedModel, ...]
     timings: Mapping[str, Sequence[tuple[int, float]]]
     prompt_seconds: Mapping[str, float] = field(default_factory=dict)
     lending: Lending | None = None
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How workers should share the CPU, as this one has measured after it was ready."""
+
+    lending: Lending
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,17 @@ class Piece:
     completes: bool
     before: tuple[np.ndarray, ...] = ()
 
+    @classmethod
+    def of(cls, slice_: Slice) -> Self:
+        """The worker's view of a slice; the payload of the service's jobs is a piece of the whole
+        image.
+        """
+        whole: Self = slice_.job.payload
+        before = tuple(slice_.job.partial) if slice_.completes else ()
+        return dataclasses.replace(
+            whole, start=slice_.start, stop=slice_.stop, completes=slice_.completes, before=before
+        )
+
 
 @dataclass(frozen=True)
 class Run:
@@ -155,6 +174,11 @@ class Run:
     model: str
     pieces: tuple[Piece, ...]
     threads: int | None = None
+
+    @classmethod
+    def of(cls, number: int, batch: Batch) -> Self:
+        """The batch, under that number."""
+        return cls(number, batch.model, tuple(map(Piece.of, batch.slices)), batch.loan.threads)
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,20 @@ from typing import Literal
 
 from app.batching.batcher import DeviceError, Outcome, labels
 from app.batching.errors import ReloadFailed
-from app.batching.jobs import Batch, Fault, Slice
+from app.batching.jobs import Batch, Fault
 from app.device.arena import Arena
 from app.device.launch import COMMAND, VARIABLES, EarlyWorker
 from app.device.messages import (
     BatchFailed,
     Beat,
     Done,
-    Piece,
     Ready,
     Reload,
     Reloaded,
     ReloadRefused,
     RestartReason,
     Run,
+    Sharing,
     StartFailed,
     WorkerSettings,
 )
@@ -38,9 +38,10 @@ from app.device.watch import Health, Watch, load_limit
 
 logger = logging.getLogger(__name__)
 
-# Hears of a worker that can be used (its Ready: it has started, or recovered) or can not (None: it
-# has ended, for a reason, or is unresponsive, which is no restart).
-Change = Literal["started", "recovered", "unresponsive"] | RestartReason
+# Hears of a worker that can be used (its Ready: it has started, has measured how to share the CPU,
+# or recovered) or can not (None: it has ended, for a reason, or is unresponsive, which is no
+# restart).
+Change = Literal["started", "measured", "recovered", "unresponsive"] | RestartReason
 OnChange = Callable[[Ready | None, Change], None]
 
 # Seconds before a restart, by how many workers in a row ended before they had computed anything.
@@ -143,8 +144,7 @@ class WorkerDevice:
             raise DeviceError(Fault.NOT_RUN, "no worker is up")
         number = next(self._numbers)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        pieces = tuple(_piece(s) for s in batch.slices)
-        if not life.process.send(Run(number, batch.model, pieces, batch.loan.threads)):
+        if not life.process.send(Run.of(number, batch)):
             raise DeviceError(Fault.NOT_RUN, "the worker reads nothing")
         self._waiting[number] = batch, future
         try:
@@ -298,8 +298,8 @@ class WorkerDevice:
         self.up = False
         self._responsive = True
         if self._reload:
-            failed = ReloadFailed(f"The worker ended while it loaded the model ({reason}).")
-            self._settle_reload(self._reload[0], failed)
+            why = f"The worker ended while it loaded the model ({reason})."
+            self._settle_reload(ReloadRefused(self._reload[0], why))
         for i, (_, future) in enumerate(self._waiting.values()):
             if not future.done():
                 # Batches are computed in turn: only the first one was begun.
@@ -321,6 +321,8 @@ class WorkerDevice:
                     life.watch.step((message.batch, message.step), message.expected)
             case Ready():
                 self._come_up(life, message)
+            case Sharing():
+                self._learn_sharing(life, message)
             case StartFailed():
                 life.error = message.message
             case Done():
@@ -329,18 +331,16 @@ class WorkerDevice:
             case BatchFailed():
                 error = DeviceError(message.fault, message.message)
                 self._resolve(life, message.number, error)
-            case Reloaded():
-                self._settle_reload(message.number, message)
-            case ReloadRefused():
-                self._settle_reload(message.number, ReloadFailed(message.message))
+            case Reloaded() | ReloadRefused():
+                self._settle_reload(message)
             case _:
                 raise TypeError(f"a message of type {type(message).__name__}")
 
-    def _settle_reload(self, number: int, result: Reloaded | ReloadFailed) -> None:
-        if self._reload is None or self._reload[0] != number or self._reload[1].done():
+    def _settle_reload(self, result: Reloaded | ReloadRefused) -> None:
+        if self._reload is None or self._reload[0] != result.number or self._reload[1].done():
             return  # nobody waits any more: what serves stays
-        if isinstance(result, ReloadFailed):
-            self._reload[1].set_exception(result)
+        if isinstance(result, ReloadRefused):
+            self._reload[1].set_exception(ReloadFailed(result.message))
         else:
             self._reload[1].set_result(result)
 
@@ -359,6 +359,13 @@ class WorkerDevice:
                 self.up = False
                 life.ready, life.error = None, str(error)
                 life.process.signal(signal.SIGKILL)
+
+    def _learn_sharing(self, life: _Life, message: Sharing) -> None:
+        # Once is enough: one that comes after it would measure beside others that compute.
+        self._settings = dataclasses.replace(self._settings, most_workers=1)
+        if life.ready and self.up:
+            life.ready = dataclasses.replace(life.ready, lending=message.lending)
+            self._on_change(life.ready, "measured")
 
     def _resolve(self, life: _Life, number: int, result: Outcome | DeviceError) -> None:
         life.watch.progress()
@@ -386,14 +393,3 @@ def _reason(life: _Life, *, hangs: bool) -> RestartReason:
         return "hang"
     reason = exit_reason(life.process.exit_code)
     return "start_failed" if reason == "exit" and life.ready is None else reason
-
-
-def _piece(slice_: Slice) -> Piece:
-    """The worker's view of a slice; the payload of the service's jobs is a Piece of the whole
-    image.
-    """
-    whole: Piece = slice_.job.payload
-    before = tuple(slice_.job.partial) if slice_.completes else ()
-    return dataclasses.replace(
-        whole, start=slice_.start, stop=slice_.stop, completes=slice_.completes, before=before
-    )

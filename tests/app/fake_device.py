@@ -1,6 +1,7 @@
 """A device without a process, and the whole service around it, spoken to over HTTP in memory."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -103,8 +104,10 @@ class FakeDevice:
 
     def come_up(self) -> None:
         self.up = True
-        ready = Ready(self.models, self.timings, self.prompt_seconds, self.lending)
+        ready = Ready(self.models, self.timings, self.prompt_seconds)
         self.on_change(ready, "started")
+        if self.lending:
+            self.on_change(dataclasses.replace(ready, lending=self.lending), "measured")
 
     def die(self) -> None:
         self.up = False

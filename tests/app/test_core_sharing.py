@@ -65,8 +65,11 @@ def test_a_first_measurement_with_all_cores_is_not_taken_for_that_of_one_among_o
         first.lending = TWO
         first.timings = {first.models[0].config.name: [(10, 0.1)]}
         async with served([first, second], CPU) as here:
-            lane = here.app.state.service._lanes[0]
-            assert lane.rates.of(first.models[0].key).seconds(10) == pytest.approx(0.16)
+            rate = here.app.state.service._lanes[0].rates.of(first.models[0].key)
+            assert rate.seconds(10) == pytest.approx(0.16)
+            first.die()
+            first.come_up()  # and measures with all cores again
+            assert rate.seconds(10) == pytest.approx(0.16)
 
     run(scenario)
 

@@ -14,7 +14,6 @@ import model
 from app.batching.jobs import Job, Slice
 from app.device.arena import Arena, Slot
 from app.device.messages import Done, Piece, Ready, Run, WorkerSettings
-from app.device.supervisor import _piece
 from app.worker import Worker, start_failure
 from model.errors import ModelError
 from model.preprocess.crops import CropPlanner
@@ -164,7 +163,7 @@ def test_a_slice_of_a_job_keeps_where_its_crops_lie_and_their_layout(desk: Desk)
     whole = Piece(Slot(640, 640, 1), layout, None, 0, 5, completes=True)
     before = np.zeros((1, 2), np.float32)
     job = Job("m", 5, 9.0, whole, print, partial=[before])
-    first, last = _piece(Slice(job, 0, 2)), _piece(Slice(job, 2, 5))
+    first, last = Piece.of(Slice(job, 0, 2)), Piece.of(Slice(job, 2, 5))
     assert first == dataclasses.replace(whole, stop=2, completes=False)
     assert last == dataclasses.replace(whole, start=2, before=(before,))
 

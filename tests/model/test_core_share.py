@@ -5,8 +5,20 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from model.core_share import CoreTimes, measure, workers_of
+from model.core_share import CoreTimes, measuring, workers_of
 from model.scorer import Scorer
+
+
+def measure(scorer: Scorer, most: int, enough: float = 1.0) -> tuple[CoreTimes, int]:
+    """Measures it, and says in how many parts; between them torch is as it was."""
+    before, parts, part = torch.get_num_threads(), 1, measuring(scorer, most, enough)
+    while True:
+        try:
+            next(part)
+        except StopIteration as end:
+            return end.value, parts
+        parts += 1
+        assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(
@@ -31,7 +43,7 @@ def test_who_has_one_core_or_may_have_one_worker_measures_nothing(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert measure(scorer, most) == CoreTimes(threads, 1, 1.0, 1.0)
+        assert measure(scorer, most) == (CoreTimes(threads, 1, 1.0, 1.0), 1)
     finally:
         torch.set_num_threads(before)
 
@@ -70,7 +82,8 @@ def test_before_one_is_preferred_both_are_measured_again(
     _has_memory(monkeypatch, processes=6)
     clock = iter(times)
     monkeypatch.setattr("model.core_share._seconds", lambda _: next(clock))
-    assert measure(scorer, 2, enough=0.9) == CoreTimes(4, 2, alone, shared)
+    parts = 1 + len(times) // 2
+    assert measure(scorer, 2, enough=0.9) == (CoreTimes(4, 2, alone, shared), parts)
     assert not list(clock)
 
 
@@ -79,7 +92,7 @@ def test_both_ways_are_measured_and_torch_is_left_as_it_was(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _has_memory(monkeypatch, processes=6)
-    found = measure(scorer, 2)
+    found, _ = measure(scorer, 2)
     assert torch.get_num_threads() == 4
     assert (found.cores, found.workers) == (4, 2)
     assert min(found.alone, found.shared) > 0
@@ -90,4 +103,4 @@ def test_workers_fit_into_a_third_of_the_memory(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _has_memory(monkeypatch, processes=5.9)
-    assert measure(scorer, 4) == CoreTimes(4, 1, 1.0, 1.0)
+    assert measure(scorer, 4) == (CoreTimes(4, 1, 1.0, 1.0), 1)

@@ -22,9 +22,8 @@ HEADERS = 100
 # Of a body that comes, so much is handed over at once, or all that is left of it. Each piece costs
 # its way through everything around the endpoint, and one that the kernel hands over is 250 kB.
 PIECE_BYTES = 2**20
-# Who announces so much is still sending: what comes of it meanwhile can stay where it is.
-_IS_LARGE = re.compile(rb"\r\ncontent-length: *\d{7}", re.IGNORECASE)
-_HEAD_BYTES = 4096
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,19})\r\n", re.IGNORECASE)
+_HEAD_BYTES = 4096  # in which that is likely to stand
 CROWDED = "crowded"
 
 
@@ -143,8 +142,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._headers_due.stop()
             self._unset_keepalive_if_required()
             self._unseen.append(data)
-            if _IS_LARGE.search(data, 0, _HEAD_BYTES):
-                self.flow.pause_reading()
             self._gathering.add(self)  # type: ignore[union-attr]
         else:
             self._parse(data)
@@ -313,14 +310,19 @@ class LimitedProtocol(HttpToolsProtocol):
         """There are no websockets here; a stranger's header is nothing for the log."""
 
     def _may_wait(self, data: bytes) -> bool:
-        """Whether it is the beginning of a request that may wait for others."""
-        return (
-            self._gathering is not None
-            and self._is_answered()
-            and not self._is_in_headers
-            and not self._lingering
-            and self._gathering.wants(data)
-        )
+        """Whether it is the beginning of a request that may wait for others: not one with a large
+        body, since the longer it waits the more of that is sent in vain.
+        """
+        if (
+            self._gathering is None
+            or not self._is_answered()
+            or self._is_in_headers
+            or self._lingering
+            or not self._gathering.wants(data)
+        ):
+            return False
+        length = _LENGTH.search(data, 0, _HEAD_BYTES)
+        return length is not None and int(length[1]) <= READ_BYTES
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

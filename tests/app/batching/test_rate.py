@@ -70,6 +70,12 @@ def test_each_model_has_a_rate_of_its_own() -> None:
     rates.of("slow").observe(10, 1.0)
     assert rates.of("slow").seconds(10) == pytest.approx(1.0)
     assert not rates.of("fast").known
+    rates.of("other").observe(10, 0.1)
+    rates.slow_down(1.5)
+    assert rates.of("slow").seconds(10) == pytest.approx(1.5)
+    assert rates.of("other").seconds(10) == pytest.approx(0.15)
+    rates.of("slow").observe(10, 1.5)
+    assert rates.of("slow").seconds(10) == pytest.approx(1.5)
 
 
 def test_rows_among_others_take_their_share_of_the_overhead() -> None:

@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from app.batching.batcher import Outcome
+from app.batching.lending import Lending
 from app.device.launch import receive_descriptors
 from app.device.lifeline import Heartbeat, die_with
-from app.device.messages import DEVICE_LOST, Done, Ready, Run, StartFailed
+from app.device.messages import (
+    DEVICE_LOST,
+    Done,
+    Ready,
+    Run,
+    Sharing,
+    StartFailed,
+    WorkerSettings,
+)
 from tests.app.fake_device import GENERATED
 
 FOR_EVER = 10_000.0
@@ -32,10 +41,12 @@ def main() -> None:
         descriptors = receive_descriptors(arguments.early, arguments.template)
         arguments.pipe, arguments.arena = descriptors
     pipe: Connection[Any, Any] = Connection(arguments.pipe)
-    pipe.recv()
+    settings: WorkerSettings = pipe.recv()
     heartbeat = Heartbeat(pipe)
     heartbeat.start()
     load(next_order(arguments.orders), heartbeat)
+    if settings.most_workers > 1:
+        heartbeat.send(Sharing(Lending(settings.most_workers, 2, 1.5, 1.25)))
     while isinstance(message := pipe.recv(), Run):
         with heartbeat.computing(message.number):
             act(message.model, arguments.pipe)

@@ -14,6 +14,7 @@ import pytest
 
 from app.batching.batcher import DeviceError, Outcome
 from app.batching.jobs import Batch, Fault, Job, Slice
+from app.batching.lending import Lending
 from app.device.arena import Arena, Slot
 from app.device.messages import Piece, Ready, WorkerSettings
 from app.device.supervisor import StartError, WorkerDevice
@@ -55,7 +56,7 @@ class Started:
         whys: list[str] = []
         while not whys or whys[-1] not in wanted:
             ready, why = await self.changes.get()
-            assert (ready is not None) is (why in {"started", "recovered"})
+            assert (ready is not None) is (why in {"started", "measured", "recovered"})
             whys.append(why)
         return whys
 
@@ -71,12 +72,19 @@ class Started:
 
 @asynccontextmanager
 async def device(
-    folder: Path, *orders: str, load_seconds: float = 60.0, command: list[str] | None = None
+    folder: Path,
+    *orders: str,
+    load_seconds: float = 60.0,
+    command: list[str] | None = None,
+    most_workers: int = 1,
 ) -> AsyncIterator[Started]:
     """``orders``: how the first, second ... worker loads; those after them load well."""
     (folder / "orders").write_text("\n".join(orders))
     arena = Arena(4096)
-    settings = WorkerSettings(("stub",), "cpu", "float32", 1, 4096, "info", "json", load_seconds)
+    settings = WorkerSettings(
+        *(("stub",), "cpu", "float32", 1, 4096, "info", "json", load_seconds),
+        most_workers=most_workers,
+    )
     device = WorkerDevice(settings, arena, command or stub(folder))
     changes: asyncio.Queue[tuple[Ready | None, str]] = asyncio.Queue()
     task = asyncio.create_task(device.start(lambda *change: changes.put_nowait(change)))
@@ -133,6 +141,22 @@ def test_a_worker_that_a_signal_ends_is_replaced_and_the_log_says_which(
     assert fields["exit_code"] == -number
     assert fields["signal"] == number.name
     assert fields["requests"] == ["request-1"]
+
+
+def test_what_a_worker_measures_after_it_is_ready_is_heard_of_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with device(tmp_path, most_workers=6) as started:
+            ready, why = await started.changes.get()
+            assert ready is not None
+            assert (ready.lending, why) == (None, "started")
+            measured, why = await started.changes.get()
+            assert (measured and measured.lending, why) == (Lending(6, 2, 1.5, 1.25), "measured")
+            os.kill(started.pid, signal.SIGKILL)
+            assert await started.heard("started") == ["killed", "started"]
+            await started.pid_of_a_batch()  # what it had measured would have come before
+            assert started.changes.empty()
+
+    within_time(test)
 
 
 def test_a_stopped_worker_first_loses_readiness_and_then_its_life(tmp_path: Path) -> None:

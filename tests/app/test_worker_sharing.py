@@ -1,0 +1,133 @@
+"""How the worker measures the sharing of a CPU: after it is ready, between its batches."""
+
+import mmap
+from collections.abc import Generator, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import model
+from app.batching.lending import Lending
+from app.device.arena import Arena
+from app.device.messages import Sharing, WorkerSettings
+from app.worker import Worker, _next
+from model.core_share import CoreTimes
+from model.errors import CheckpointError
+from model.scorer import Scorer
+
+PARTS = 3
+
+
+def parts(_: Scorer, most: int, enough: float) -> Generator[None, None, CoreTimes]:
+    assert enough < 1
+    for _part in range(PARTS):
+        yield
+    return CoreTimes(4, most, alone=1.0, shared=1.6)
+
+
+@pytest.fixture(scope="module")
+def scorer(bundled: Path) -> Scorer:
+    return model.load(str(bundled), device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    arena = Arena(2**20)
+    yield arena
+    arena.close()
+
+
+def worker(scorer: Scorer, arena: Arena, most_workers: int) -> Worker:
+    settings = WorkerSettings(
+        *(("x",), "cpu", "float32", None, arena.size, "info", "text"), most_workers=most_workers
+    )
+    segment = mmap.mmap(arena.fd, arena.size)
+    return Worker(settings, segment, load=lambda *_, **__: [scorer])
+
+
+def test_it_sends_what_it_measured_after_the_last_part(
+    scorer: Scorer, arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.measuring", parts)
+    sent: list[Any] = []
+    measuring = worker(scorer, arena, 2).measuring(sent.append)
+    for _ in range(PARTS):
+        next(measuring)
+        assert not sent
+    assert not list(measuring)
+    assert sent == [Sharing(Lending(cores=4, workers=2, speedup=1.6, gain=1.25))]
+
+
+def test_one_that_may_have_no_others_measures_nothing(
+    scorer: Scorer, arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.measuring", parts)
+    sent: list[Any] = []
+    assert not list(worker(scorer, arena, 1).measuring(sent.append))
+    assert not sent
+
+
+def test_one_that_can_t_measure_serves_alone(
+    scorer: Scorer,
+    arena: Arena,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: Any) -> Generator[None, None, CoreTimes]:
+        yield
+        raise CheckpointError("no number")
+
+    monkeypatch.setattr("app.worker.measuring", fails)
+    sent: list[Any] = []
+    assert list(worker(scorer, arena, 2).measuring(sent.append)) == [None]
+    assert not sent
+    assert "can't be measured" in caplog.text
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple["Connection[Any, Any]", "Connection[Any, Any]"]]:
+    ours, theirs = Pipe()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_it_goes_on_until_a_message_comes_and_by_one_part_before_each(
+    pipe: tuple["Connection[Any, Any]", "Connection[Any, Any]"],
+) -> None:
+    ours, theirs = pipe
+    done: list[int] = []
+
+    def measuring() -> Iterator[None]:
+        for part in range(6):
+            done.append(part)
+            if part == 2:  # a message comes while nobody asks for anything
+                theirs.send("first")
+                theirs.send("second")
+                theirs.send("third")
+                theirs.send("fourth")
+            yield
+        done.append(6)
+
+    steps = measuring()
+    received = []
+    for count in (3, 4, 5, 6):
+        received.append(_next(ours.recv, ours, steps))
+        assert len(done) == count
+    theirs.send("fifth")
+    assert _next(ours.recv, ours, steps) == "fifth"
+    assert done == list(range(7))
+    theirs.send("sixth")
+    assert _next(ours.recv, ours, steps) == "sixth"
+    assert received == ["first", "second", "third", "fourth"]
+
+
+def test_it_ends_when_nobody_is_there_any_more(
+    pipe: tuple["Connection[Any, Any]", "Connection[Any, Any]"],
+) -> None:
+    ours, theirs = pipe
+    theirs.close()
+    with pytest.raises(EOFError):
+        _next(ours.recv, ours, iter([None] * 9))
