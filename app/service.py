@@ -25,6 +25,8 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# In place of what was measured: more workers may begin then.
+MEASURED_SOON = "being measured"
 _LAG_TICK = 0.5
 # From the end of the drain until what is still served is cancelled.
 LAST_WORDS = 0.5
@@ -152,9 +154,7 @@ class Service:
                 priority: round(self.admission.expected_seconds(priority), 3)
                 for priority in Priority
             },
-            "sharing": dataclasses.asdict(lender.lending)
-            if (lender := self._lanes.lender)
-            else None,
+            "sharing": self._sharing(),
             "margin": round(self.admission.margin.factor, 3),
             "limits": {
                 "rows": settings.max_rows,
@@ -170,6 +170,12 @@ class Service:
                 "deadline_seconds": settings.deadline_seconds,
             },
         }
+
+    def _sharing(self) -> dict[str, Any] | str | None:
+        """How workers share the CPU, where that is measured."""
+        if lender := self._lanes.lender:
+            return dataclasses.asdict(lender.lending)
+        return MEASURED_SOON if any(r and r.measures for r in self._reports) else None
 
     def _condition_of(self, lane: WorkerLane) -> dict[str, Any]:
         """What one worker does now."""

@@ -201,22 +201,26 @@ class Worker:
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
         give_back_memory()
-        return Ready(models, timings, dict(self._prompt_seconds))
+        return Ready(models, timings, dict(self._prompt_seconds), self._measures(scorers[0]))
 
     def measuring(self, send: Callable[[object], None]) -> Iterator[None]:
         """Measures how workers should share the CPU, where there may be several, part by part, and
         sends what came of it.
         """
         scorer = next(iter(self._scorers.values()))
-        if self._most_workers == 1 or scorer.device.type != "cpu":
+        if not self._measures(scorer):
             return
         try:
             times = yield from measuring(scorer, self._most_workers, LEAST_GAIN)
+            lending = Lending.chosen(*times)
         except Exception:  # a worker that serves is better than none
             logger.exception("how to share the CPU can't be measured: one worker has all of it")
-            return
+            lending = Lending(torch.get_num_threads(), workers=1, speedup=1.0, gain=1.0)
         give_back_memory()
-        send(Sharing(Lending.chosen(*times)))
+        send(Sharing(lending))
+
+    def _measures(self, scorer: Scorer) -> bool:
+        return self._most_workers > 1 and scorer.device.type == "cpu"
 
     def reload(self, message: Reload, send: Callable[[object], None]) -> None:
         """Loads a model again, tests it, warms it up, and sends what came of it; for a thread."""

@@ -17,11 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-
 from benchmarks.drills.load.burner import busy_loops
 from benchmarks.service import lone, make_files, saturated
-from tests.app.server import free_port
+from tests.app.server import free_port, is_complete
 
 HERE = Path(__file__).parent.parent
 _START_SECONDS = 120.0
@@ -41,7 +39,7 @@ def service(checkout: Path, log: Path, **settings: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         end = time.monotonic() + _START_SECONDS
-        while not _is_ready(url):
+        while not is_complete(url):
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"{checkout}: no service; {log.read_text()[-1000:]}")
             time.sleep(0.1)
@@ -49,13 +47,6 @@ def service(checkout: Path, log: Path, **settings: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def one_round(url: str, files: list[Path], clients: int) -> tuple[float, float]:

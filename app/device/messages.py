@@ -86,12 +86,13 @@ class Beat:
 class Ready:
     """The worker is up. ``timings``: (rows, seconds) of each model's warm-up batches by its name,
     the first measure of its rate; ``prompt_seconds``: of a short prompt, by the model's key;
-    ``lending``: how workers should share the CPU, once it is measured (``Sharing``).
+    ``measures``: whether a ``Sharing`` follows; ``lending``: what was in it.
     """
 
     models: tuple[LoadedModel, ...]
     timings: Mapping[str, Sequence[tuple[int, float]]]
     prompt_seconds: Mapping[str, float] = field(default_factory=dict)
+    measures: bool = False
     lending: Lending | None = None
 
 

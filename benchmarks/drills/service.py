@@ -12,7 +12,7 @@ import httpx
 
 from app.settings import Settings
 from benchmarks.drills import processes
-from tests.app.server import Running, serving
+from tests.app.server import Running, is_complete, serving
 
 # Settings of later versions are left out where this one does not know them.
 _WANTED = {
@@ -24,6 +24,7 @@ _WANTED = {
 _KNOWN = {f"AGIQA_{name.upper()}" for name in Settings.model_fields}
 _END_SECONDS = 20.0
 _MOMENT = 2.0
+_COMPLETE_SECONDS = 30.0
 
 
 @dataclass
@@ -87,7 +88,7 @@ def service(
         try:
             here = Service(running, time.monotonic() - start)
             if wait:  # those that share the CPU with the first worker begin after it
-                here.settles("agiqa_worker_up", here.metric("agiqa_workers") or 1.0)
+                processes.wait_for(lambda: is_complete(here.url), _COMPLETE_SECONDS, step=0.1)
             yield here
         finally:
             _end(running)

@@ -73,6 +73,7 @@ class FakeDevice:
         self.reloaded = self.models[0]
         self.timings: dict[str, list[tuple[int, float]]] = {}
         self.prompt_seconds: dict[str, float] = {}
+        self.measures = False
         self.lending: Lending | None = None
         self.on_change: OnChange = lambda _, __: None
 
@@ -104,7 +105,7 @@ class FakeDevice:
 
     def come_up(self) -> None:
         self.up = True
-        ready = Ready(self.models, self.timings, self.prompt_seconds)
+        ready = Ready(self.models, self.timings, self.prompt_seconds, self.measures)
         self.on_change(ready, "started")
         if self.lending:
             self.on_change(dataclasses.replace(ready, lending=self.lending), "measured")

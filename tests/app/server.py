@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from app.device.template import TEMPLATE_NAME
+from app.service import MEASURED_SOON
 
 START_SECONDS = 120.0
 AUTO = {"AGIQA_DEVICE": "auto", "AGIQA_DTYPE": "auto"}
@@ -114,6 +115,17 @@ def serving(
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+def is_complete(url: str) -> bool:
+    """Whether it is ready, and all workers are up that there will be."""
+    try:
+        answer = httpx.get(f"{url}/readyz?verbose", trust_env=False)
+    except httpx.TransportError:
+        return False
+    seen = answer.json()
+    is_up = all(worker["up"] for worker in seen.get("workers", ()))
+    return answer.status_code == 200 and is_up and seen.get("sharing") != MEASURED_SOON
 
 
 def _listens(client: httpx.Client) -> bool:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.batching.lending import Lending
-from app.device.messages import WorkerSettings
+from app.device.messages import Ready, WorkerSettings
 from app.settings import Settings
 from tests.app.fake_device import SETTINGS, FakeDevice, run, served, until
 
@@ -29,6 +29,22 @@ def test_the_second_worker_comes_after_the_first_and_both_serve() -> None:
             seen = (await here.client.get("/readyz?verbose")).json()
             assert seen["sharing"] == {"cores": 2, "workers": 2, "speedup": 1.6, "gain": 1.25}
             assert [worker["up"] for worker in seen["workers"]] == [True, True]
+
+    run(scenario)
+
+
+def test_it_shows_that_more_may_begin_until_it_is_measured() -> None:
+    async def scenario() -> None:
+        first = FakeDevice()
+        first.measures = True
+        async with served([first, FakeDevice()], CPU) as here:
+            assert (await here.post()).status_code == 200
+            seen = (await here.client.get("/readyz?verbose")).json()
+            assert seen["sharing"] == "being measured"
+            first.on_change(Ready(first.models, {}, measures=True, lending=TWO), "measured")
+            await until(lambda: here.metric("agiqa_worker_up", device="cpu") == 2)
+            seen = (await here.client.get("/readyz?verbose")).json()
+            assert seen["sharing"]["workers"] == 2
 
     run(scenario)
 

@@ -53,7 +53,9 @@ def test_it_sends_what_it_measured_after_the_last_part(
 ) -> None:
     monkeypatch.setattr("app.worker.measuring", parts)
     sent: list[Any] = []
-    measuring = worker(scorer, arena, 2).measuring(sent.append)
+    two = worker(scorer, arena, 2)
+    assert two.ready().measures
+    measuring = two.measuring(sent.append)
     for _ in range(PARTS):
         next(measuring)
         assert not sent
@@ -66,7 +68,9 @@ def test_one_that_may_have_no_others_measures_nothing(
 ) -> None:
     monkeypatch.setattr("app.worker.measuring", parts)
     sent: list[Any] = []
-    assert not list(worker(scorer, arena, 1).measuring(sent.append))
+    one = worker(scorer, arena, 1)
+    assert not one.ready().measures
+    assert not list(one.measuring(sent.append))
     assert not sent
 
 
@@ -83,7 +87,7 @@ def test_one_that_can_t_measure_serves_alone(
     monkeypatch.setattr("app.worker.measuring", fails)
     sent: list[Any] = []
     assert list(worker(scorer, arena, 2).measuring(sent.append)) == [None]
-    assert not sent
+    assert [message.lending.workers for message in sent] == [1]
     assert "can't be measured" in caplog.text
 
 
