@@ -47,7 +47,7 @@ from app.device.messages import (
 )
 from app.device.prompts import compared, in_steps, most_sequences, prompt_bytes, refusals
 from app.logs import configure, dump_stacks_on_faults
-from model.core_share import measuring
+from model.core_share import MOST_WORKERS, measuring
 from model.decoding.slots import crops_of
 from model.device_errors import device_works, is_device_error, is_out_of_memory, is_sticky
 from model.errors import CheckpointError, ModelError
@@ -136,9 +136,7 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
 def _next(
     receive: Callable[[], object], pipe: "Connection[Any, Any]", measuring: Iterator[None]
 ) -> object:
-    """The next message. Until it is there the measuring goes on, and by a part in any case, since
-    there may always be one.
-    """
+    """The next message. Until it is there the measuring goes on, and by a part in any case."""
     for _ in measuring:
         if pipe.poll():
             break
@@ -190,6 +188,7 @@ class Worker:
         self._staged: dict[int, _Gathered] = {}  # by the number of the batch
         self._prompt_seconds: dict[str, float] = {}  # of one sequence of tokens, by key
         self._fruitless = 0  # batches in a row
+        self._longest = 0.0  # seconds of a warm-up's batch
 
     def ready(self) -> Ready:
         """Warms up and tells what is loaded.
@@ -200,6 +199,7 @@ class Worker:
         scorers = list(self._scorers.values())
         models = tuple(map(described, scorers))
         timings = {s.config.name: self._warm_up(s) for s in scorers}
+        self._longest = max(seconds for each in timings.values() for _, seconds in each)
         give_back_memory()
         return Ready(models, timings, dict(self._prompt_seconds), self._measures(scorers[0]))
 
@@ -210,8 +210,9 @@ class Worker:
         scorer = next(iter(self._scorers.values()))
         if not self._measures(scorer):
             return
+        begins = partial(self._step, (1 + min(self._most_workers, MOST_WORKERS)) * self._longest)
         try:
-            times = yield from measuring(scorer, self._most_workers, LEAST_GAIN)
+            times = yield from measuring(scorer, self._most_workers, LEAST_GAIN, begins)
             lending = Lending.chosen(*times)
         except Exception:  # a worker that serves is better than none
             logger.exception("how to share the CPU can't be measured: one worker has all of it")

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 # Each way is measured so often, by turns; the best counts, since a machine's other work only ever
 # takes time. While a service starts that is much: against several both are measured again.
 _ROUNDS, _MOST_ROUNDS = 2, 6
-_MOST_WORKERS = 8
+MOST_WORKERS = 8
 
 
 class CoreTimes(NamedTuple):
@@ -38,11 +38,13 @@ class CoreTimes(NamedTuple):
 
 def workers_of(cores: int, most: int) -> int:
     """As many as may be, of whole cores each; fewer are left over than each has."""
-    threads = -(-cores // max(1, min(most, _MOST_WORKERS)))
+    threads = -(-cores // max(1, min(most, MOST_WORKERS)))
     return cores // threads
 
 
-def measuring(scorer: Scorer, most: int, enough: float = 1.0) -> Generator[None, None, CoreTimes]:
+def measuring(
+    scorer: Scorer, most: int, enough: float = 1.0, begins: Callable[[], None] = lambda: None
+) -> Generator[None, None, CoreTimes]:
     """Computes both ways, on a CPU, with the workers as threads of this process. It takes the time
     of a few images, in parts: between them torch's number of threads is what it was, and whoever
     has something else to compute may do so.
@@ -52,6 +54,8 @@ def measuring(scorer: Scorer, most: int, enough: float = 1.0) -> Generator[None,
         most: workers, as far as they fit into a third of the memory.
         enough: what several together are to reach of one with all the cores; as long as they do
             not, both are measured again, up to four more times.
+        begins: is called before each part, which takes as long as each worker's batch alone on
+            all the cores, one after the other, and one more, or somewhat less.
 
     Yields:
         After each part but the last.
@@ -72,11 +76,13 @@ def measuring(scorer: Scorer, most: int, enough: float = 1.0) -> Generator[None,
             for done in [pool.submit(compute) for _ in range(workers)]:
                 done.result()
 
+        begins()
         together()  # begins the threads
         torch.set_num_threads(cores)
         alone, shared = float("inf"), float("inf")
         for number in range(_MOST_ROUNDS):
             yield
+            begins()
             shared = min(shared, _seconds(together))
             alone = min(alone, _seconds(compute))
             if number + 1 >= _ROUNDS and workers * alone > enough * shared:

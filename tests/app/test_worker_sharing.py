@@ -1,7 +1,7 @@
 """How the worker measures the sharing of a CPU: after it is ready, between its batches."""
 
 import mmap
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,9 +21,12 @@ from model.scorer import Scorer
 PARTS = 3
 
 
-def parts(_: Scorer, most: int, enough: float) -> Generator[None, None, CoreTimes]:
+def parts(
+    _: Scorer, most: int, enough: float, begins: Callable[[], None]
+) -> Generator[None, None, CoreTimes]:
     assert enough < 1
     for _part in range(PARTS):
+        begins()
         yield
     return CoreTimes(4, most, alone=1.0, shared=1.6)
 
@@ -40,12 +43,12 @@ def arena() -> Iterator[Arena]:
     arena.close()
 
 
-def worker(scorer: Scorer, arena: Arena, most_workers: int) -> Worker:
+def worker(scorer: Scorer, arena: Arena, most_workers: int, **given: Any) -> Worker:
     settings = WorkerSettings(
         *(("x",), "cpu", "float32", None, arena.size, "info", "text"), most_workers=most_workers
     )
     segment = mmap.mmap(arena.fd, arena.size)
-    return Worker(settings, segment, load=lambda *_, **__: [scorer])
+    return Worker(settings, segment, load=lambda *_, **__: [scorer], **given)
 
 
 def test_it_sends_what_it_measured_after_the_last_part(
@@ -53,13 +56,18 @@ def test_it_sends_what_it_measured_after_the_last_part(
 ) -> None:
     monkeypatch.setattr("app.worker.measuring", parts)
     sent: list[Any] = []
-    two = worker(scorer, arena, 2)
-    assert two.ready().measures
+    steps: list[float] = []
+    two = worker(scorer, arena, 2, step=steps.append)
+    ready = two.ready()
+    assert ready.measures
     measuring = two.measuring(sent.append)
     for _ in range(PARTS):
         next(measuring)
         assert not sent
     assert not list(measuring)
+    # So that it is not taken for one that hangs, when a batch waits.
+    (timings,) = ready.timings.values()
+    assert steps == [3 * max(seconds for _, seconds in timings)] * PARTS
     assert sent == [Sharing(Lending(cores=4, workers=2, speedup=1.6, gain=1.25))]
 
 
