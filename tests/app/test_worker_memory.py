@@ -28,7 +28,9 @@ def test_it_looks_at_its_memory_behind_each_batch_once_that_is_answered(
 
     monkeypatch.setattr(worker, "Tidying", lambda: SimpleNamespace(look=look))
     computes = SimpleNamespace(
-        stages=False, answer=lambda run: Done(run.number, Outcome([], seconds=0.0))
+        stages=False,
+        answer=lambda run: Done(run.number, Outcome([], seconds=0.0)),
+        measuring=lambda _: iter(()),
     )
     heartbeat = Heartbeat(theirs)
     arguments = (cast(worker.Worker, computes), theirs, heartbeat)
