@@ -195,7 +195,7 @@ def test_the_time_of_an_idle_connection_ends_when_its_request_has_come(
     watched: Callable[[Scene], None],
 ) -> None:
     async def scenario() -> None:
-        async with refusing(watched, seconds=6 * MOMENT, kept=3 * MOMENT) as scene:
+        async with refusing(watched, seconds=1.5, kept=1.0) as scene:
             reader, writer = await scene.served.open(UPLOAD)
             await reader.readuntil(b"not now")
             writer.write(UPLOAD)
