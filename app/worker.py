@@ -27,7 +27,7 @@ from app.batching.errors import InferenceFailed, WorkerDown
 from app.batching.jobs import Fault
 from app.batching.lending import LEAST_GAIN, Lending
 from app.device import arena
-from app.device.ahead import ahead
+from app.device.ahead import ahead, meanwhile
 from app.device.launch import receive_descriptors
 from app.device.lifeline import Heartbeat, die_with
 from app.device.loaded import by_name, described
@@ -122,7 +122,7 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
     receive = ahead(pipe.recv, worker.stage) if worker.stages else pipe.recv
     tidying, measuring = Tidying(), worker.measuring(heartbeat.send)
     with contextlib.suppress(EOFError, ConnectionError):  # it has closed, or died
-        while isinstance(message := _next(receive, pipe, measuring), Run | Reload):
+        while isinstance(message := meanwhile(measuring, pipe.poll, receive), Run | Reload):
             if isinstance(message, Reload):
                 arguments = (message, heartbeat.send)
                 threading.Thread(target=worker.reload, args=arguments, daemon=True).start()
@@ -131,16 +131,6 @@ def serve(worker: "Worker", pipe: "Connection[Any, Any]", heartbeat: Heartbeat) 
                 answer = worker.answer(message)
             heartbeat.send(answer)
             tidying.look()
-
-
-def _next(
-    receive: Callable[[], object], pipe: "Connection[Any, Any]", measuring: Iterator[None]
-) -> object:
-    """The next message. Until it is there the measuring goes on, and by a part in any case."""
-    for _ in measuring:
-        if pipe.poll():
-            break
-    return receive()
 
 
 class Worker:

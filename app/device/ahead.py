@@ -1,8 +1,8 @@
-"""Messages that are prepared while the one before them is at work."""
+"""Messages that are prepared while the one before is at work, and what is done until they come."""
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -29,3 +29,11 @@ def ahead(receive: Callable[[], T], prepare: Callable[[T], None]) -> Callable[[]
 
     threading.Thread(target=work, name="ahead", daemon=True).start()
     return lambda: coming.get().result()
+
+
+def meanwhile(steps: Iterator[None], comes: Callable[[], bool], receive: Callable[[], T]) -> T:
+    """The next message. Until it comes the steps go on, and by one in any case."""
+    for _ in steps:
+        if comes():
+            break
+    return receive()

@@ -2,8 +2,6 @@
 
 import mmap
 from collections.abc import Callable, Generator, Iterator
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import model
 from app.batching.lending import Lending
 from app.device.arena import Arena
 from app.device.messages import Sharing, WorkerSettings
-from app.worker import Worker, _next
+from app.worker import Worker
 from model.core_share import CoreTimes
 from model.errors import CheckpointError
 from model.scorer import Scorer
@@ -97,49 +95,3 @@ def test_one_that_can_t_measure_serves_alone(
     assert list(worker(scorer, arena, 2).measuring(sent.append)) == [None]
     assert [message.lending.workers for message in sent] == [1]
     assert "can't be measured" in caplog.text
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple["Connection[Any, Any]", "Connection[Any, Any]"]]:
-    ours, theirs = Pipe()
-    with ours, theirs:
-        yield ours, theirs
-
-
-def test_it_goes_on_until_a_message_comes_and_by_one_part_before_each(
-    pipe: tuple["Connection[Any, Any]", "Connection[Any, Any]"],
-) -> None:
-    ours, theirs = pipe
-    done: list[int] = []
-
-    def measuring() -> Iterator[None]:
-        for part in range(6):
-            done.append(part)
-            if part == 2:  # a message comes while nobody asks for anything
-                theirs.send("first")
-                theirs.send("second")
-                theirs.send("third")
-                theirs.send("fourth")
-            yield
-        done.append(6)
-
-    steps = measuring()
-    received = []
-    for count in (3, 4, 5, 6):
-        received.append(_next(ours.recv, ours, steps))
-        assert len(done) == count
-    theirs.send("fifth")
-    assert _next(ours.recv, ours, steps) == "fifth"
-    assert done == list(range(7))
-    theirs.send("sixth")
-    assert _next(ours.recv, ours, steps) == "sixth"
-    assert received == ["first", "second", "third", "fourth"]
-
-
-def test_it_ends_when_nobody_is_there_any_more(
-    pipe: tuple["Connection[Any, Any]", "Connection[Any, Any]"],
-) -> None:
-    ours, theirs = pipe
-    theirs.close()
-    with pytest.raises(EOFError):
-        _next(ours.recv, ours, iter([None] * 9))

@@ -1,5 +1,5 @@
-"""Requests that come while others are refused are looked at several at a time: beside the network
-on the same cores the first one finds nothing in their caches, and those behind it do.
+"""Requests that come while others are refused are looked at several at a time: one right behind
+another costs less than one that wakes the process (docs/performance.md, what a refusal costs).
 """
 
 import asyncio

@@ -65,22 +65,6 @@ class Answers(Refuses, Protocol):
         """The answer, if there is one already; None: the application gives it."""
 
 
-class _Pieces(list[bytes]):
-    """What has come of a body and was not handed over yet: put together when it is, and not grown
-    with each piece.
-    """
-
-    size = 0
-
-    def add(self, piece: bytes) -> None:
-        """Another one."""
-        self.append(piece)
-        self.size += len(piece)
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self)
-
-
 class _Answered:
     """In place of the cycle of a request that never was one."""
 
@@ -109,6 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._headers_due = _Timer(self.loop, limits.header_seconds, self._headers_are_late)
         self._reading_due = _Timer(self.loop, limits.read_seconds, self._reading_is_late)
         self._is_in_headers = False
+        self._is_announced = False
         self._is_crowded = False
         self._bytes_of_headers = 0
         self._bytes_fed = 0
@@ -138,11 +123,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._unseen:
             self._unseen.append(data)
             self.flow.pause_reading()
-        elif self._may_wait(data):
+        elif gathering := self._company(data):
             self._headers_due.stop()
             self._unset_keepalive_if_required()
             self._unseen.append(data)
-            self._gathering.add(self)  # type: ignore[union-attr]
+            gathering.add(self)
         else:
             self._parse(data)
 
@@ -190,6 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_headers = False
         self._headers_due.stop()
         self._limits.serves(self)
+        self._is_announced = self._announced() > 0
         if self._lingering or (self._door and self._is_refused(self._door)):
             return
         super().on_headers_complete()
@@ -200,14 +186,15 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of its body. Who reads it is woken for the last one, or when much is there."""
+        """A piece of its body. Who reads it is woken for the last one, or when much is there; of a
+        body without a length, which is counted only when it is handed over, as soon as some is.
+        """
         cycle = self.cycle
-        if cycle.response_complete:
+        if not self._is_announced or cycle.response_complete:
+            super().on_body(body)
             return
-        if not isinstance(cycle.body, _Pieces):  # uvicorn starts anew when it has handed over
-            cycle.body = _Pieces()  # type: ignore[assignment]
-        cycle.body.add(body)  # type: ignore[attr-defined]
-        if cycle.body.size >= PIECE_BYTES:  # type: ignore[attr-defined]
+        cycle.body += body
+        if len(cycle.body) >= PIECE_BYTES:
             self.flow.pause_reading()
             cycle.message_event.set()
 
@@ -309,9 +296,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """There are no websockets here; a stranger's header is nothing for the log."""
 
-    def _may_wait(self, data: bytes) -> bool:
-        """Whether it is the beginning of a request that may wait for others: not one with a large
-        body, since the longer it waits the more of that is sent in vain.
+    def _company(self, data: bytes) -> Gathering | None:
+        """Where it waits for others, if it is the beginning of a request that may: not one with a
+        large body, since the longer it waits the more of that is sent in vain.
         """
         if (
             self._gathering is None
@@ -320,9 +307,9 @@ class LimitedProtocol(HttpToolsProtocol):
             or self._lingering
             or not self._gathering.wants(data)
         ):
-            return False
+            return None
         length = _LENGTH.search(data, 0, _HEAD_BYTES)
-        return length is not None and int(length[1]) <= READ_BYTES
+        return self._gathering if length and int(length[1]) <= READ_BYTES else None
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -16,7 +16,7 @@ from app.device.launch import VARIABLES, EarlyWorker, variables_for
 from app.device.messages import WorkerSettings
 from app.device.supervisor import WorkerDevice
 from app.device.template import Forked, Template
-from tests.app.device.test_supervisor import Started, stub, within_time
+from tests.app.device.supervised import Started, stub, within_time
 from tests.app.fake_device import until
 
 

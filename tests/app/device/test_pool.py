@@ -10,7 +10,7 @@ from app.device.arena import Arena
 from app.device.messages import Ready, WorkerSettings
 from app.device.pool import Pool
 from app.device.supervisor import Change, WorkerDevice, WorkerRefused
-from tests.app.device.test_supervisor import batch, failure, stub, within_time
+from tests.app.device.supervised import batch, failure, stub, within_time
 
 SETTINGS = WorkerSettings(("stub",), "cpu", "float32", 1, 4096, "info", "json", 60.0)
 
